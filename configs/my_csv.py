@@ -1,0 +1,30 @@
+"""Your own data: copy this file, name your CSV and its columns, done.
+
+    cp configs/my_csv.py configs/tickets.py
+    python -m tfft.plan --config=configs/tickets.py            look first: rows, labels, lengths, time
+    python -m tfft.train --config=configs/tickets.py --workdir=runs/tickets
+
+Without copying: python -m tfft.train --config=configs/my_csv.py --config.data.train=csv:tickets.csv
+"""
+
+from tfft.config import default_config
+
+
+def get_config(variant: str = ""):
+    config = default_config("text_classification")
+    config.name = "my_csv"
+
+    config.data.train = "csv:my.csv"  # also tsv:, jsonl:, json:, parquet:, and patterns such as csv:data/*.csv
+    config.data.text_column = "text"
+    config.data.label_column = "label"
+    config.data.validation = "10%"  # or a file of its own: csv:validation.csv
+    config.data.max_length = 128  # in tokens; python -m tfft.plan shows how many texts are longer
+
+    # config.data.text_pair_column = "answer"    # pairs of texts
+    # config.task.problem = "multi_label"        # labels such as "billing,urgent" (config.data.label_separator)
+    # config.task.problem = "regression"         # the label is a number
+    # config.task.class_weights = "balanced"     # rare labels count more
+
+    config.train.epochs = 3
+    config.train.peak_learning_rate = 1e-4
+    return config

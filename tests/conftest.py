@@ -1,0 +1,63 @@
+"""A tiny backbone with a tiny vocabulary, on disk as a user's own preset folder would be."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "fine", "poor", "film", "a", "the", "##s", ",", "."]
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tmp_path_factory) -> str:
+    """A KerasHub preset folder: BERT of 2 layers, width 8, 15 words, random weights of a fixed seed."""
+    import keras
+    import keras_hub
+
+    folder = tmp_path_factory.mktemp("preset")
+    keras.utils.set_random_seed(7)
+    backbone = keras_hub.models.BertBackbone(vocabulary_size=len(WORDS), num_layers=2, num_heads=2, hidden_dim=8,
+                                             intermediate_dim=16, dropout=0.1, max_sequence_length=32)
+    backbone.save_to_preset(str(folder))
+    tiny_tokenizer_object().save_to_preset(str(folder))
+    return str(folder)
+
+
+def tiny_tokenizer_object():
+    import keras_hub
+
+    return keras_hub.models.BertTokenizer(vocabulary=WORDS, lowercase=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    return tiny_tokenizer_object()
+
+
+def write_reviews(path, count: int, seed: int = 0) -> None:
+    """A csv of `count` different texts of 2 to 20 words; the label is pos where 'good' or 'fine' leads, else neg."""
+    import csv
+    import random
+
+    draw = random.Random(seed)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for i in range(count):
+            first = draw.choice(["good", "fine", "bad", "poor"])
+            rest = [draw.choice(WORDS[9:12] + [f"word{i}"]) for _ in range(draw.randrange(1, 20))]
+            writer.writerow([" ".join([first, *rest, str(i)]), "pos" if first in ("good", "fine") else "neg"])
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory) -> str:
+    """A csv file of 240 tiny reviews."""
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    write_reviews(path, 240)
+    return str(path)
+
+
+@pytest.fixture
+def cache(tmp_path) -> str:
+    return str(tmp_path / "cache")

@@ -1,0 +1,133 @@
+"""What is installed: imports are declared, declared packages are pinned, the first second stays free of TensorFlow."""
+
+import ast
+import configparser
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+# Import name -> the distribution that brings it, where the names differ. orbit and official come with the Model Garden.
+DISTRIBUTIONS = {
+    "absl": "absl-py", "google": "protobuf", "official": "tf-models-official", "orbit": "tf-models-official",
+    "sklearn": "scikit-learn",
+}
+# Imported by tfft and required by a declared package for good: tensorboard and protobuf by tensorflow, and so on.
+IMPLIED = {"protobuf", "tensorboard", "tf-models-official"}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirements(extra: str = "") -> set[str]:
+    """Normalised names of install_requires, or of an extra."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    lines = setup["options.extras_require"][extra] if extra else setup["options"]["install_requires"]
+    return {normal(re.match(r"[\w.-]+", line)[0]) for line in lines.split("\n") if line and not line.startswith("#")}
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / "constraints" / name).read_text("utf-8").splitlines()
+    found = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert all(len(parts) == 2 for parts in found)
+    return {normal(package): version for package, version in found}
+
+
+def imported(folder: pathlib.Path) -> set[str]:
+    """Top-level names of everything that the files in a folder import."""
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split(".")[0])
+    return names
+
+
+def test_imports_are_declared():
+    third_party = imported(ROOT / "tfft") - set(sys.stdlib_module_names) - {"tfft"}
+    assert "numpy" in third_party
+    missing = {normal(DISTRIBUTIONS.get(name, name)) for name in third_party} - requirements() - IMPLIED
+    assert not missing, f"declare in setup.cfg: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench")), ("tpu.txt", ("test",))])
+def test_constraints_pin_everything_that_is_declared(name, extras):
+    declared = requirements().union(*(requirements(extra) for extra in extras))
+    assert len(declared) > 10
+    assert declared <= pins(name).keys()
+
+
+def test_the_two_stacks():
+    default, tpu = pins("default.txt"), pins("tpu.txt")
+    assert default["tensorflow"].startswith("2.20.") and tpu["tensorflow"] == "2.19.1"
+    assert default["keras-hub"] == default["keras-nlp"] and tpu["keras-hub"] == tpu["keras-nlp"] == "0.30.0"
+
+
+@pytest.mark.parametrize("module", ["tfft", "tfft.errors", "tfft.config"])
+def test_import_without_tensorflow(module):
+    code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'numpy', 'torch') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_no_machine_paths_in_the_setup_files():
+    for name in ("setup.cfg", "pyproject.toml", "constraints/default.txt", "constraints/tpu.txt", "tools/setup.sh"):
+        text = (ROOT / name).read_text("utf-8")
+        assert not re.search(r"/home/|/root/|/work/|file:/|https?:", text), name
+
+
+def tool(name: str, cwd: pathlib.Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run([ROOT / "tools" / name], capture_output=True, text=True, cwd=cwd, timeout=60,
+                          env={"PATH": "/usr/bin:/bin", **environment})
+
+
+def test_tools_refuse_a_folder_that_is_no_environment(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    run = tool("train", tmp_path, TFFT_VENV=str(tmp_path))
+    assert run.returncode == 1 and "is not empty and no virtual environment" in run.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_tools_say_which_python_is_missing(tmp_path):
+    """Every Python that the script can find is a fake one of version 3.13."""
+    fakes = tmp_path / "bin"
+    fakes.mkdir()
+    for name in ("python", "python3", "python3.11", "python3.12"):
+        (fakes / name).write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.13.9\nexit 1\n')
+        (fakes / name).chmod(0o755)
+    run = tool("test", tmp_path, TFFT_VENV=str(tmp_path / "venv"), PATH=f"{fakes}:/usr/bin:/bin")
+    assert run.returncode == 1 and "tfft needs Python 3.11 or 3.12" in run.stderr and "Python 3.13.9" in run.stderr
+
+
+def test_tools_end_a_failed_installation_without_a_stamp(tmp_path):
+    """pip is a fake that fails; a second run tries again, and a third finds what a good pip installed."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    (tmp_path / "pyvenv.cfg").write_text("prompt = 'mine'\n")
+    fake = """#!/bin/sh
+case "$*" in
+    *"pip install"*) echo "no such package"; exit {} ;;
+    *tfft.*) echo "runs $2" ;;
+esac
+"""
+    for code, wanted in ((1, 1), (1, 1), (0, 0)):
+        python.write_text(fake.format(code))
+        python.chmod(0o755)
+        run = subprocess.run([ROOT / "tools" / "train", "--config=x"], capture_output=True, text=True, cwd=tmp_path,
+                             timeout=60, env={"PATH": "/usr/bin:/bin", "TFFT_VENV": str(tmp_path)})
+        assert run.returncode == wanted
+        assert (tmp_path / "tfft-installed").exists() == (code == 0)
+        assert ("no such package" in run.stderr) == (code == 1)
+    assert run.stdout.endswith("runs tfft.train\n")
+    python.write_text(fake.format(1))
+    run = tool("train", tmp_path, TFFT_VENV=str(tmp_path))
+    assert run.returncode == 0 and "installing" not in run.stdout
+    assert re.findall("runs (.*)", run.stdout) == ["tfft.train", "tfft.evaluate", "tfft.export"]
+    assert "3. " in run.stdout and run.stdout.splitlines()[-1].startswith("tfft: done.")

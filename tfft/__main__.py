@@ -1,0 +1,36 @@
+"""The console command: tfft train|evaluate|predict|export|plan [flags]."""
+
+import runpy
+import sys
+
+COMMANDS = {
+    "train": "fine-tune a pretrained Transformer",
+    "evaluate": "judge a run on its test rows or on other data",
+    "predict": "answer texts, or a file of them",
+    "export": "write a SavedModel that takes raw text",
+    "plan": "look at data, lengths, steps and time before training",
+}
+
+
+def main() -> None:
+    from tfft.errors import unknown
+
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help", "help"):
+        print("usage: tfft COMMAND [flags]        (tfft COMMAND --help lists the flags)\n")
+        print("\n".join(f"  {command:10}{what}" for command, what in COMMANDS.items()))
+        return
+    if name == "--version":
+        from tfft import __version__
+
+        print(__version__)
+        return
+    if name not in COMMANDS:
+        print(f"tfft: error: {unknown('command', name, COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv[0:2] = [f"tfft {name}"]
+    runpy.run_module(f"tfft.{name}", run_name="__main__", alter_sys=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Plan + store -> tf.data.Dataset of batches for this host."""
+
+import functools
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfft.data.plan import Plan, PlanSettings, make_plan
+from tfft.data.store import TokenStore
+
+# rows int64[b] of the store, -1 = filling -> (targets, weights float32[b] with 0 where filling)
+Targets = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class Epoch:
+    """What one epoch reads: a plan over `rows` of a store, and the rows that targets are looked up by."""
+
+    def __init__(self, store: TokenStore, rows: np.ndarray, target_rows: np.ndarray, settings: PlanSettings, index: int):
+        self.store, self.rows, self.target_rows = store, rows, target_rows
+        self._lengths = store.lengths[rows]
+        self.plan: Plan = make_plan(self._lengths, settings, index)
+
+    def tokens(self, batch: int) -> tuple[int, int, int]:
+        """(examples, real tokens, token positions with padding) of a batch."""
+        indices, length = self.plan.batch(batch)
+        known = indices[indices >= 0]
+        return len(known), int(self._lengths[known].sum()), len(indices) * length
+
+
+class Epochs:
+    """All epochs of a run. `open_epoch(epoch)` -> (store, rows, target_rows); the same for every epoch unless texts
+    are augmented. Finds the (epoch, batch) of any step without having run the steps before it."""
+
+    def __init__(self, open_epoch: Callable[[int], tuple[TokenStore, np.ndarray, np.ndarray]], settings: PlanSettings):
+        self._open = open_epoch
+        self.settings = settings
+        self._remembered = functools.lru_cache(maxsize=2)(self._epoch)  # the one being read and the next
+        self._lock = threading.Lock()  # readers are parallel; an epoch is planned once
+        self._counts: list[int] = []
+
+    def _epoch(self, index: int) -> Epoch:
+        store, rows, target_rows = self._open(index)
+        return Epoch(store, rows, target_rows, self.settings, index)
+
+    def epoch(self, index: int) -> Epoch:
+        with self._lock:
+            return self._remembered(index)
+
+    def num_batches(self, epoch: int) -> int:
+        """Exact number of batches of an epoch; it varies between epochs only for constant-token batches."""
+        if not self.settings.tokens_per_batch:
+            epoch = 0
+        while len(self._counts) <= epoch:
+            self._counts.append(self.epoch(len(self._counts)).plan.num_batches)
+        return self._counts[epoch]
+
+    def locate(self, step: int) -> tuple[int, int]:
+        """(epoch, batch) of a step counted from 0."""
+        epoch = 0
+        while step >= self.num_batches(epoch):
+            step -= self.num_batches(epoch)
+            epoch += 1
+        return epoch, step
+
+    def steps(self, epochs: int) -> int:
+        return sum(self.num_batches(e) for e in range(epochs))
+
+    def tokens(self, first: int, last: int) -> tuple[int, int, int]:
+        """(examples, real tokens, token positions with padding) of steps first..last-1."""
+        places = [self.locate(step) for step in range(first, last)]
+        return tuple(sum(column) for column in zip(*(self.epoch(e).tokens(b) for e, b in places), strict=True))
+
+    def step_rows(self, step: int) -> np.ndarray:
+        """The store rows (of the un-augmented store) of a step's global batch, without filling."""
+        epoch, batch = self.locate(step)
+        opened = self.epoch(epoch)
+        indices = opened.plan.batch(batch).indices
+        return opened.target_rows[indices[indices >= 0]]
+
+
+def make_batch(opened: Epoch, batch: int, targets: Targets, pad_id: int, segments: bool, part: int = 0, parts: int = 1):
+    """Builds one replica's share of a global batch in numpy.
+
+    Returns: token_ids, padding_mask[, segment_ids] int32[b,S]; targets; loss_weights float32[b], already divided by the
+    weights' sum over the global batch; indices int64[b] into the planned rows, -1 where filling.
+    """
+    indices, length = opened.plan.batch(batch)
+    known = np.where(indices >= 0, indices, 0)
+    labels, weights = targets(opened.target_rows[known])
+    weights = np.where(indices >= 0, weights, 0).astype(np.float32)
+    weights /= max(float(weights.sum(dtype=np.float64)), 1e-20)
+    share = len(indices) // parts
+    mine = slice(part * share, (part + 1) * share)
+    store = opened.store
+    tokens, offsets = store.column("tokens"), store.column("tokens_offsets")
+    token_ids = np.full((share, length), pad_id, np.int32)
+    padding_mask = np.zeros((share, length), np.int32)
+    segment_ids = np.zeros((share, length), np.int32) if segments else None
+    for i, (index, row) in enumerate(zip(indices[mine], opened.rows[known[mine]], strict=True)):
+        begin, end = offsets[row], offsets[row + 1]
+        if index < 0:
+            padding_mask[i, 0] = 1  # one visible token: a row of nothing but padding would make NaN in attention
+            continue
+        token_ids[i, :end - begin] = tokens[begin:end]
+        padding_mask[i, :end - begin] = 1
+        if segments:
+            segment_ids[i, store.column("first_length")[row]:end - begin] = 1
+    inputs = [token_ids, padding_mask] + ([segment_ids] if segments else [])
+    return (*inputs, labels[mine], weights[mine], indices[mine])
+
+
+def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str, ...], target_shape: tuple[int, ...],
+            target_dtype: tf.DType, start: int, stop: int, replicas: int = 1, host: int = 0, hosts: int = 1,
+            prefetch: int = 8) -> tf.data.Dataset:
+    """Batches of steps start..stop-1, one element for each replica of this host in turn.
+
+    Elements: ({input name: int32[b,S]}, targets [b, *target_shape], loss_weights float32[b], indices int64[b]). No step
+    depends on another, so a run resumed at `start` reads what an uninterrupted one would.
+    """
+    segments = "segment_ids" in inputs
+    names = ("token_ids", "padding_mask") + (("segment_ids",) if segments else ())
+    here = replicas // hosts
+    types = [tf.int32] * len(names) + [target_dtype, tf.float32, tf.int64]
+
+    def build(element):
+        step, replica = divmod(int(element), here)
+        epoch, batch = epochs.locate(step)
+        return make_batch(epochs.epoch(epoch), batch, targets, pad_id, segments, host * here + replica, replicas)
+
+    def load(element):
+        *arrays, labels, weights, indices = tf.numpy_function(build, [element], types)
+        for array in arrays:
+            array.set_shape([None, None])
+        labels.set_shape([None, *target_shape])
+        weights.set_shape([None])
+        indices.set_shape([None])
+        return dict(zip(names, arrays, strict=True)), labels, weights, indices
+
+    elements = tf.data.Dataset.range(start * here, stop * here)
+    return elements.map(load, num_parallel_calls=2).prefetch(prefetch)

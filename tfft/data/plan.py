@@ -1,0 +1,132 @@
+"""The plan: which examples stand in which batch, of which length. A pure function of (lengths, settings, epoch).
+
+Uses numpy alone and computes a whole epoch before its first step, so that step counts, padding waste, the place to resume at
+and every host's share follow from it.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+WINDOW_BATCHES = 100  # rows of so many batches are sorted by length together; batches are then shuffled
+
+
+class Batch(NamedTuple):
+    """indices: int64[b] into the planned rows, -1 where a zero-weight row fills the batch; length: tokens, padded."""
+
+    indices: np.ndarray
+    length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanSettings:
+    """How examples become batches; `multiple` is what every batch size is a multiple of (replicas x micro-batches)."""
+
+    batch_size: int
+    max_length: int
+    tokens_per_batch: int = 0
+    buckets: tuple[int, ...] = ()
+    grouping: bool = True
+    shuffle: bool = True
+    seed: int = 0
+    multiple: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One epoch. `order` holds row indices batch after batch; batch b is order[starts[b]:starts[b] + sizes[b]], filled
+    with -1 up to its padded size."""
+
+    order: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
+    padded_sizes: np.ndarray
+    lengths: np.ndarray
+    real_tokens: int
+
+    @property
+    def num_batches(self) -> int:
+        return len(self.starts)
+
+    @property
+    def padded_tokens(self) -> int:
+        return int(np.sum(self.padded_sizes.astype(np.int64) * self.lengths))
+
+    @property
+    def padding_waste(self) -> float:
+        """Share of all token positions that hold padding, 0 to 1."""
+        return 1 - self.real_tokens / max(1, self.padded_tokens)
+
+    def batch(self, index: int) -> Batch:
+        start, size = int(self.starts[index]), int(self.sizes[index])
+        indices = np.full(int(self.padded_sizes[index]), -1, np.int64)
+        indices[:size] = self.order[start:start + size]
+        return Batch(indices, int(self.lengths[index]))
+
+
+def make_plan(lengths: np.ndarray, settings: PlanSettings, epoch: int = 0) -> Plan:
+    """Plans one epoch over examples of `lengths` int[n] tokens: every example in exactly one batch.
+
+    lengths [3, 9, 4, 8], batch_size 2, buckets (4, 12), no shuffle -> batches [0, 2] of length 4 and [3, 1] of length 12
+    """
+    n = len(lengths)
+    random = np.random.Generator(np.random.PCG64([settings.seed, epoch]))
+    small = np.int32 if n < 2**31 else np.int64
+    order = random.permutation(np.arange(n, dtype=small)) if settings.shuffle else np.arange(n, dtype=small)
+    if settings.grouping:
+        window = WINDOW_BATCHES * settings.batch_size if settings.shuffle else max(n, 1)
+        for begin in range(0, n, window):
+            part = order[begin:begin + window]
+            order[begin:begin + window] = part[np.argsort(lengths[part], kind="stable")]
+    sizes = _token_sizes(order, lengths, settings) if settings.tokens_per_batch else _equal_sizes(n, settings)
+    starts = np.cumsum(sizes) - sizes
+    longest = np.zeros(len(sizes), np.int64)
+    real_tokens = 0
+    for begin in range(0, len(sizes), 1 << 16):  # a slice at a time: no second copy of 100 million lengths
+        end = min(len(sizes), begin + (1 << 16))
+        first = starts[begin]
+        part = lengths[order[first:starts[end - 1] + sizes[end - 1]]]
+        longest[begin:end] = np.maximum.reduceat(part, starts[begin:end] - first)
+        real_tokens += int(part.sum(dtype=np.int64))
+    batch_order = random.permutation(len(sizes)) if settings.shuffle else np.arange(len(sizes))
+    padded = -(-sizes // settings.multiple) * settings.multiple
+    if not settings.tokens_per_batch:
+        padded = np.full_like(sizes, settings.batch_size)
+    return Plan(order, starts[batch_order], sizes[batch_order], padded[batch_order],
+                round_up(longest, settings)[batch_order], real_tokens)
+
+
+def round_up(lengths: np.ndarray, settings: PlanSettings) -> np.ndarray:
+    """Each length's bucket: the smallest that holds it; multiples of 8 where no buckets are given."""
+    if settings.buckets:
+        buckets = np.asarray(settings.buckets)
+        return np.minimum(buckets[np.minimum(np.searchsorted(buckets, lengths), len(buckets) - 1)], settings.max_length)
+    return np.minimum(-(-lengths // 8) * 8, settings.max_length)
+
+
+def _equal_sizes(n: int, settings: PlanSettings) -> np.ndarray:
+    """ceil(n / batch_size) sizes, the last one what is left."""
+    sizes = np.full(-(-n // settings.batch_size), settings.batch_size, np.int64)
+    if n % settings.batch_size:
+        sizes[-1] = n % settings.batch_size
+    return sizes
+
+
+def _token_sizes(order: np.ndarray, lengths: np.ndarray, settings: PlanSettings) -> np.ndarray:
+    """Sizes such that size x padded length stays within tokens_per_batch, window by window, longest first."""
+    window = WINDOW_BATCHES * settings.batch_size if settings.shuffle else max(len(order), 1)
+    sizes: list[int] = []
+    for begin in range(0, len(order), window):
+        part = lengths[order[begin:begin + window]]
+        if not settings.grouping:
+            part = np.maximum.accumulate(part)
+        padded = round_up(part, settings)
+        end, cuts = len(part), []
+        while end > 0:
+            size = settings.tokens_per_batch // int(padded[end - 1])
+            size = max(settings.multiple, size // settings.multiple * settings.multiple)
+            cuts.append(min(size, end))
+            end -= cuts[-1]
+        sizes += reversed(cuts)
+    return np.asarray(sizes, np.int64)

@@ -1,0 +1,104 @@
+"""Texts to token ids with TensorFlow ops: the very function that training, evaluation, prediction and the export use."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfft.errors import UserError
+
+# Tokenizers whose pretrained models saw two end tokens between the texts of a pair (as their KerasHub packers have it).
+DOUBLE_SEPARATOR = ("RobertaTokenizer", "XLMRobertaTokenizer")
+
+
+class Tokens(NamedTuple):
+    """token_ids: ragged int32[B,(n)], special tokens included; first_length: int32[B] tokens of the first segment
+    (start and separator included; all tokens where there is one text); full_length: int32[B] tokens before truncation."""
+
+    token_ids: tf.RaggedTensor
+    first_length: tf.Tensor
+    full_length: tf.Tensor
+
+
+class TextTokenizer(tf.Module):
+    """string[B] (and a second string[B] for pairs) -> Tokens, none longer than max_length.
+
+    A pair too long is shortened where it is longest, as KerasHub's "round_robin" does. Only TensorFlow core ops and
+    the tokenizer's own tf-text ops are used.
+    """
+
+    def __init__(self, tokenizer, *, max_length: int, truncation: str, head_fraction: float, pairs: bool):
+        super().__init__(name="text_tokenizer")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.truncation = truncation
+        self.head_fraction = head_fraction
+        self.pairs = pairs
+        self.pad_id = int(tokenizer.pad_token_id)
+        self._start = [int(tokenizer.start_token_id)]
+        self._end = [int(tokenizer.end_token_id)]
+        self._separator = self._end * (2 if type(tokenizer).__name__ in DOUBLE_SEPARATOR else 1)
+        self._special = 2 + (len(self._separator) if pairs else 0)
+        if max_length <= self._special:
+            raise UserError(f"config.data.max_length={max_length} leaves no room beside {self._special} special tokens.")
+
+    def __call__(self, texts: tf.Tensor, second: tf.Tensor | None = None) -> Tokens:
+        budget = self.max_length - self._special
+        first = self._ids(texts)
+        first_length = tf.cast(first.row_lengths(), tf.int32)
+        if not self.pairs:
+            kept = self._trim(first, tf.minimum(first_length, budget))
+            ids = self._join(kept, self._start, self._end)
+            return Tokens(ids, tf.cast(ids.row_lengths(), tf.int32), first_length + self._special)
+        other = self._ids(second)
+        other_length = tf.cast(other.row_lengths(), tf.int32)
+        keep_first = tf.minimum(first_length, tf.maximum(budget - other_length, budget - budget // 2))
+        keep_other = tf.minimum(other_length, budget - keep_first)
+        left = self._join(self._trim(first, keep_first), self._start, self._separator)
+        right = self._join(self._trim(other, keep_other), [], self._end)
+        return Tokens(tf.concat([left, right], axis=1), tf.cast(left.row_lengths(), tf.int32),
+                      first_length + other_length + self._special)
+
+    def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Token ids without special tokens; invalid UTF-8 becomes U+FFFD, as every Unicode decoder has it."""
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+        ids = self.tokenizer(texts)
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.RaggedTensor.from_tensor(ids)
+        return tf.cast(ids, tf.int32)
+
+    def _trim(self, ids: tf.RaggedTensor, keep: tf.Tensor) -> tf.RaggedTensor:
+        """Keeps `keep` int32[B] tokens of each row by the truncation rule.
+
+        head_tail with head_fraction 0.5: [1 2 3 4 5 6], keep 4 -> [1 2 5 6]
+        """
+        fraction = {"head": 1.0, "tail": 0.0, "head_tail": self.head_fraction}[self.truncation]
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        head = tf.cast(tf.round(tf.cast(keep, tf.float32) * fraction), tf.int32)
+        position = tf.ragged.range(lengths)
+        row = position.value_rowids()
+        flat = position.flat_values
+        mask = (flat < tf.gather(head, row)) | (flat >= tf.gather(lengths - (keep - head), row))
+        return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(ids.flat_values, mask), keep, validate=False)
+
+    def _join(self, ids: tf.RaggedTensor, before: list[int], after: list[int]) -> tf.RaggedTensor:
+        rows = ids.nrows(out_type=tf.int32)
+        parts = [tf.tile([before], [rows, 1])] if before else []
+        parts += [ids, tf.tile([after], [rows, 1])]
+        return tf.concat(parts, axis=1)
+
+
+def features(tokens: Tokens, pad_id: int, names: tuple[str, ...], multiple: int = 1) -> dict[str, tf.Tensor]:
+    """Tokens -> the backbone's inputs int32[B,S], S the longest row rounded up to `multiple`."""
+    lengths = tf.cast(tokens.token_ids.row_lengths(), tf.int32)
+    longest = tf.reduce_max(tf.concat([lengths, [1]], axis=0))
+    width = (longest + multiple - 1) // multiple * multiple
+    position = tf.range(width)[tf.newaxis]
+    dense = tokens.token_ids.to_tensor(pad_id)
+    made = {
+        "token_ids": tf.pad(dense, [[0, 0], [0, width - tf.shape(dense)[1]]], constant_values=pad_id),
+        "padding_mask": tf.cast(position < lengths[:, tf.newaxis], tf.int32),
+    }
+    if "segment_ids" in names:
+        after_first = position >= tokens.first_length[:, tf.newaxis]
+        made["segment_ids"] = tf.cast(after_first & (position < lengths[:, tf.newaxis]), tf.int32)
+    return made

@@ -1,0 +1,34 @@
+"""The one exception for a user's mistake, and the words it is told in."""
+
+import difflib
+import sys
+import textwrap
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The message says what is wrong, where, and what to do, in one paragraph."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Says that `name` is no known `kind` and names the nearest one.
+
+    unknown("pooling", "maen", ["cls", "mean"]) -> "Unknown pooling 'maen'. Did you mean 'mean'? Known: cls, mean."
+    """
+    known = [str(k) for k in known]
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
+    return f"Unknown {kind} {name!r}.{hint} Known: {listed or 'none'}."
+
+
+def exit_code(call: Callable[[], int | None]) -> int:
+    """Runs a command's body; a UserError becomes one paragraph on standard error and exit code 2."""
+    try:
+        return call() or 0
+    except UserError as error:
+        paragraphs = str(error).split("\n")
+        text = "\n".join(textwrap.fill(p, 110, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+                         if len(p) > 110 else p for p in paragraphs)
+        print(f"\ntfft: error: {text}", file=sys.stderr, flush=True)
+        return 2

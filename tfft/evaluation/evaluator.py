@@ -1,0 +1,98 @@
+"""Runs a model over rows, each exactly once, and judges what comes out."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import numpy as np
+import orbit
+import tensorflow as tf
+
+from tfft.data.pipeline import Epochs, dataset
+from tfft.data.plan import PlanSettings
+from tfft.data.store import TokenStore
+from tfft.evaluation import metrics
+
+
+@dataclasses.dataclass
+class Report:
+    """What an evaluation found. logits float32[n,outputs] and rows int64[n] of the store are in the same order."""
+
+    metrics: dict[str, float]
+    per_label: list[dict]
+    thresholds: np.ndarray | None
+    rows: np.ndarray
+    targets: np.ndarray
+    probabilities: np.ndarray
+
+    def to_json(self) -> str:
+        return json.dumps({"metrics": self.metrics, "per_label": self.per_label,
+                           "thresholds": None if self.thresholds is None else [float(t) for t in self.thresholds]},
+                          indent=1, ensure_ascii=False)
+
+
+class Evaluator(orbit.AbstractEvaluator):
+    """Orbit's evaluation of one split. Thresholds are tuned on it where `tune`, else used as given."""
+
+    def __init__(self, model, task, store: TokenStore, rows: np.ndarray, *, pad_id: int, batch_size: int,
+                 max_length: int, strategy, tune: bool = False, thresholds: np.ndarray | None = None,
+                 progress: Callable[[int, int], None] = lambda done, total: None):
+        self._model, self._task, self._store, self._strategy = model, task, store, strategy
+        self.rows = task.known_rows(store, rows)
+        self._pad_id, self._tune, self._thresholds, self._progress = pad_id, tune, thresholds, progress
+        replicas = strategy.num_replicas_in_sync
+        batch_size = -(-batch_size // replicas) * replicas
+        settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas)
+        self._epochs = Epochs(lambda epoch: (store, self.rows, self.rows), settings)
+        self._targets = task.targets(store, weighted=False)
+        self.report: Report | None = None
+
+    def evaluate(self, num_steps=None) -> dict[str, float]:
+        """All rows; returns the metrics and keeps the whole report."""
+        logits = self._logits()
+        targets = self._targets(self.rows)[0]
+        loss = float(tf.reduce_mean(self._task.loss(tf.constant(targets), tf.constant(logits)))) if len(targets) else 0.0
+        probabilities = self._task.probabilities(tf.constant(logits)).numpy()
+        if self._task.problem == "regression":
+            labels = self._task.labels
+            targets = targets * labels.deviation + labels.mean
+        thresholds = self._thresholds
+        if self._tune:
+            thresholds = metrics.tune_thresholds(targets, probabilities)
+        made, per_label = metrics.compute(self._task.problem, targets, probabilities, self._task.labels.names, thresholds)
+        self.report = Report({**made, "loss": loss}, per_label, thresholds, self.rows, targets, probabilities)
+        return self.report.metrics
+
+    def _logits(self) -> np.ndarray:
+        """float32[n,outputs] in the order of self.rows."""
+        logits = np.full((len(self.rows), self._task.outputs), np.nan, np.float32)
+        steps = self._epochs.num_batches(0) if len(self.rows) else 0
+        for step, (indices, values) in enumerate(self._batches(steps)):
+            logits[indices[indices >= 0]] = values[indices >= 0]
+            self._progress(step + 1, steps)
+        if np.isnan(logits).any() and steps:
+            # a model that answers NaN is reported as such; a row left out would be a defect of the plan
+            assert len(np.unique(np.concatenate([self._epochs.epoch(0).plan.order]))) == len(self.rows)
+        return logits
+
+    def _batches(self, steps: int):
+        strategy = self._strategy
+        replicas = strategy.num_replicas_in_sync
+
+        def make(context=None):
+            return dataset(self._epochs, self._targets, pad_id=self._pad_id, inputs=tuple(self._model.input),
+                           target_shape=self._task.target_shape, target_dtype=self._task.target_dtype, start=0,
+                           stop=steps, replicas=replicas)
+
+        batches = make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
+        for batch in batches:
+            logits, indices = self._forward(batch)
+            yield np.concatenate([i.numpy() for i in strategy.experimental_local_results(indices)]), np.concatenate(
+                [v.numpy() for v in strategy.experimental_local_results(logits)])
+
+    @tf.function(reduce_retracing=True)
+    def _forward(self, batch):
+        def replica(batch):
+            return self._model(batch[0], training=False), batch[3]
+
+        return self._strategy.run(replica, args=(batch,))

@@ -1,0 +1,67 @@
+"""What of a model is trained, and how fast: freezing and layer-wise learning rates."""
+
+import re
+
+import keras
+
+from tfft.config import Model
+from tfft.errors import UserError
+
+ENCODER_LAYER = re.compile(r"_layer_\d+$")
+
+
+def sections(backbone) -> tuple[list, list, list]:
+    """(embedding layers, encoder layers from lowest to highest, layers above) of any KerasHub encoder."""
+    embeddings, encoder, above = [], [], []
+    for layer in backbone.layers:
+        if ENCODER_LAYER.search(layer.name):
+            encoder.append(layer)
+        elif "embedding" in layer.name or not encoder:
+            embeddings.append(layer)
+        else:
+            above.append(layer)
+    return embeddings, encoder, above
+
+
+def freeze(backbone, config: Model) -> None:
+    """Marks the embeddings and the lowest layers as not trainable; they also stop dropping out.
+
+    Raises: UserError where there are fewer layers than should be frozen.
+    """
+    embeddings, encoder, above = sections(backbone)
+    if config.frozen_layers > len(encoder):
+        raise UserError(f"config.model.frozen_layers={config.frozen_layers}, but {type(backbone).__name__} has "
+                        f"{len(encoder)} layers of its own weights (-1 trains the head alone).")
+    frozen = []
+    if config.freeze_embeddings or config.frozen_layers:
+        frozen += embeddings
+    if config.frozen_layers == -1:
+        frozen += encoder + above
+    else:
+        frozen += encoder[:config.frozen_layers]
+    for layer in frozen:
+        layer.trainable = False
+        for inner in layer._flatten_layers():
+            if isinstance(inner, keras.layers.Dropout):
+                inner.rate = 0.0
+
+
+def learning_rate_multipliers(backbone, variables: list, layer_decay: float) -> list[float]:
+    """Each variable's factor on the learning rate: 1 above the encoder, layer_decay for its top layer, and so on down;
+    embeddings lowest (as in ELECTRA, Clark et al. 2020, section 3.1, and BEiT).
+
+    layer_decay 0.5, two layers -> head 1, layer 1 0.5, layer 0 0.25, embeddings 0.125
+    """
+    embeddings, encoder, _ = sections(backbone)
+    factor = {}
+    for depth, layers in enumerate([embeddings, *([layer] for layer in encoder)]):
+        for layer in layers:
+            for variable in layer.variables:
+                factor[variable.path] = layer_decay ** (len(encoder) + 1 - depth)
+    return [factor.get(v.path, 1.0) for v in variables]
+
+
+def decays(variable) -> bool:
+    """Whether weight decay applies: to matrices, not to biases and norms."""
+    name = variable.path.lower()
+    return len(variable.shape) > 1 and not name.endswith("bias") and "layer_norm" not in name

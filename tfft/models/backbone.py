@@ -1,0 +1,111 @@
+"""Asset -> KerasHub backbone and tokenizer."""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import keras
+import keras_hub
+
+from tfft.assets import download_error
+from tfft.errors import UserError
+
+
+def load_tokenizer(preset: str):
+    """The KerasHub tokenizer of a preset: a local folder, hf://, kaggle:// or a KerasHub name.
+
+    KerasHub's converter of Hugging Face folders keeps accents where BERT's uncased models were pretrained without them
+    (their do_lower_case strips accents unless strip_accents is false); here they are stripped as in pretraining.
+    """
+    tokenizer = _from_preset(keras_hub.tokenizers.Tokenizer, preset)
+    settings = Path(preset) / "tokenizer_config.json"
+    if settings.is_file() and getattr(tokenizer, "strip_accents", None) is False:
+        stated = json.loads(settings.read_text(encoding="utf-8"))
+        if stated.get("do_lower_case") and stated.get("strip_accents") is not False:
+            config = {**tokenizer.get_config(), "strip_accents": True, "vocabulary": tokenizer.get_vocabulary()}
+            tokenizer = type(tokenizer).from_config(config)
+    return tokenizer
+
+
+def save_tokenizer(tokenizer, folder: Path) -> None:
+    """Writes tokenizer.json and the vocabulary files."""
+    assets = folder / "assets"
+    assets.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text(json.dumps(keras.saving.serialize_keras_object(tokenizer), indent=1))
+    tokenizer.save_assets(str(assets))
+
+
+def open_tokenizer(folder: Path):
+    """The tokenizer that `save_tokenizer` wrote. Raises UserError where the folder is not complete."""
+    try:
+        tokenizer = keras.saving.deserialize_keras_object(json.loads((folder / "tokenizer.json").read_text()))
+        tokenizer.load_assets(str(folder / "assets"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read the tokenizer in {folder}: {error}. Run the train command of this workdir again.") from error
+    return tokenizer
+
+
+def load_backbone(preset: str, *, precision: str, dropout: float):
+    """The pretrained backbone. `dropout` -1 keeps its own.
+
+    Raises: UserError where the preset cannot be had or is no text encoder.
+    """
+    changes = {} if dropout < 0 else {"dropout": dropout}
+    backbone = _from_preset(keras_hub.models.Backbone, preset, dtype=precision, **changes)
+    if "token_ids" not in backbone.input or "padding_mask" not in backbone.input:
+        raise UserError(f"{preset} is a {type(backbone).__name__}, which takes {', '.join(backbone.input)}: not a text "
+                        "encoder. Choose an encoder such as BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA or DeBERTa.")
+    return backbone
+
+
+def _from_preset(kind, preset: str, **kwargs):
+    try:
+        return kind.from_preset(preset, **kwargs)
+    except Exception as error:  # KerasHub lets through whatever its hub clients and converters raise
+        if Path(preset).is_dir():
+            raise UserError(f"Cannot load {preset}: {error}. It must be a folder in KerasHub format (config.json, "
+                            "model.weights.h5, tokenizer.json, assets/) or Hugging Face format (config.json, "
+                            "model.safetensors, the tokenizer's files) of a model type that KerasHub converts.") from error
+        raise download_error(preset, error) from error
+
+
+def describe(backbone) -> str:
+    """The backbone's architecture as JSON, without weights."""
+    return json.dumps(keras.saving.serialize_keras_object(backbone), indent=1)
+
+
+def rebuild(description: str, precision: str):
+    """The backbone that `describe` wrote, with random weights."""
+    config = json.loads(description)
+    config["config"]["dtype"] = precision
+    return keras.saving.deserialize_keras_object(config)
+
+
+def tokenizer_fingerprint(tokenizer) -> str:
+    """Hash of everything that decides what the tokenizer answers: its class, settings, vocabulary files and library."""
+    digest = hashlib.blake2b(digest_size=16)
+    config = tokenizer.get_config()
+    config.pop("name", None)
+    digest.update(json.dumps([type(tokenizer).__name__, keras_hub.__version__, config], sort_keys=True, default=str).encode())
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_assets(folder)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def sequence_output(backbone):
+    """Symbolic f[B,S,H]: the output of the last layer for each token."""
+    return backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
+
+
+def pooled_output(backbone):
+    """Symbolic f[B,H] of the backbone's own pooler.
+
+    Raises: UserError where the backbone has none.
+    """
+    if not isinstance(backbone.output, dict) or "pooled_output" not in backbone.output:
+        raise UserError(f"config.model.pooling=pooled: {type(backbone).__name__} has no pooler. Use mean, cls or max.")
+    return backbone.output["pooled_output"]

@@ -1,0 +1,44 @@
+"""Backbone + pooling + dropout + head: a Keras functional model with float32 logits."""
+
+import keras
+from keras import ops
+
+from tfft.config import Model
+from tfft.models.backbone import pooled_output, sequence_output
+
+
+@keras.saving.register_keras_serializable("tfft")
+class Pooling(keras.layers.Layer):
+    """(f[B,S,H], padding_mask int32[B,S]) -> f[B,H]: mean or maximum over the real tokens, or the first one.
+
+    mean of [[1], [3], [9]] under mask [1, 1, 0] is [2]
+    """
+
+    def __init__(self, kind: str, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def call(self, sequence, padding_mask):
+        if self.kind == "cls":
+            return sequence[:, 0, :]
+        sequence = ops.cast(sequence, "float32")
+        mask = ops.expand_dims(ops.cast(padding_mask, "float32"), -1)
+        if self.kind == "max":
+            return ops.max(sequence - (1 - mask) * 1e9, axis=1)
+        return ops.sum(sequence * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
+
+
+def pooled_classifier(backbone, config: Model, outputs: int, seed: int) -> keras.Model:
+    """{inputs int32[B,S]} -> logits float32[B, outputs]. The head is drawn from a truncated normal of deviation 0.02,
+    as BERT's own is."""
+    if config.pooling == "pooled":
+        vector = pooled_output(backbone)
+    else:
+        vector = Pooling(config.pooling, name="pooling")(sequence_output(backbone), backbone.input["padding_mask"])
+    vector = keras.layers.Dropout(config.head_dropout, seed=seed, name="head_dropout", dtype="float32")(vector)
+    head = keras.layers.Dense(outputs, name="head", dtype="float32",
+                              kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02, seed=seed))
+    return keras.Model(backbone.input, head(vector), name="classifier")

@@ -1,0 +1,1 @@
+"""What leaves tfft to be served."""

@@ -1,0 +1,1 @@
+"""How to step, on which devices, and what to keep."""

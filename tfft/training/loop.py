@@ -1,0 +1,196 @@
+"""The outer loop: Orbit's controller between evaluations, checkpoints, best weights, early stopping, signals, resume."""
+
+import contextlib
+import dataclasses
+import io
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orbit
+import tensorflow as tf
+
+from tfft.config import LOWER_IS_BETTER, Experiment
+from tfft.errors import UserError
+from tfft.training.checkpoints import Checkpoints
+from tfft.training.optimizer import AdamW
+from tfft.training.step import Trainer
+
+
+@dataclasses.dataclass
+class State:
+    """The loop's own memory; saved with every checkpoint, beside what TensorFlow keeps."""
+
+    best: float | None = None
+    best_step: int = 0
+    evaluated_step: int = 0
+    without_gain: int = 0
+    stopped_early: bool = False
+    seconds: float = 0.0  # spent in training steps, over all sessions of the run
+
+
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C arrived; a checkpoint has been saved."""
+
+    def __init__(self, number: int, step: int):
+        super().__init__(f"signal {number} at step {step}")
+        self.number, self.step = number, step
+
+
+class _Signals:
+    """Remembers SIGTERM and SIGINT until the loop looks; a second one is not held back."""
+
+    def __enter__(self):
+        self.received = 0
+        self._before = {}
+        with contextlib.suppress(ValueError):  # not in the main thread: nobody sends signals there
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number, frame):
+        self.received = number
+        signal.signal(number, self._before[number])
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+@dataclasses.dataclass
+class Hooks:
+    """What the loop tells the outside; each is called between steps."""
+
+    after_steps: Callable[[int, dict[str, float], float], None]  # step, {loss, ...}, seconds these steps took
+    after_evaluation: Callable[[int, dict[str, float], bool], None]  # step, metrics, whether it is the best so far
+    save_best: Callable[[int, dict[str, float]], None]
+    describe_batch: Callable[[int], str]  # step -> its rows, for the message about a loss that is not finite
+    warn: Callable[[str], None]
+
+
+class Loop:
+    """Trains from wherever the work directory's last checkpoint stands to the last step."""
+
+    def __init__(self, experiment: Experiment, folder: Path, *, model, loss, optimizer: AdamW, strategy,
+                 make_dataset: Callable[[int], tf.data.Dataset], evaluator: orbit.AbstractEvaluator | None,
+                 total_steps: int, evaluation_steps: Callable[[int], int], hooks: Hooks):
+        config = experiment.train
+        self.experiment, self.hooks, self.total_steps = experiment, hooks, total_steps
+        self._evaluator, self._next_evaluation = evaluator, evaluation_steps
+        self._optimizer = optimizer
+        with strategy.scope():
+            self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step",
+                                           aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        self.checkpoints = Checkpoints(folder, model, optimizer, self.global_step, config.keep_checkpoints)
+        self.state = State()
+        restored = self.checkpoints.restore(hooks.warn)
+        if restored is not None:
+            self.state = State(**restored)
+        self.start_step = int(self.global_step.numpy())
+        self._saved_step, self._saved_time = self.start_step, time.monotonic()
+        on_cpu = not tf.config.list_physical_devices("GPU")
+        self.steps_per_loop = config.steps_per_loop or (1 if on_cpu else 20)
+        self._trainer = Trainer(model, optimizer, loss, config, dataset=make_dataset(self.start_step),
+                                global_step=self.global_step, total_steps=total_steps, strategy=strategy,
+                                use_loop=self.steps_per_loop > 1)
+        self._controller = orbit.Controller(
+            global_step=self.global_step, trainer=self._trainer, evaluator=evaluator, strategy=strategy,
+            steps_per_loop=self.steps_per_loop, train_actions=[self._after_loop])
+        self._output: dict[str, float] = {}
+
+    def run(self) -> State:
+        """Trains to the end, or to early stopping.
+
+        Raises: Interrupted after a signal; UserError where the loss is not finite.
+        """
+        state = self.state
+        with _Signals() as signals:
+            step = self.start_step
+            if 0 < step == self._next_evaluation(step - 1) and state.evaluated_step < step:
+                self._judge(step)  # stopped by a signal between the last step of an epoch and its evaluation
+            while step < self.total_steps and not state.stopped_early:
+                boundary = min(self._next_evaluation(step), self.total_steps)
+                while step < boundary:
+                    step = self._train(min(step + self.steps_per_loop, boundary))
+                    if signals.received:
+                        self._save(step)
+                        raise Interrupted(signals.received, step)
+                    self._save_now_and_then(step)
+                self._judge(step)
+                if signals.received:
+                    raise Interrupted(signals.received, step)
+            if state.evaluated_step < step:
+                self._judge(step)
+        return state
+
+    def _judge(self, step: int) -> None:
+        if self._evaluator is not None:
+            self._evaluate(step)
+        self.state.evaluated_step = step
+        self._save(step)
+
+    def _train(self, until: int) -> int:
+        """Runs Orbit's loop to a step and checks what came out."""
+        begin = time.monotonic()
+        with contextlib.redirect_stdout(io.StringIO()):  # Orbit prints every loop; the hooks do that for us
+            self._controller.train(until, checkpoint_at_completion=False)
+        seconds = time.monotonic() - begin
+        bad = int(self._trainer.first_bad_step.numpy())
+        if bad >= 0:
+            raise UserError(self._not_finite(bad))
+        self.state.seconds += seconds
+        self.hooks.after_steps(until, self._output, seconds)
+        return until
+
+    def _after_loop(self, output) -> None:
+        self._output = {name: float(value) for name, value in output.items()}
+
+    def _not_finite(self, step: int) -> str:
+        kept = self.checkpoints.list()
+        rate = self._output.get("learning_rate", 0.0)
+        return (f"The loss or its gradient is not a finite number at step {step + 1} (learning rate {rate:.3g}). The batch: "
+                f"{self.hooks.describe_batch(step)}. Try a lower --config.train.peak_learning_rate, a longer warm-up "
+                f"(--config.train.warmup_fraction), --config.train.clip_norm=1.0 or --config.train.precision=float32, and "
+                f"look at these rows. {f'The last good checkpoint, {kept[-1].name}, is kept.' if kept else 'Nothing was saved.'}")
+
+    def _evaluate(self, step: int) -> None:
+        """Judges the weights (their average where there is one), keeps the best, counts towards early stopping."""
+        state, config = self.state, self.experiment.eval
+        averaged = bool(self._optimizer.averages)
+        if averaged:
+            self._optimizer.swap_averages()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                metrics = {k: float(v) for k, v in self._controller.evaluate(steps=-1).items()}
+            value = metrics.get(config.metric)
+            if value is None:
+                raise UserError(f"config.eval.metric={config.metric} could not be computed on the validation rows "
+                                f"(computed: {', '.join(metrics)}). Choose one of these, or add validation rows.")
+            gain = None if state.best is None else value - state.best
+            if gain is not None and config.metric in LOWER_IS_BETTER:
+                gain = -gain
+            better = gain is None or gain > config.min_delta
+            if better:
+                state.best, state.best_step, state.without_gain = value, step, 0
+                self.hooks.save_best(step, metrics)
+            else:
+                state.without_gain += 1
+        finally:
+            if averaged:
+                self._optimizer.swap_averages()
+        state.stopped_early = bool(config.patience) and state.without_gain >= config.patience
+        self.hooks.after_evaluation(step, metrics, better)
+
+    def _save_now_and_then(self, step: int) -> None:
+        config = self.experiment.train
+        if config.checkpoint_every_steps:
+            due = step - self._saved_step >= config.checkpoint_every_steps
+        else:
+            due = config.checkpoint_minutes > 0 and time.monotonic() - self._saved_time > 60 * config.checkpoint_minutes
+        if due:
+            self._save(step)
+
+    def _save(self, step: int) -> None:
+        self.checkpoints.save(dataclasses.asdict(self.state))
+        self._saved_step, self._saved_time = step, time.monotonic()

