@@ -18,6 +18,7 @@ def get_config(variant: str = ""):
     config.data.text_column = "0"
     config.data.label_column = "1"
     config.data.max_length = 64
-    config.train.epochs = 8
-    config.train.peak_learning_rate = 5e-4
+    config.train.epochs = 6
+    config.train.global_batch_size = 64
+    config.train.peak_learning_rate = 8e-4
     return config

@@ -68,6 +68,8 @@ def test_the_two_stacks():
     default, tpu = pins("default.txt"), pins("tpu.txt")
     assert default["tensorflow"].startswith("2.20.") and tpu["tensorflow"] == "2.19.1"
     assert default["keras-hub"] == default["keras-nlp"] and tpu["keras-hub"] == tpu["keras-nlp"] == "0.30.0"
+    # What resolves with pip and fails on import: see the heads of the two files.
+    assert default["setuptools"] == tpu["setuptools"] == "80.9.0" and tpu["tensorflow-metadata"] == "1.17.3"
 
 
 @pytest.mark.parametrize("module", ["tfft", "tfft.errors", "tfft.config"])

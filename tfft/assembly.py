@@ -92,7 +92,8 @@ def _epochs(experiment: Experiment, preparer: Preparer, train: Split, replicas: 
     settings = PlanSettings(
         batch_size=config.global_batch_size, max_length=experiment.data.max_length,
         tokens_per_batch=config.tokens_per_batch, buckets=config.length_buckets, grouping=config.length_grouping,
-        seed=config.seed, multiple=replicas * config.accumulation)
+        seed=config.seed, multiple=replicas * config.accumulation,
+        length_multiple=config.length_multiple or (8 if tf.config.list_physical_devices("GPU") else 1))
 
     def open_epoch(epoch: int):
         if not experiment.data.augmentation.enabled:

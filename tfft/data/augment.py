@@ -37,10 +37,6 @@ def augment(text: str, settings: Augmentation, vocabulary: Sequence[str], *, epo
 
 
 def vocabulary_of(texts: Sequence[str], limit: int = 20_000) -> list[str]:
-    """The words that replacements are drawn from, as often as they occur in `texts`."""
-    words: list[str] = []
-    for text in texts:
-        words += text.split()
-        if len(words) >= limit:
-            break
-    return words[:limit]
+    """The words that replacements are drawn from, as often as they occur in `texts`; of many, each k-th."""
+    words = [word for text in texts for word in text.split()]
+    return words[::-(-len(words) // limit) or 1]

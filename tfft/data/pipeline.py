@@ -19,14 +19,13 @@ class Epoch:
 
     def __init__(self, store: TokenStore, rows: np.ndarray, target_rows: np.ndarray, settings: PlanSettings, index: int):
         self.store, self.rows, self.target_rows = store, rows, target_rows
-        self._lengths = store.lengths[rows]
-        self.plan: Plan = make_plan(self._lengths, settings, index)
+        self.plan: Plan = make_plan(store.lengths[rows], settings, index)
 
     def tokens(self, batch: int) -> tuple[int, int, int]:
         """(examples, real tokens, token positions with padding) of a batch."""
         indices, length = self.plan.batch(batch)
         known = indices[indices >= 0]
-        return len(known), int(self._lengths[known].sum()), len(indices) * length
+        return len(known), int(self.store.lengths[self.rows[known]].sum()), len(indices) * length
 
 
 class Epochs:
@@ -37,7 +36,7 @@ class Epochs:
         self._open = open_epoch
         self.settings = settings
         self._remembered = functools.lru_cache(maxsize=2)(self._epoch)  # the one being read and the next
-        self._lock = threading.Lock()  # readers are parallel; an epoch is planned once
+        self._lock = threading.RLock()  # readers are parallel; an epoch is planned, and counted, once
         self._counts: list[int] = []
 
     def _epoch(self, index: int) -> Epoch:
@@ -52,15 +51,18 @@ class Epochs:
         """Exact number of batches of an epoch; it varies between epochs only for constant-token batches."""
         if not self.settings.tokens_per_batch:
             epoch = 0
-        while len(self._counts) <= epoch:
-            self._counts.append(self.epoch(len(self._counts)).plan.num_batches)
+        with self._lock:
+            while len(self._counts) <= epoch:
+                self._counts.append(self.epoch(len(self._counts)).plan.num_batches)
         return self._counts[epoch]
 
     def locate(self, step: int) -> tuple[int, int]:
-        """(epoch, batch) of a step counted from 0."""
+        """(epoch, batch) of a step counted from 0. Raises ValueError where there is no row."""
         epoch = 0
-        while step >= self.num_batches(epoch):
-            step -= self.num_batches(epoch)
+        while step >= (count := self.num_batches(epoch)):
+            if not count:
+                raise ValueError("an epoch without rows has no step")
+            step -= count
             epoch += 1
         return epoch, step
 
@@ -70,7 +72,7 @@ class Epochs:
     def tokens(self, first: int, last: int) -> tuple[int, int, int]:
         """(examples, real tokens, token positions with padding) of steps first..last-1."""
         places = [self.locate(step) for step in range(first, last)]
-        return tuple(sum(column) for column in zip(*(self.epoch(e).tokens(b) for e, b in places), strict=True))
+        return tuple(sum(column) for column in zip((0, 0, 0), *(self.epoch(e).tokens(b) for e, b in places), strict=True))
 
     def step_rows(self, step: int) -> np.ndarray:
         """The store rows (of the un-augmented store) of a step's global batch, without filling."""

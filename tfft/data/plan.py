@@ -21,7 +21,11 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PlanSettings:
-    """How examples become batches; `multiple` is what every batch size is a multiple of (replicas x micro-batches)."""
+    """How examples become batches; `multiple` is what every batch size is a multiple of (replicas x micro-batches).
+
+    A constant-token batch never holds fewer than `multiple` examples: tokens_per_batch >= multiple * max_length keeps all
+    within the budget.
+    """
 
     batch_size: int
     max_length: int
@@ -31,6 +35,7 @@ class PlanSettings:
     shuffle: bool = True
     seed: int = 0
     multiple: int = 1
+    length_multiple: int = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Plan:
     @property
     def padding_waste(self) -> float:
         """Share of all token positions that hold padding, 0 to 1."""
-        return 1 - self.real_tokens / max(1, self.padded_tokens)
+        return 1 - self.real_tokens / self.padded_tokens if len(self.starts) else 0.0
 
     def batch(self, index: int) -> Batch:
         start, size = int(self.starts[index]), int(self.sizes[index])
@@ -98,11 +103,11 @@ def make_plan(lengths: np.ndarray, settings: PlanSettings, epoch: int = 0) -> Pl
 
 
 def round_up(lengths: np.ndarray, settings: PlanSettings) -> np.ndarray:
-    """Each length's bucket: the smallest that holds it; multiples of 8 where no buckets are given."""
+    """Each length's bucket: the smallest that holds it; multiples of length_multiple where no buckets are given."""
     if settings.buckets:
         buckets = np.asarray(settings.buckets)
         return np.minimum(buckets[np.minimum(np.searchsorted(buckets, lengths), len(buckets) - 1)], settings.max_length)
-    return np.minimum(-(-lengths // 8) * 8, settings.max_length)
+    return np.minimum(-(-lengths // settings.length_multiple) * settings.length_multiple, settings.max_length)
 
 
 def _equal_sizes(n: int, settings: PlanSettings) -> np.ndarray:

@@ -54,12 +54,12 @@ class Preparer:
             self._write(folder, source.rows())
             if source.broken_count:
                 self.say(source.broken_report())
-                (folder / "broken.txt").write_text(source.broken_report())
+                (folder / "broken.txt").write_text(source.broken_report(), "utf-8", "backslashreplace")
 
         store = open_store(self.cache, name, build)
         report = store.folder / "broken.txt"
         if report.exists() and not source.broken_count:
-            self.say(report.read_text())
+            self.say(report.read_text("utf-8"))
         if not len(store):
             raise UserError(f"{spec} has no rows{f' where {self.data.where}' if self.data.where else ''}.")
         return store
@@ -72,7 +72,8 @@ class Preparer:
         name = fingerprint("augmented", base.folder.name, chosen, dataclasses.asdict(settings), epoch)
 
         def rows() -> Iterator[Row]:
-            vocabulary = vocabulary_of([base.string("text", r) for r in split.rows[:5000]])
+            some = split.rows[::-(-len(split.rows) // 2000)]  # spread evenly: files are often sorted by label
+            vocabulary = vocabulary_of([base.string("text", r) for r in some])
             pairs = self.text_tokenizer.pairs
             for row in split.rows:
                 text = augment(base.string("text", row), settings, vocabulary, epoch=epoch, row=int(row))

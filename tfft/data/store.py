@@ -5,6 +5,7 @@ place and renamed when complete, so it is either whole or absent. It holds every
 are index arrays over it.
 
     tokens, tokens_offsets        token ids of row i: tokens[tokens_offsets[i]:tokens_offsets[i + 1]]
+    length int32[n]               tokens of each row
     first_length, full_length     int32[n], see tfft.data.tokenize.Tokens
     text, pair, id (+ _offsets)   UTF-8 bytes, for reports
     text_hash, id_hash            uint64[n], for leak checks and stable splits
@@ -17,7 +18,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +33,7 @@ from tfft.data.sources import Row
 from tfft.data.splits import split_hash, text_hash
 from tfft.errors import UserError
 
-FORMAT = 1
+FORMAT = 2  # raise it whenever the same rows and settings give another store: fingerprints change with it
 CHUNK = 2048  # rows tokenised together
 MAX_LABELS = 20_000
 
@@ -39,7 +42,10 @@ Tokenise = Callable[[Iterator[tuple[list[str], list[str] | None]]], Iterator[tup
 
 
 class TokenStore:
-    """Reads a finished store. Columns are memory maps: resident memory does not grow with the number of rows."""
+    """Reads a finished store. Columns are memory maps: resident memory does not grow with the number of rows.
+
+    Raises: OSError, ValueError, KeyError or TypeError where the folder is no whole store.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -49,7 +55,8 @@ class TokenStore:
             path = folder / f"{name}.bin"
             if path.stat().st_size != count * np.dtype(dtype).itemsize:
                 raise ValueError(f"{path} has the wrong size")
-            self._columns[name] = np.memmap(path, dtype, mode="r") if count else np.zeros(0, dtype)
+            # a plain view: indexing a np.memmap itself is several times slower
+            self._columns[name] = np.memmap(path, dtype, mode="r").view(np.ndarray) if count else np.zeros(0, dtype)
 
     def __len__(self) -> int:
         return self.meta["rows"]
@@ -65,12 +72,12 @@ class TokenStore:
     @property
     def lengths(self) -> np.ndarray:
         """int32[n] tokens of each row."""
-        return np.diff(self._columns["tokens_offsets"]).astype(np.int32)
+        return self._columns["length"]
 
     def string(self, name: str, row: int) -> str:
         """The text, pair or id of one row."""
         offsets = self._columns[f"{name}_offsets"]
-        return self._columns[name][offsets[row]:offsets[row + 1]].tobytes().decode("utf-8")
+        return self._columns[name][offsets[row]:offsets[row + 1]].tobytes().decode("utf-8", "surrogatepass")
 
     def place(self, row: int) -> str:
         """Where a row came from: file:line."""
@@ -133,24 +140,20 @@ def open_store(cache: Path, name: str, build: Callable[[Path], None]) -> TokenSt
     Raises: UserError where the disk is full or the cache cannot be written.
     """
     folder = cache / "stores" / name
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return TokenStore(folder)
+    store = _whole(folder)
+    if store is not None:
+        return store
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():  # damaged: out of the way first, so that what is there is never taken for whole
-            shutil.rmtree(folder, ignore_errors=True)
         _clean(folder.parent)
-        with tempfile.TemporaryDirectory(prefix=f".making-{os.getpid()}-", dir=folder.parent) as temporary:
+        prefix = f".making-{os.getpid()}-{socket.gethostname()}-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temporary:
             made = Path(temporary) / "store"
             made.mkdir()
             build(made)
-            try:
-                made.rename(folder)
-            except OSError as error:  # another run was faster: its store is as good
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
+            _publish(made, folder)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"The disk is full: no room for the token store in {folder.parent}. Free some space, or "
                             "name another folder with TFFT_CACHE or --config.data.cache.") from error
         raise UserError(f"Cannot write the token store in {folder.parent}: {error}. Name another folder with "
@@ -158,11 +161,32 @@ def open_store(cache: Path, name: str, build: Callable[[Path], None]) -> TokenSt
     return TokenStore(folder)
 
 
+def _whole(folder: Path) -> TokenStore | None:
+    """The store in a folder, or None where it is absent or damaged."""
+    try:
+        return TokenStore(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _publish(made: Path, folder: Path) -> None:
+    """Renames a finished store into its place. A damaged one there gives way; another run's whole one stays."""
+    if folder.exists() and _whole(folder) is None:
+        with contextlib.suppress(FileNotFoundError):  # another run moved it already
+            folder.rename(made.with_name("damaged"))
+    try:
+        made.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
 def _clean(folder: Path) -> None:
-    """Removes what runs that no longer live left half made."""
+    """Removes what runs of this host that no longer live left half made."""
+    ours = re.compile(rf"\.making-(\d+)-{re.escape(socket.gethostname())}-[^-]*")
     for path in folder.glob(".making-*"):
-        process = path.name.split("-")[1]
-        if process.isdigit() and not Path(f"/proc/{process}").exists():
+        match = ours.fullmatch(path.name)
+        if match and not Path(f"/proc/{match[1]}").exists():
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -189,6 +213,7 @@ def write_rows(folder: Path, rows: Iterable[Row], tokenise: Tokenise, *, vocabul
         for ids, lengths, first_length, full_length in tokenise(chunks()):
             chunk = kept.pop(0)
             writer.append_ragged("tokens", ids.astype(dtype), lengths)
+            writer.append("length", lengths.astype(np.int32))
             writer.append("first_length", first_length.astype(np.int32))
             writer.append("full_length", full_length.astype(np.int32))
             _append_rows(writer, chunk, codes, counts, files, pairs, seed)

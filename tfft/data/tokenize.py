@@ -59,8 +59,10 @@ class TextTokenizer(tf.Module):
                       first_length + other_length + self._special)
 
     def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Token ids without special tokens; invalid UTF-8 becomes U+FFFD, as every Unicode decoder has it."""
+        """Token ids without special tokens; invalid UTF-8 becomes U+FFFD, as every Unicode decoder has it, and U+0000 a
+        space: tf-text's regex_split drops all that follows it."""
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+        texts = tf.strings.regex_replace(texts, r"\x00", " ")
         ids = self.tokenizer(texts)
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.RaggedTensor.from_tensor(ids)

@@ -12,6 +12,7 @@ from tfft.data.pipeline import Epochs, dataset
 from tfft.data.plan import PlanSettings
 from tfft.data.store import TokenStore
 from tfft.evaluation import metrics
+from tfft.models.kernels import fast_cpu
 
 
 @dataclasses.dataclass
@@ -42,7 +43,8 @@ class Evaluator(orbit.AbstractEvaluator):
         self._pad_id, self._tune, self._thresholds, self._progress = pad_id, tune, thresholds, progress
         replicas = strategy.num_replicas_in_sync
         batch_size = -(-batch_size // replicas) * replicas
-        settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas)
+        settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas,
+                                length_multiple=8 if tf.config.list_physical_devices("GPU") else 1)
         self._epochs = Epochs(lambda epoch: (store, self.rows, self.rows), settings)
         self._targets = task.targets(store, weighted=False)
         self.report: Report | None = None
@@ -93,6 +95,7 @@ class Evaluator(orbit.AbstractEvaluator):
     @tf.function(reduce_retracing=True)
     def _forward(self, batch):
         def replica(batch):
-            return self._model(batch[0], training=False), batch[3]
+            with fast_cpu(not tf.config.list_physical_devices("GPU")):
+                return self._model(batch[0], training=False), batch[3]
 
         return self._strategy.run(replica, args=(batch,))

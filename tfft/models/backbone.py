@@ -42,7 +42,8 @@ def open_tokenizer(folder: Path):
         tokenizer = keras.saving.deserialize_keras_object(json.loads((folder / "tokenizer.json").read_text()))
         tokenizer.load_assets(str(folder / "assets"))
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read the tokenizer in {folder}: {error}. Run the train command of this workdir again.") from error
+        raise UserError(f"Cannot read the tokenizer in {folder}: {error}. Run the train command of this workdir "
+                        "again.") from error
     return tokenizer
 
 
@@ -53,9 +54,10 @@ def load_backbone(preset: str, *, precision: str, dropout: float):
     """
     changes = {} if dropout < 0 else {"dropout": dropout}
     backbone = _from_preset(keras_hub.models.Backbone, preset, dtype=precision, **changes)
-    if "token_ids" not in backbone.input or "padding_mask" not in backbone.input:
-        raise UserError(f"{preset} is a {type(backbone).__name__}, which takes {', '.join(backbone.input)}: not a text "
-                        "encoder. Choose an encoder such as BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA or DeBERTa.")
+    inputs = sorted(backbone.input) if isinstance(backbone.input, dict) else [backbone.input.name]
+    if not {"token_ids", "padding_mask"} <= set(inputs):
+        raise UserError(f"{preset} is a {type(backbone).__name__}, which takes {', '.join(inputs)}: not a text encoder. "
+                        "Choose an encoder such as BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA or DeBERTa.")
     return backbone
 
 

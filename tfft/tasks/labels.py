@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from tfft.errors import UserError, unknown
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """names[i] is the label of id i; counts[i] its training rows. Regression: no names, the values' mean and deviation."""
+    """names[i] is the label of id i; counts[i] its training rows, of `rows` in all. Regression: no names, the values'
+    mean and deviation."""
 
     names: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     mean: float = 0.0
     deviation: float = 1.0
+    rows: int = 0
 
     def save(self, folder: Path) -> None:
         (folder / "labels.json").write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n",
@@ -27,14 +30,14 @@ class Labels:
     def load(folder: Path) -> "Labels":
         try:
             values = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return Labels(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except (OSError, ValueError, AttributeError, TypeError) as error:
             raise UserError(f"Cannot read {folder / 'labels.json'}: {error}. Is {folder} the workdir of a run?") from error
-        return Labels(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def natural(name: str) -> tuple:
     """Sorts '2' before '10' and numbers before words."""
-    return (0, int(name), "") if name.lstrip("-").isdigit() else (1, 0, name)
+    return (0, int(name), "") if re.fullmatch(r"-?\d{1,18}", name) else (1, 0, name)
 
 
 def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...]) -> Labels:
@@ -54,7 +57,7 @@ def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...]) ->
                         f"{': ' + repr(names[0]) if names else ''}; a classifier needs two or more. Is "
                         "config.data.label_column the right column?")
     found = dict(zip(store.labels, counts, strict=True))
-    return Labels(names, tuple(int(found.get(name, 0)) for name in names))
+    return Labels(names, tuple(int(found.get(name, 0)) for name in names), rows=len(rows))
 
 
 def infer_scale(values: np.ndarray, standardize: bool) -> Labels:

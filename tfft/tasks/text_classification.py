@@ -83,8 +83,7 @@ class TextClassificationTask:
         if self.problem == "multi_label":
             return self._multi_label_loss(targets, logits)
         if self.settings.loss == "focal":  # Lin et al. 2017, equation 4
-            log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-            return -tf.pow(1 - tf.exp(log_p), self.settings.focal_gamma) * log_p
+            return _focal(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), self.settings.focal_gamma)
         smoothing = self.settings.label_smoothing
         if not smoothing:
             return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
@@ -92,13 +91,14 @@ class TextClassificationTask:
         return tf.nn.softmax_cross_entropy_with_logits(goal, logits)
 
     def _multi_label_loss(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Binary cross-entropy, averaged over labels; positives weigh (rows without) / (rows with) where balanced."""
+        """Binary cross-entropy, averaged over labels; positives weigh (rows without) / (rows with), 1 to 100,
+        where balanced."""
         losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
         if self.settings.loss == "focal":
-            losses *= tf.pow(1 - tf.exp(-losses), self.settings.focal_gamma)
+            losses = _focal(losses, self.settings.focal_gamma)
         if self.settings.class_weights == "balanced":
             counts = np.maximum(np.asarray(self.labels.counts, np.float64), 1)
-            positive = np.clip((counts.sum() - counts) / counts, 1, 100).astype(np.float32)
+            positive = np.clip((self.labels.rows - counts) / counts, 1, 100).astype(np.float32)
             losses *= 1 + targets * (positive - 1)
         return tf.reduce_mean(losses, axis=-1)
 
@@ -109,3 +109,8 @@ class TextClassificationTask:
         if self.problem == "regression":
             return logits * self.labels.deviation + self.labels.mean
         return tf.nn.softmax(logits) if self.problem == "single_label" else tf.nn.sigmoid(logits)
+
+
+def _focal(losses: tf.Tensor, gamma: float) -> tf.Tensor:
+    """(1 - p)^gamma x losses, where losses = -log p. 1 - p is kept off 0, where the power's gradient is not finite."""
+    return tf.pow(tf.maximum(-tf.math.expm1(-losses), 1e-7), gamma) * losses

@@ -45,9 +45,13 @@ class Checkpoints:
             files = {p.name: [p.stat().st_size, _crc(p)] for p in sorted(made.iterdir())}
             _write(made / "state.json", json.dumps({"step": step, "files": files, "state": state}))
             final = self.folder / f"step-{step:010d}"
-            shutil.rmtree(final, ignore_errors=True)
+            old = final.with_suffix(".old")
+            if final.exists():  # out of the way by a rename: a kill at any point leaves one of the two whole
+                shutil.rmtree(old, ignore_errors=True)
+                final.rename(old)
             made.rename(final)
-        except (OSError, tf.errors.ResourceExhaustedError, tf.errors.UnknownError) as error:
+            shutil.rmtree(old, ignore_errors=True)
+        except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(made, ignore_errors=True)
             full = getattr(error, "errno", None) == errno.ENOSPC or "space" in str(error)
             raise UserError(f"Cannot save a checkpoint in {self.folder}: {'the disk is full' if full else error}. Free "
@@ -57,8 +61,8 @@ class Checkpoints:
         return final
 
     def list(self) -> list[Path]:
-        """Checkpoint folders, oldest first."""
-        return sorted(self.folder.glob("step-*"))
+        """Checkpoint folders, oldest first; one that was being replaced stands before its replacement."""
+        return sorted(self.folder.glob("step-*"), key=lambda p: (p.stem, not p.suffix))
 
     def restore(self, warn: Callable[[str], None]) -> dict | None:
         """Restores the newest whole checkpoint and returns its loop state; None where there is none at all.
@@ -84,14 +88,17 @@ class Checkpoints:
 def _damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None."""
     try:
-        files = json.loads((folder / "state.json").read_text())["files"]
+        state = json.loads((folder / "state.json").read_text())
+        files, _ = state["files"], state["state"]
         for name, (size, crc) in files.items():
             if (folder / name).stat().st_size != size:
                 return f"{name} has {(folder / name).stat().st_size:,} bytes instead of {size:,}"
             if _crc(folder / name) != crc:
                 return f"{name} does not match its checksum"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"state.json: {error}"
+    except OSError as error:
+        return f"{Path(error.filename or 'a file').name}: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"state.json: {type(error).__name__} {error}"
     return None
 
 

@@ -62,7 +62,7 @@ class _Signals:
 class Hooks:
     """What the loop tells the outside; each is called between steps."""
 
-    after_steps: Callable[[int, dict[str, float], float], None]  # step, {loss, ...}, seconds these steps took
+    after_steps: Callable[[int, int, dict[str, float], float], None]  # first step, step, {loss, ...}, seconds they took
     after_evaluation: Callable[[int, dict[str, float], bool], None]  # step, metrics, whether it is the best so far
     save_best: Callable[[int, dict[str, float]], None]
     describe_batch: Callable[[int], str]  # step -> its rows, for the message about a loss that is not finite
@@ -112,7 +112,7 @@ class Loop:
             while step < self.total_steps and not state.stopped_early:
                 boundary = min(self._next_evaluation(step), self.total_steps)
                 while step < boundary:
-                    step = self._train(min(step + self.steps_per_loop, boundary))
+                    step = self._train(step, min(step + self.steps_per_loop, boundary))
                     if signals.received:
                         self._save(step)
                         raise Interrupted(signals.received, step)
@@ -130,7 +130,7 @@ class Loop:
         self.state.evaluated_step = step
         self._save(step)
 
-    def _train(self, until: int) -> int:
+    def _train(self, first: int, until: int) -> int:
         """Runs Orbit's loop to a step and checks what came out."""
         begin = time.monotonic()
         with contextlib.redirect_stdout(io.StringIO()):  # Orbit prints every loop; the hooks do that for us
@@ -140,27 +140,25 @@ class Loop:
         if bad >= 0:
             raise UserError(self._not_finite(bad))
         self.state.seconds += seconds
-        self.hooks.after_steps(until, self._output, seconds)
+        self.hooks.after_steps(first, until, self._output, seconds)
         return until
 
     def _after_loop(self, output) -> None:
         self._output = {name: float(value) for name, value in output.items()}
 
     def _not_finite(self, step: int) -> str:
-        kept = self.checkpoints.list()
+        saved = self.checkpoints.list()
+        kept = f"The last good checkpoint, {saved[-1].name}, is kept." if saved else "Nothing had been saved yet."
         rate = self._output.get("learning_rate", 0.0)
         return (f"The loss or its gradient is not a finite number at step {step + 1} (learning rate {rate:.3g}). The batch: "
                 f"{self.hooks.describe_batch(step)}. Try a lower --config.train.peak_learning_rate, a longer warm-up "
                 f"(--config.train.warmup_fraction), --config.train.clip_norm=1.0 or --config.train.precision=float32, and "
-                f"look at these rows. {f'The last good checkpoint, {kept[-1].name}, is kept.' if kept else 'Nothing was saved.'}")
+                f"look at these rows. {kept}")
 
     def _evaluate(self, step: int) -> None:
         """Judges the weights (their average where there is one), keeps the best, counts towards early stopping."""
         state, config = self.state, self.experiment.eval
-        averaged = bool(self._optimizer.averages)
-        if averaged:
-            self._optimizer.swap_averages()
-        try:
+        with self.averaged():
             with contextlib.redirect_stdout(io.StringIO()):
                 metrics = {k: float(v) for k, v in self._controller.evaluate(steps=-1).items()}
             value = metrics.get(config.metric)
@@ -176,11 +174,20 @@ class Loop:
                 self.hooks.save_best(step, metrics)
             else:
                 state.without_gain += 1
-        finally:
-            if averaged:
-                self._optimizer.swap_averages()
         state.stopped_early = bool(config.patience) and state.without_gain >= config.patience
         self.hooks.after_evaluation(step, metrics, better)
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """The model has its averaged weights inside, where there are any."""
+        if not self._optimizer.averages:
+            yield
+            return
+        self._optimizer.swap_averages()
+        try:
+            yield
+        finally:
+            self._optimizer.swap_averages()
 
     def _save_now_and_then(self, step: int) -> None:
         config = self.experiment.train

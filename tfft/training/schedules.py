@@ -14,7 +14,7 @@ def learning_rate(step: tf.Tensor, config: Train, total_steps: int) -> tf.Tensor
     peak * end_learning_rate_fraction: linear peak + (e - peak) x; cosine e + (peak - e)(1 + cos(pi x)) / 2; polynomial
     e + (peak - e)(1 - x)^power; exponential peak * fraction^x; constant peak.
     """
-    warmup = min(math.ceil(config.warmup_fraction * total_steps), total_steps)
+    warmup = min(math.ceil(config.warmup_fraction * total_steps - 1e-6), total_steps)  # 0.07 * 100 is above 7
     s = tf.cast(step, tf.float32)
     x = tf.clip_by_value((s - warmup) / max(1, total_steps - warmup), 0.0, 1.0)
     end = config.end_learning_rate_fraction

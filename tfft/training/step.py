@@ -4,6 +4,7 @@ import orbit
 import tensorflow as tf
 
 from tfft.config import Train
+from tfft.models.kernels import fast_cpu
 from tfft.training.optimizer import AdamW
 from tfft.training.schedules import learning_rate
 
@@ -20,6 +21,7 @@ class Trainer(orbit.StandardTrainer):
         self._strategy, self._total_steps = strategy, total_steps
         self.global_step = global_step
         self._variables = model.trainable_variables
+        self._on_cpu = not tf.config.list_physical_devices("GPU")
         self._sums = [tf.Variable(0.0, trainable=False, name=name) for name in ("loss_sum", "norm_sum")]
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._rate = tf.Variable(0.0, trainable=False)
@@ -83,7 +85,8 @@ class Trainer(orbit.StandardTrainer):
     def _gradients(self, batch):
         inputs, targets, weights, _ = batch
         with tf.GradientTape() as tape:
-            logits = self._model(inputs, training=True)
+            with fast_cpu(self._on_cpu):
+                logits = self._model(inputs, training=True)
             loss = tf.reduce_sum(self._loss(targets, logits) * weights)
         gradients = tape.gradient(loss, [v.value for v in self._variables])
         return loss, [tf.convert_to_tensor(g) for g in gradients]

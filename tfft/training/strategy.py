@@ -27,7 +27,8 @@ def make_strategy(config: Distribution) -> tf.distribute.Strategy:
 
 
 def set_up(config: Train) -> None:
-    """Seeds and determinism, before anything is built."""
+    """Seeds and determinism, before anything is built: seeding clears TensorFlow's kernel cache, and with it goes the
+    model of every SentencePiece tokenizer made before."""
     import keras
 
     keras.utils.set_random_seed(config.seed)

@@ -1,21 +1,32 @@
 """Weights alone, in one safetensors file that is whole or absent: what evaluation chose, and what is served."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tfft.errors import UserError
 
 
 def save_weights(path: Path, model, metadata: dict[str, str]) -> None:
-    """Writes every weight by its path, and string metadata."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes every weight by its path, and string metadata.
+
+    Raises: UserError where the disk is full or cannot be written; what was there before stays.
+    """
+    values = {v.path: np.ascontiguousarray(v.numpy()) for v in _weights(model)}
     temporary = path.with_suffix(".making")
-    save_file({v.path: np.ascontiguousarray(v.numpy()) for v in _weights(model)}, str(temporary), metadata)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(values, str(temporary), metadata)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"Cannot write the weights to {path}: {error}. Is the disk full? Free some space and run the same "
+                        "command again.") from error
 
 
 def load_weights(path: Path, model) -> dict[str, str]:
@@ -25,14 +36,25 @@ def load_weights(path: Path, model) -> dict[str, str]:
     """
     try:
         with safe_open(str(path), "np") as file:
+            _check(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, model)  # noqa: SIM118
             for variable in _weights(model):
                 variable.assign(file.get_tensor(variable.path))
             return file.metadata() or {}
     except FileNotFoundError as error:
         raise UserError(f"There are no weights at {path}. Has the run finished an evaluation? Run its train command "
                         "again.") from error
-    except Exception as error:  # safetensors raises its own exceptions, derived from Exception alone
-        raise UserError(f"Cannot read the weights at {path}: {error}") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"Cannot read the weights at {path}: {error}. Restore that file, or train again in a new "
+                        "--workdir.") from error
+
+
+def _check(path: Path, found: dict[str, tuple], model) -> None:
+    """Raises UserError where the file has not just the weights of the model, each of its shape."""
+    expected = {v.path: tuple(v.shape) for v in _weights(model)}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise UserError(f"The weights at {path} are of another model: {name} has shape {found.get(name, 'none')} there and "
+                            f"{expected.get(name, 'none')} here.")
 
 
 def _weights(model) -> list:

@@ -1,0 +1,56 @@
+"""A tiny classifier and what trains it, for the tests of training."""
+
+import families
+import numpy as np
+import tensorflow as tf
+
+from tfft.config import Model, TextClassification, Train
+from tfft.models.adaptation import decays
+from tfft.tasks.labels import Labels
+from tfft.tasks.text_classification import TextClassificationTask
+from tfft.training.optimizer import AdamW
+from tfft.training.step import Trainer
+
+TASK = TextClassificationTask(TextClassification(loss="cross_entropy"), Labels(("neg", "pos"), (6, 4), rows=10))
+CONFIG = {"peak_learning_rate": 0.01, "warmup_fraction": 0.0, "schedule": "linear"}
+
+
+def batches(count: int = 5, size: int = 4, length: int = 6) -> tf.data.Dataset:
+    """`count` batches as tfft.data.pipeline yields them: row weights of 1 to `size`, divided by their sum."""
+    draw = np.random.default_rng(5)
+    lengths = draw.integers(3, length + 1, (count, size, 1))
+    mask = np.arange(length) < lengths
+    inputs = {"token_ids": (draw.integers(4, 14, (count, size, length)) * mask).astype(np.int32),
+              "segment_ids": np.zeros((count, size, length), np.int32), "padding_mask": mask.astype(np.int32)}
+    weights = np.arange(1, size + 1, dtype=np.float32)
+    return tf.data.Dataset.from_tensor_slices((
+        inputs, draw.integers(0, 2, (count, size)).astype(np.int32), np.tile(weights / weights.sum(), (count, 1)),
+        np.tile(np.arange(size), (count, 1))))
+
+
+class Rig:
+    """Model, optimizer and trainer in a strategy's scope, weights always the same."""
+
+    def __init__(self, dataset, strategy=None, *, dropout=0.0, family="bert", loss=None, total_steps=10, use_loop=False,
+                 model=None, **settings):
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.config = Train(**{**CONFIG, **settings})
+        with self.strategy.scope():
+            self.model = model or TASK.build_model(families.backbone(family, dropout), Model(head_dropout=dropout), seed=0)
+            variables = self.model.trainable_variables
+            self.optimizer = AdamW(variables, self.config, multipliers=[1.0] * len(variables),
+                                   decayed=[decays(v) for v in variables])
+            self.step = tf.Variable(0, dtype=tf.int64, trainable=False,
+                                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        self.trainer = Trainer(self.model, self.optimizer, loss or TASK.loss, self.config, dataset=dataset,
+                               global_step=self.step, total_steps=total_steps, strategy=self.strategy, use_loop=use_loop)
+
+    def train(self, steps: int) -> dict[str, float]:
+        """What the trainer says of `steps` more steps."""
+        return {name: float(value) for name, value in self.trainer.train(tf.constant(steps)).items()}
+
+    def losses(self, steps: int) -> list[float]:
+        return [self.train(1)["loss"] for _ in range(steps)]
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {v.path: v.numpy() for v in self.model.trainable_variables}

@@ -1,0 +1,77 @@
+"""The label table."""
+
+import numpy as np
+import pytest
+from stores import make_store
+
+from tfft.errors import UserError
+from tfft.tasks.labels import LabelColumn, Labels, infer_labels, infer_scale, label_counts, natural
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_store(tmp_path / "store", ["b", "a", "b", "c", "10", "2"])
+
+
+def test_labels_are_inferred_in_natural_order(store):
+    assert infer_labels(store, np.arange(6), ()) == Labels(("2", "10", "a", "b", "c"), (1, 1, 1, 2, 1), rows=6)
+
+
+def test_only_training_rows_count(store):
+    assert infer_labels(store, np.array([0, 1]), ()) == Labels(("a", "b"), (1, 1), rows=2)
+    assert label_counts(store, np.array([0, 2, 3])).tolist() == [2, 0, 1, 0, 0]
+
+
+def test_given_labels_keep_their_order_and_may_be_absent(store):
+    made = infer_labels(store, np.array([0, 1, 2]), ("c", "b", "a"))
+    assert made == Labels(("c", "b", "a"), (0, 2, 1), rows=3)
+
+
+def test_training_label_that_is_not_given_is_named(store):
+    with pytest.raises(UserError, match="config.data.labels does not name. Unknown label 'c'"):
+        infer_labels(store, np.arange(4), ("a", "b"))
+
+
+def test_one_label_is_too_few(store):
+    with pytest.raises(UserError, match="one label only: 'b'; a classifier needs two"):
+        infer_labels(store, np.array([0, 2]), ())
+
+
+def test_column_gives_ids_of_the_table(store):
+    column = LabelColumn(store, Labels(("a", "b"), (1, 2)))
+    assert column.single(np.arange(6)).tolist() == [1, 0, 1, -1, -1, -1]
+
+
+def test_column_gives_several_labels(tmp_path):
+    several = make_store(tmp_path / "several", [("x", "y"), (), ("y",), ("z", "x")])
+    column = LabelColumn(several, Labels(("y", "x"), (2, 2)))
+    assert column.several(np.array([3, 0, 1, 2])).tolist() == [[0, 1], [1, 1], [0, 0], [1, 0]]
+    assert infer_labels(several, np.arange(4), ()) == Labels(("x", "y", "z"), (2, 2, 1), rows=4)
+    assert label_counts(several, np.array([1])).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("names", [["-3", "0", "2", "10", "a10", "b"], ["1", "--5", "x", "\u00b2"]])
+def test_natural_order_takes_any_name(names):
+    assert sorted(reversed(names), key=natural) == names
+
+
+def test_scale_of_values():
+    made = infer_scale(np.array([1, 3], np.float32), True)
+    assert (made.mean, made.deviation) == (2.0, 1.0)
+    assert infer_scale(np.array([1, 3], np.float32), False) == Labels()
+    with pytest.raises(UserError, match="same value, 4.0"):
+        infer_scale(np.array([4, 4], np.float32), True)
+
+
+def test_saved_table_is_the_same(tmp_path):
+    for labels in (Labels(("\u00e9t\u00e9", "b,c"), (3, 0), rows=3), Labels(mean=0.1, deviation=2.5)):
+        labels.save(tmp_path)
+        assert Labels.load(tmp_path) == labels
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"colour": 3}'])
+def test_damaged_table_is_named(tmp_path, text):
+    if text is not None:
+        (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(UserError, match="Cannot read .*labels.json.*Is .* the workdir of a run"):
+        Labels.load(tmp_path)

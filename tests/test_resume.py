@@ -1,0 +1,101 @@
+"""A run that is stopped at any moment ends with the same bits as one that is not."""
+
+import json
+import shutil
+import signal
+
+import pytest
+from commands import arguments, run, start, wait_for
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.slow
+LONG = ("--config.train.epochs=40", "--config.train.checkpoint_every_steps=15", "--config.eval.every_steps=200",
+        "--config.train.ema_decay=0.99", "--config.data.augmentation.delete=0.1", "--config.train.accumulation=2")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_preset, reviews, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    cache = str(folder / "cache")
+    run(arguments(tiny_preset, reviews, folder / "run", *LONG), cache)
+    return folder / "run", cache
+
+
+def saved(workdir) -> int:
+    """The step of the newest checkpoint."""
+    return max((int(p.name.split("-")[1]) for p in (workdir / "checkpoints").glob("step-*")), default=0)
+
+
+def assert_same(workdir, other) -> None:
+    for which in ("last", "best"):
+        ours, theirs = (load_file(w / which / "weights.safetensors") for w in (workdir, other))
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert (ours[name] == theirs[name]).all(), (which, name)
+    lines = [[json.loads(line) for line in (w / "metrics.jsonl").read_text().splitlines()] for w in (workdir, other)]
+    judged = [[line for line in some if line["kind"] == "validation"] for some in lines]
+    assert judged[0] == judged[1]
+
+
+def test_killed_twice_ends_with_the_same_bits(uninterrupted, tiny_preset, reviews, tmp_path):
+    whole, cache = uninterrupted
+    command = arguments(tiny_preset, reviews, tmp_path / "run", *LONG)
+    for step in (30, 250):
+        process = start(command, cache)
+        wait_for(lambda step=step: saved(tmp_path / "run") >= step, process)
+        process.kill()
+        process.communicate()
+    reached = saved(tmp_path / "run")
+    assert 250 <= reached < 480
+    _, said = run(command, cache)
+    assert "continuing at step" in said
+    assert_same(tmp_path / "run", whole)
+
+
+def test_sigterm_saves_and_leaves(uninterrupted, tiny_preset, reviews, tmp_path):
+    whole, cache = uninterrupted
+    command = arguments(tiny_preset, reviews, tmp_path / "run", *LONG)
+    process = start(command, cache)
+    wait_for(lambda: saved(tmp_path / "run") >= 30, process)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and "saved" in error and "Traceback" not in error
+    step = saved(tmp_path / "run")
+    assert f"at step {step}" in error
+    _, said = run(command, cache)
+    assert f"continuing at step {step}" in said
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(uninterrupted, tiny_preset, reviews, tmp_path):
+    whole, cache = uninterrupted
+    command = arguments(tiny_preset, reviews, tmp_path / "run", *LONG)
+    process = start(command, cache)
+    wait_for(lambda: saved(tmp_path / "run") >= 45, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    newest = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1]
+    data = newest / "checkpoint.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    _, said = run(command, cache)
+    assert f"{newest.name} is damaged" in said and "does not match its checksum" in said
+    assert_same(tmp_path / "run", whole)
+
+
+def test_only_damaged_checkpoints_never_start_over(uninterrupted, tiny_preset, reviews, tmp_path):
+    whole, cache = uninterrupted
+    shutil.copytree(whole, tmp_path / "run")
+    for folder in (tmp_path / "run" / "checkpoints").glob("step-*"):
+        (folder / "state.json").unlink()
+    _, error = run(arguments(tiny_preset, reviews, tmp_path / "run", *LONG), cache, code=2)
+    assert "None of the 2 checkpoints" in error and "To start over" in error
+
+
+def test_a_loss_that_is_not_finite_names_step_and_rows(tiny_preset, reviews, cache, tmp_path):
+    command = arguments(tiny_preset, reviews, tmp_path / "run", "--config.train.peak_learning_rate=1e38",
+                        "--config.train.checkpoint_every_steps=1", "--config.train.schedule=constant")
+    _, error = run(command, cache, code=2)
+    assert "not a finite number at step" in error and "reviews.csv:" in error and "peak_learning_rate" in error
+    assert "Traceback" not in error

@@ -1,0 +1,145 @@
+"""Targets, every loss against numbers worked out by hand, class weights, probabilities."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from stores import make_store
+
+from tfft.config import TextClassification
+from tfft.errors import UserError
+from tfft.tasks import TASKS
+from tfft.tasks.labels import Labels
+from tfft.tasks.text_classification import TextClassificationTask
+
+LOG3 = math.log(3.0)  # logits [log 3, 0] are probabilities [3/4, 1/4]
+LABELS = Labels(("neg", "pos"), (3, 1), rows=4)
+LOSS = {"single_label": "cross_entropy", "multi_label": "binary", "regression": "mean_squared_error"}
+
+
+def make_task(problem: str = "single_label", labels: Labels = LABELS, **settings) -> TextClassificationTask:
+    return TASKS[TextClassification](TextClassification(**{"problem": problem, "loss": LOSS[problem], **settings}), labels)
+
+
+def losses(task, targets, logits) -> list[float]:
+    made = task.loss(tf.constant(targets, task.target_dtype), tf.constant(logits, tf.float32))
+    assert made.dtype == tf.float32 and made.shape == (len(logits),)
+    return made.numpy().tolist()
+
+
+def test_cross_entropy_by_hand():
+    assert losses(make_task(), [0, 1], [[LOG3, 0], [LOG3, 0]]) == pytest.approx([-math.log(0.75), -math.log(0.25)])
+
+
+def test_label_smoothing_by_hand():
+    # 0.2 over two labels: the goal of label 0 is [0.9, 0.1]
+    expected = -0.9 * math.log(0.75) - 0.1 * math.log(0.25)
+    assert losses(make_task(label_smoothing=0.2), [0], [[LOG3, 0]]) == pytest.approx([expected])
+
+
+def test_focal_loss_by_hand():
+    made = losses(make_task(loss="focal", focal_gamma=2.0), [0, 1], [[LOG3, 0], [LOG3, 0]])
+    assert made == pytest.approx([-(0.25**2) * math.log(0.75), -(0.75**2) * math.log(0.25)], rel=1e-5)
+
+
+def test_focal_loss_of_gamma_0_is_cross_entropy():
+    targets, logits = [0, 1, 1], [[2.0, -1.0], [0.5, 0.1], [-30.0, 30.0]]
+    assert losses(make_task(loss="focal", focal_gamma=0.0), targets, logits) == pytest.approx(
+        losses(make_task(), targets, logits))
+
+
+@pytest.mark.parametrize("problem, target", [("single_label", [0]), ("multi_label", [[1.0, 0.0]])])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_gradient_is_finite_where_the_answer_is_certain(problem, target, gamma):
+    task = make_task(problem, loss="focal", focal_gamma=gamma)
+    logits = tf.Variable([[200.0, -200.0]])
+    with tf.GradientTape() as tape:
+        loss = task.loss(tf.constant(target, task.target_dtype), logits)
+    assert np.isfinite(loss).all() and np.isfinite(tape.gradient(loss, logits)).all()
+
+
+def test_binary_loss_by_hand():
+    # sigmoid(log 3) = 3/4 for a 1, sigmoid(0) = 1/2 for a 0; the mean over labels
+    made = losses(make_task("multi_label"), [[1, 0]], [[LOG3, 0]])
+    assert made == pytest.approx([(-math.log(0.75) - math.log(0.5)) / 2])
+
+
+def test_binary_focal_loss_by_hand():
+    made = losses(make_task("multi_label", loss="focal", focal_gamma=1.0), [[1, 0]], [[LOG3, 0]])
+    assert made == pytest.approx([(-0.25 * math.log(0.75) - 0.5 * math.log(0.5)) / 2], rel=1e-5)
+
+
+def test_balanced_binary_loss_weighs_positives_by_rows():
+    # of 10 rows 2 have a: 8 / 2 = 4; 8 have b: 2 / 8, but no less than 1; none has c: 9 / 1, as if one had it
+    task = make_task("multi_label", Labels(("a", "b", "c"), (2, 8, 0), rows=10), class_weights="balanced")
+    single = [-math.log(0.75), -math.log(0.25)]
+    assert losses(task, [[1, 1, 0]], [[LOG3, LOG3, LOG3]]) == pytest.approx([(4 * single[0] + single[0] + single[1]) / 3])
+    assert losses(task, [[0, 0, 1]], [[LOG3, LOG3, LOG3]]) == pytest.approx([(2 * single[1] + 9 * single[0]) / 3])
+
+
+def test_squared_error_on_the_standardised_value():
+    task = make_task("regression", Labels(mean=3.0, deviation=2.0))
+    assert losses(task, [-1.0, 0.5], [[0.0], [0.0]]) == pytest.approx([1.0, 0.25])
+    np.testing.assert_allclose(task.probabilities(tf.constant([[0.0], [-1.5]])), [[3.0], [0.0]])
+
+
+def test_probabilities():
+    np.testing.assert_allclose(make_task().probabilities(tf.constant([[LOG3, 0]])), [[0.75, 0.25]], rtol=1e-6)
+    several = make_task("multi_label").probabilities(tf.constant([[LOG3, 0]]))
+    np.testing.assert_allclose(several, [[0.75, 0.5]], rtol=1e-6)
+
+
+def test_targets_of_one_label(tmp_path):
+    store = make_store(tmp_path / "store", ["pos", "neg", "odd", "neg", "neg"])
+    task = make_task()
+    rows = np.arange(5)
+    assert task.known_rows(store, rows).tolist() == [0, 1, 3, 4]
+    assert task.unknown_labels(store, rows) == {"odd": 1}
+    assert task.unknown_labels(store, rows[:2]) == {}
+    ids, weights = task.targets(store, weighted=True)(np.array([1, 0]))
+    assert ids.tolist() == [0, 1] and weights.tolist() == [1, 1]
+    assert ids.dtype == np.int32 and weights.dtype == np.float32
+
+
+def test_balanced_weights_of_one_label(tmp_path):
+    store = make_store(tmp_path / "store", ["pos", "neg", "neg", "neg"])
+    task = make_task(class_weights="balanced")
+    _, weights = task.targets(store, weighted=True)(np.arange(4))
+    np.testing.assert_allclose(weights, [2, 2 / 3, 2 / 3, 2 / 3])  # both labels' rows weigh 2 in all
+    assert task.targets(store, weighted=False)(np.arange(4))[1].tolist() == [1, 1, 1, 1]
+
+
+def test_balanced_weights_need_every_label(tmp_path):
+    store = make_store(tmp_path / "store", ["pos"])
+    task = make_task(labels=Labels(("neg", "pos", "odd"), (2, 3, 0), rows=5), class_weights="balanced")
+    with pytest.raises(UserError, match="no training row has the label 'odd'"):
+        task.targets(store, weighted=True)
+
+
+def test_targets_of_several_labels(tmp_path):
+    store = make_store(tmp_path / "store", [("pos",), (), ("odd", "neg"), ("neg", "pos")])
+    task = make_task("multi_label")
+    targets, weights = task.targets(store, weighted=True)(np.arange(4))
+    assert targets.tolist() == [[0, 1], [0, 0], [1, 0], [1, 1]] and targets.dtype == np.float32
+    assert weights.tolist() == [1, 1, 1, 1]
+    assert task.known_rows(store, np.arange(4)).tolist() == [0, 1, 2, 3]
+    assert task.unknown_labels(store, np.arange(4)) == {"odd": 1}
+
+
+def test_targets_of_values_are_standardised(tmp_path):
+    store = make_store(tmp_path / "store", [1.0, 3.0, 8.0])
+    settings = TextClassification(problem="regression", loss="mean_squared_error")
+    labels = TextClassificationTask.infer(settings, store, np.array([0, 1]), ())
+    assert labels == Labels(mean=2.0, deviation=1.0)
+    targets, weights = make_task("regression", labels).targets(store, weighted=True)(np.arange(3))
+    assert targets.tolist() == [-1, 1, 6] and targets.dtype == np.float32 and weights.tolist() == [1, 1, 1]
+    assert make_task("regression", labels).unknown_labels(store, np.arange(3)) == {}
+
+
+def test_targets_fit_their_declared_shape_and_dtype(tmp_path):
+    for problem, labels in (("single_label", ["pos", "neg"]), ("multi_label", [("pos",), ()]), ("regression", [1.0, 2.0])):
+        store = make_store(tmp_path / problem, labels)
+        task = make_task(problem, Labels() if problem == "regression" else LABELS)
+        targets, _ = task.targets(store, weighted=False)(np.arange(2))
+        assert targets.shape == (2, *task.target_shape) and tf.as_dtype(targets.dtype) == task.target_dtype

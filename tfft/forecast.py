@@ -1,0 +1,147 @@
+"""What a run would be: the report of `tfft plan`."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from tfft.assembly import Built, Prepared, build, make_dataset, prepare
+from tfft.config import Experiment
+from tfft.data.plan import make_plan
+from tfft.models.adaptation import sections
+from tfft.training.step import Trainer
+from tfft.training.summaries import Console, duration, table
+
+BAR = 40  # characters of the histogram's longest bar
+
+
+def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int) -> int:
+    """Prints the report; returns the exit code."""
+    console = Console()
+    prepared = prepare(experiment, preset, cache, console.say)
+    print(_splits(prepared))
+    if prepared.task.labels.names:
+        print("\n" + _labels(prepared))
+    elif experiment.task.problem == "regression":
+        labels = prepared.task.labels
+        print(f"\nvalues: mean {labels.mean:.4f}, standard deviation {labels.deviation:.4f}")
+    print("\n" + _histogram(prepared))
+    print("\n" + _batches(prepared))
+    if timed_steps:
+        print("\n" + _time_and_memory(prepared, timed_steps))
+    return 0
+
+
+def _splits(prepared: Prepared) -> str:
+    limit = prepared.experiment.data.max_length
+    rows = []
+    for name, split in prepared.splits.items():
+        lengths, full = split.lengths, split.store.column("full_length")[split.rows]
+        rows.append((name, len(lengths), int(lengths.sum()), f"{lengths.mean():.1f}", int(np.median(full)),
+                     int(full.max()), f"{(full > limit).mean():.1%}"))
+    return table(rows, ("split", "rows", "tokens", "mean", "median untruncated", "longest untruncated", "truncated"))
+
+
+def _labels(prepared: Prepared) -> str:
+    """The label table, the rarest last."""
+    labels = prepared.task.labels
+    total = len(prepared.splits["train"].rows)
+    order = sorted(range(len(labels.names)), key=lambda i: -labels.counts[i])
+    rows = [(labels.names[i], labels.counts[i], f"{labels.counts[i] / total:.1%}") for i in order]
+    if len(rows) > 40:
+        rows = rows[:20] + [("...", "", f"{len(rows) - 40} more")] + rows[-20:]
+    return table(rows, ("label", "training rows", "share"))
+
+
+def _histogram(prepared: Prepared) -> str:
+    """How long the training texts are, before truncation."""
+    split, limit = prepared.splits["train"], prepared.experiment.data.max_length
+    full = split.store.column("full_length")[split.rows]
+    width = max(1, -(-int(np.quantile(full, 0.99)) // 16))
+    edges = np.arange(0, min(15 * width, full.max()) + 1, width)
+    edges = np.append(edges, full.max() + 1)
+    counts = np.histogram(full, edges)[0]
+    lines = ["tokens a training text has, before truncation:"]
+    for i, count in enumerate(counts):
+        last = i == len(counts) - 1
+        name = f"{edges[i]:>6,} {'and more' if last else f'- {edges[i + 1] - 1:<6,}'}"
+        mark = "  <- max_length" if edges[i] <= limit < edges[i + 1] else ""
+        lines.append(f"  {name:16} {'#' * round(BAR * count / max(1, counts.max())):{BAR}} {count:,}{mark}")
+    for share in (0.5, 0.9, 0.95, 0.99):
+        lines.append(f"  {share:.0%} have at most {int(np.quantile(full, share)):,} tokens")
+    return "\n".join(lines)
+
+
+def _batches(prepared: Prepared) -> str:
+    """Steps, and how much of a batch is padding with this plan and with others."""
+    epochs, config = prepared.epochs, prepared.experiment.train
+    plan, lengths = epochs.epoch(0).plan, prepared.splits["train"].lengths
+    ungrouped = make_plan(lengths, dataclasses.replace(epochs.settings, grouping=False, tokens_per_batch=0), 0)
+    to_limit = 1 - lengths.sum() / (len(lengths) * prepared.experiment.data.max_length)
+    used, counts = np.unique(plan.lengths, return_counts=True)
+    rows = [("steps an epoch", f"{plan.num_batches:,}"), ("steps in all", f"{prepared.total_steps:,} ({config.epochs} epochs)"
+                                                           if not config.steps else f"{config.steps:,} (config.train.steps)"),
+            ("padding, this plan", f"{plan.padding_waste:.1%}"), ("padding, batches not grouped by length",
+                                                                  f"{ungrouped.padding_waste:.1%}"),
+            ("padding, every text to max_length", f"{to_limit:.1%}"),
+            ("batch lengths", f"{len(used)}, from {used[0]} to {used[-1]}; most common {used[counts.argmax()]}")]
+    return table(rows)
+
+
+def _time_and_memory(prepared: Prepared, steps: int) -> str:
+    """Times real steps on batches spread over the first epoch's lengths; nothing is kept of them."""
+    built = build(prepared)
+    total, per_epoch = prepared.total_steps, prepared.epochs.num_batches(0)
+    plan = prepared.epochs.epoch(0).plan
+    by_length = np.argsort(plan.lengths[:min(per_epoch, total)], kind="stable")
+    chosen = by_length[np.linspace(0, len(by_length) - 1, min(steps, len(by_length))).astype(int)]
+    step = tf.Variable(0, dtype=tf.int64)
+    trainer = Trainer(built.model, built.optimizer, prepared.task.loss, prepared.experiment.train, dataset=None,
+                      global_step=step, total_steps=total, strategy=prepared.strategy, use_loop=False)
+    seconds = tokens = 0.0
+    for i, index in enumerate([chosen[-1], *chosen]):  # the longest first, untimed: it traces the step
+        trainer.train_dataset = make_dataset(prepared, built.model, int(index), int(index) + 1)
+        begin = time.monotonic()
+        trainer.train(tf.constant(1))
+        if i:
+            seconds += time.monotonic() - begin
+            tokens += prepared.epochs.tokens(int(index), int(index) + 1)[1]
+    all_tokens = plan.real_tokens * total / per_epoch
+    rate = tokens / seconds
+    memory = _memory(built, prepared)
+    rows = [("training speed", f"{rate:,.0f} real tokens/s over {len(chosen)} timed steps"),
+            ("training time", f"about {duration(all_tokens / rate)}, evaluations not counted"),
+            ("memory for weights, gradients, optimizer", f"{memory[0] / 1e9:.2f} GB"),
+            ("memory for activations, longest batch", f"about {memory[1] / 1e9:.2f} GB"),
+            ("resident memory of this process now", f"{psutil.Process().memory_info().rss / 1e9:.2f} GB")]
+    return table(rows)
+
+
+def _memory(built: Built, prepared: Prepared) -> tuple[int, int]:
+    """(bytes of weights, gradients and optimizer slots; estimated bytes of kept activations of the largest batch).
+
+    Activations of one encoder layer that is trained: (34 H + 5 heads S) values of 2 bytes for each token in Korthikanti et al.
+    2022 (section 4.1); float32 doubles it.
+    """
+    variables = built.model.trainable_variables
+    trained = sum(int(np.prod(v.shape)) for v in variables)
+    slots = 4 if prepared.experiment.train.ema_decay else 3
+    backbone_layers = [layer for layer in sections(built.model)[1] if layer.trainable]
+    plan, config = prepared.epochs.epoch(0).plan, prepared.experiment.train
+    sizes = plan.padded_sizes // config.accumulation // prepared.strategy.num_replicas_in_sync
+    worst = int(np.argmax(sizes * plan.lengths))
+    length, rows = int(plan.lengths[worst]), int(sizes[worst])
+    hidden, heads = _shape(built)
+    each = (34 * hidden + 5 * heads * length) * (2 if config.precision == "float32" else 1)
+    return 4 * (built.model.count_params() + slots * trained), len(backbone_layers) * rows * length * each
+
+
+def _shape(built: Built) -> tuple[int, int]:
+    """(hidden width, attention heads) from the backbone's description."""
+    config = json.loads(built.backbone_description)["config"]
+    return int(config.get("hidden_dim", 768)), int(config.get("num_heads", 12))
+

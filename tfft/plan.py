@@ -1,0 +1,32 @@
+"""Look before training: python -m tfft.plan --config=configs/tickets.py
+
+Rows, labels, lengths, truncation, padding, steps, memory, and the time that a few timed steps promise. Writes nothing but
+the token store, which training then reuses.
+"""
+
+import sys
+
+from absl import flags
+
+from tfft import flags as command_line
+
+TIMED_STEPS = flags.DEFINE_integer("timed_steps", 4, "Training steps to time for the ETA; 0 leaves time and memory out.",
+                                   lower_bound=0)
+command_line.define_config()
+
+
+def main() -> int:
+    experiment = command_line.experiment()
+
+    from tfft.fine_tune import resolve_assets
+
+    preset, cache = resolve_assets(experiment)
+    print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
+
+    from tfft.forecast import forecast
+
+    return forecast(experiment, preset, cache, TIMED_STEPS.value)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,189 @@
+"""One process's part of a training run."""
+
+import json
+import math
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfft.assembly import build, make_dataset, prepare
+from tfft.config import Experiment
+from tfft.data.prepare import describe_data
+from tfft.evaluation.evaluator import Evaluator
+from tfft.evaluation.mistakes import worst
+from tfft.training.loop import Hooks, Loop
+from tfft.training.summaries import Board, Console, duration, markdown, table
+from tfft.training.weights import save_weights
+from tfft.workdir import Workdir, save_parts
+
+
+class Session:
+    """Builds a run, resumes it where it stands, tells of it in the console, TensorBoard and metrics.jsonl, and sums up."""
+
+    def __init__(self, experiment: Experiment, workdir: Workdir, preset: str, cache: Path, resumed: bool):
+        self.experiment, self.workdir = experiment, workdir
+        self.console = Console(workdir.path / "train.log")
+        self.board = Board(workdir.tensorboard)
+        say = self.console.say
+        say(f"{experiment.name}: {experiment.task.problem} in {workdir.path}" + (" (resumed)" if resumed else ""))
+        say(f"data: {describe_data(experiment.data)}")
+        self.prepared = prepared = prepare(experiment, preset, cache, say)
+        self.total_steps = prepared.total_steps
+        self._describe_data()
+        self.built = built = build(prepared)
+        save_parts(workdir, prepared.tokenizer, built.backbone_description, prepared.task.labels)
+        self.evaluator = self._make_evaluator()
+        self.loop = Loop(
+            experiment, workdir.checkpoints, model=built.model, loss=prepared.task.loss, optimizer=built.optimizer,
+            strategy=prepared.strategy, evaluator=self.evaluator, total_steps=self.total_steps,
+            make_dataset=lambda start: make_dataset(prepared, built.model, start, self.total_steps),
+            evaluation_steps=self._next_evaluation,
+            hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
+        workdir.forget_after(self.loop.start_step)
+        workdir.write_environment({
+            "devices": [d.name for d in tf.config.list_logical_devices()], "replicas": prepared.strategy.num_replicas_in_sync,
+            "stores": {name: split.store.folder.name for name, split in prepared.splits.items()}})
+        self._describe_model()
+        self._reset_window()
+
+    def run(self) -> None:
+        loop, console = self.loop, self.console
+        if loop.start_step:
+            console.say(f"continuing at step {loop.start_step:,} of {self.total_steps:,}")
+        else:
+            self.board.text("train", 0, "config", "```\n" + self.workdir.config.read_text() + "\n```")
+        console.start("training", self.total_steps, loop.start_step)
+        try:
+            state = loop.run()
+        finally:
+            console.stop()
+            self.board.flush()
+        with loop.averaged():
+            self._save_weights("last", int(loop.global_step.numpy()), {})
+        self._summary(state)
+
+    # ---- before training
+
+    def _describe_data(self) -> None:
+        prepared = self.prepared
+        rows = []
+        for name, split in prepared.splits.items():
+            lengths = split.lengths
+            cut = (split.store.column("full_length")[split.rows] > self.experiment.data.max_length).mean()
+            rows.append((name, len(split.rows), f"{lengths.mean():.0f}", f"{cut:.1%}"))
+        self.console.say(table(rows, ("split", "rows", "tokens a row", "truncated")))
+        labels = prepared.task.labels
+        if labels.names:
+            shown = ", ".join(f"{n} ({c:,})" for n, c in zip(labels.names[:8], labels.counts, strict=False))
+            self.console.say(f"labels: {shown}{f' ... {len(labels.names)} in all' if len(labels.names) > 8 else ''}")
+        plan = prepared.epochs.epoch(0).plan
+        self.console.say(f"plan: {plan.num_batches:,} batches an epoch, {plan.padding_waste:.1%} of them padding")
+
+    def _describe_model(self) -> None:
+        model, config = self.built.model, self.experiment.train
+        trained = sum(math.prod(v.shape) for v in model.trainable_variables)
+        kind = json.loads(self.built.backbone_description)["class_name"]
+        batch = f"{config.tokens_per_batch:,} tokens" if config.tokens_per_batch else f"{config.global_batch_size} examples"
+        self.console.say(f"model: {kind}, {model.count_params():,} weights, {trained:,} trained; {self.total_steps:,} steps of "
+                         f"{batch}")
+
+    def _make_evaluator(self) -> Evaluator | None:
+        prepared = self.prepared
+        split = prepared.splits.get("validation")
+        if split is None:
+            return None
+        tune = self.experiment.task.problem == "multi_label" and self.experiment.task.tune_thresholds
+        return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
+                         batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
+                         strategy=prepared.strategy, tune=tune)
+
+    def _next_evaluation(self, step: int) -> int:
+        """The first step after `step` that an evaluation follows."""
+        every = self.experiment.eval.every_steps
+        if every:
+            return (step // every + 1) * every
+        epochs = self.prepared.epochs
+        end = epoch = 0
+        while end <= step:
+            end += epochs.num_batches(epoch)
+            epoch += 1
+        return end
+
+    # ---- hooks of the loop
+
+    def _reset_window(self) -> None:
+        """Begins to add up the steps of one point in TensorBoard."""
+        self._window = {"examples": 0, "tokens": 0, "padded": 0, "seconds": 0.0, "steps": 0, "loss": 0.0, "gradient_norm": 0.0}
+
+    def _after_steps(self, first: int, step: int, output: dict[str, float], seconds: float) -> None:
+        window, steps = self._window, step - first
+        examples, tokens, padded = self.prepared.epochs.tokens(first, step)
+        window["loss"] += output["loss"] * steps
+        window["gradient_norm"] += output["gradient_norm"] * steps
+        for name, value in (("examples", examples), ("tokens", tokens), ("padded", padded), ("seconds", seconds),
+                            ("steps", steps)):
+            window[name] += value
+        if step % self.experiment.train.summary_every_steps < steps or step == self.total_steps:
+            self._point(step, output)
+        rate = tokens / max(seconds, 1e-9)
+        self.console.advance(step, f"loss {output['loss']:.4f}  {rate:,.0f} tokens/s")
+
+    def _point(self, step: int, output: dict[str, float]) -> None:
+        w = self._window
+        values = {
+            "loss": w["loss"] / w["steps"], "gradient_norm": w["gradient_norm"] / w["steps"],
+            "learning_rate": output["learning_rate"], "tokens_per_second": w["tokens"] / w["seconds"],
+            "examples_per_second": w["examples"] / w["seconds"], "padding_waste": 1 - w["tokens"] / w["padded"]}
+        self.board.scalars("train", step, values)
+        self.workdir.append_metrics({"step": step, "kind": "train", **values, "tokens": w["tokens"],
+                                     "seconds": w["seconds"]})
+        self._reset_window()
+
+    def _after_evaluation(self, step: int, metrics: dict[str, float], better: bool) -> None:
+        self.board.scalars("validation", step, metrics)
+        self.board.text("validation", step, "wrong_answers", self._wrong_answers())
+        if self.evaluator.report.per_label:
+            rows = [tuple(line.values()) for line in self.evaluator.report.per_label]
+            self.board.text("validation", step, "labels", markdown(rows, ("label", "precision", "recall", "f1", "rows")))
+        self.board.flush()
+        epoch = self.prepared.epochs.locate(step - 1)[0] + 1
+        self.workdir.append_metrics({"step": step, "kind": "validation", "epoch": epoch, "best": better, **metrics})
+        main = self.experiment.eval.metric
+        others = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k != main)
+        self.console.say(f"step {step:,} (epoch {epoch}): validation {main} {metrics[main]:.4f}  {others}"
+                         f"{'  (best so far)' if better else ''}")
+
+    def _wrong_answers(self) -> str:
+        rows = worst(self.prepared.task, self.prepared.splits["validation"].store, self.evaluator.report, 20)
+        return markdown(rows, ("row", "text", "label", "answer")) if rows else "none"
+
+    def _save_best(self, step: int, metrics: dict[str, float]) -> None:
+        self._save_weights("best", step, metrics)
+
+    def _save_weights(self, which: str, step: int, metrics: dict[str, float]) -> None:
+        report = self.evaluator.report if self.evaluator else None
+        thresholds = None if report is None or report.thresholds is None else [float(t) for t in report.thresholds]
+        save_weights(self.workdir.weights(which), self.built.model, {
+            "step": str(step), "metrics": json.dumps(metrics), "thresholds": json.dumps(thresholds)})
+
+    def _describe_batch(self, step: int) -> str:
+        store = self.prepared.splits["train"].store
+        rows = self.prepared.epochs.step_rows(step)
+        shown = ", ".join(f"{store.string('id', r)} ({store.place(r)})" for r in rows[:32])
+        return f"{len(rows)} rows: {shown}{' ...' if len(rows) > 32 else ''}"
+
+    # ---- after training
+
+    def _summary(self, state) -> None:
+        step = int(self.loop.global_step.numpy())
+        path = self.workdir.path
+        rows = [("steps", f"{step:,} of {self.total_steps:,}{' (stopped early)' if state.stopped_early else ''}"),
+                ("time in training steps", duration(state.seconds))]
+        if state.best is not None:
+            rows += [(f"best validation {self.experiment.eval.metric}", f"{state.best:.4f} at step {state.best_step:,}")]
+        if self.loop.start_step >= self.total_steps:
+            self.console.say("this run was finished already; to train longer choose another --workdir")
+        self.console.say(table(rows))
+        self.console.say("\n".join(["next:", f"  python -m tfft.evaluate --workdir={path}",
+                                    f"  python -m tfft.predict --workdir={path} --text='...'",
+                                    f"  python -m tfft.export --workdir={path}", f"  tensorboard --logdir={path}/tensorboard"]))
