@@ -24,5 +24,6 @@ def get_config(variant: str = ""):
     config.data.max_length = 64
     config.task.problem = "multi_label"
     config.train.epochs = 3
-    config.train.peak_learning_rate = 3e-4
+    config.train.global_batch_size = 64
+    config.train.peak_learning_rate = 4e-4
     return config

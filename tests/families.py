@@ -8,8 +8,8 @@ import numpy as np
 import sentencepiece
 import tensorflow as tf
 
-SENTENCES = ["the film was good", "a bad film, the poor film", "fine film was the good a poor", "good and bad and fine was fair",
-             "the actors were as poor as the film was", "was it good or bad"]
+SENTENCES = ["the film was good", "a bad film, the poor film", "fine film was the good a poor",
+             "good and bad and fine was fair", "the actors were as poor as the film was", "was it good or bad"]
 WORDPIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "was", "good", "bad", "fine", "a", "poor", "##s",
               ",", "."]
 LAYERS, WIDTH, POSITIONS = 2, 8, 32

@@ -71,7 +71,7 @@ def test_average_by_hand():
     variables = [keras.Variable([1.0])]
     optimizer = make(variables, [1.0], [False], ema_decay=0.15)
     expected = 1.0
-    for step in range(3):  # decay min(0.15, (1 + t) / (10 + t)): at t = 1, 2, 3 it is 0.15 of 2/11, 3/12, 4/13
+    for step in range(3):  # (1 + t) / (10 + t) is 2/11 at the first step t = 1, and more later: 0.15 is less
         apply(optimizer, step, gradients=[np.ones(1, np.float32)])
         expected = 0.15 * expected + 0.85 * float(variables[0][0])
     np.testing.assert_allclose(optimizer.averages[0], [expected], rtol=1e-6)

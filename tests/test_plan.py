@@ -19,6 +19,7 @@ def plan_settings(draw) -> PlanSettings:
     buckets = draw(st.sampled_from([(), (8, 24, MAX), (5, 64)]))
     return PlanSettings(
         batch_size=multiple * draw(st.integers(1, 5)), max_length=MAX, buckets=buckets, multiple=multiple,
+        length_multiple=draw(st.sampled_from([1, 8, 12])),
         tokens_per_batch=draw(st.sampled_from([0, multiple * MAX, 200, 333])) if multiple * MAX <= 200 else 0,
         grouping=draw(st.booleans()), shuffle=draw(st.booleans()), seed=draw(st.integers(0, 2**40)))
 
@@ -45,7 +46,8 @@ def test_every_example_is_in_exactly_one_batch(lengths, chosen, epoch):
 
 @given(LENGTHS, plan_settings())
 def test_a_batch_is_as_long_as_the_bucket_of_its_longest(lengths, chosen):
-    buckets = set(chosen.buckets) | {MAX} if chosen.buckets else set(range(8, MAX + 1, 8))
+    step = chosen.length_multiple
+    buckets = {*(chosen.buckets or range(step, MAX + 1, step)), MAX}
     for batch in batches(make_plan(lengths, chosen)):
         longest = lengths[batch.indices[batch.indices >= 0]].max()
         assert batch.length == min(b for b in buckets if b >= longest and b <= MAX)
@@ -148,13 +150,13 @@ def test_no_examples_make_no_batches(shuffle, tokens):
     assert (plan.num_batches, plan.real_tokens, plan.padded_tokens, plan.padding_waste) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("buckets, limit, expected", [
-    ((), 128, [8, 8, 8, 16, 128, 128]), ((), 126, [8, 8, 8, 16, 126, 126]),
-    ((16, 64, 200), 128, [16, 16, 16, 16, 128, 128]), ((8, 9, 128), 128, [8, 8, 8, 9, 128, 128]),
+@pytest.mark.parametrize("buckets, multiple, limit, expected", [
+    ((), 8, 128, [8, 8, 8, 16, 128, 128]), ((), 8, 126, [8, 8, 8, 16, 126, 126]), ((), 1, 128, [1, 7, 8, 9, 127, 128]),
+    ((16, 64, 200), 8, 128, [16, 16, 16, 16, 128, 128]), ((8, 9, 128), 1, 128, [8, 8, 8, 9, 128, 128]),
 ])
-def test_round_up(buckets, limit, expected):
+def test_round_up(buckets, multiple, limit, expected):
     lengths = np.minimum([1, 7, 8, 9, 127, 128], limit)
-    made = round_up(lengths, PlanSettings(batch_size=1, max_length=limit, buckets=buckets))
+    made = round_up(lengths, PlanSettings(batch_size=1, max_length=limit, buckets=buckets, length_multiple=multiple))
     assert made.tolist() == expected
 
 

@@ -93,6 +93,18 @@ def test_only_damaged_checkpoints_never_start_over(uninterrupted, tiny_preset, r
     assert "None of the 2 checkpoints" in error and "To start over" in error
 
 
+def test_other_data_is_refused(uninterrupted, tiny_preset, reviews, tmp_path):
+    whole, cache = uninterrupted
+    data = tmp_path / "reviews.csv"
+    shutil.copy(reviews, data)
+    settings = ("--config.train.epochs=1",)
+    run(arguments(tiny_preset, data, tmp_path / "run", *settings), cache)
+    with open(data, "a") as file:
+        file.write("good film of another day,pos\n")
+    _, error = run(arguments(tiny_preset, data, tmp_path / "run", *settings), cache, code=2)
+    assert "The train and validation rows are not those this run began with" in error
+
+
 def test_a_loss_that_is_not_finite_names_step_and_rows(tiny_preset, reviews, cache, tmp_path):
     command = arguments(tiny_preset, reviews, tmp_path / "run", "--config.train.peak_learning_rate=1e38",
                         "--config.train.checkpoint_every_steps=1", "--config.train.schedule=constant")

@@ -229,7 +229,7 @@ def resolve(config) -> Experiment:
 
     Raises: UserError naming the field, what is wrong and the nearest known name.
     """
-    values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    values = config.to_dict() if hasattr(config, "to_dict") else config
     experiment = _build(Experiment, values, "")
     experiment = _fill(experiment)
     _check_rules(experiment)
@@ -239,7 +239,7 @@ def resolve(config) -> Experiment:
 def _build(schema: type, values: Any, prefix: str):
     """Makes a dataclass from nested values; every field is checked on the way."""
     if not isinstance(values, dict):
-        raise UserError(f"config.{prefix.rstrip('.')} must be a group of settings, not {values!r}.")
+        raise UserError(f"{f'config.{prefix}'.rstrip('.')} must be a group of settings, not {values!r:.80}.")
     fields = {f.name: f for f in dataclasses.fields(schema)}
     hints = typing.get_type_hints(schema)
     for name in values:
@@ -306,8 +306,10 @@ def _check_rules(e: Experiment) -> None:
                         "--config.data.train=csv:reviews.csv")
     if split_share(data.train) is not None:
         raise UserError("config.data.train must be a source; only validation and test can be a share of it.")
-    shares = [split_share(s) or 0.0 for s in (data.validation, data.test)]
-    if sum(shares) >= 1:
+    shares = [split_share(s) for s in (data.validation, data.test)]
+    if 0 in shares:
+        raise UserError("config.data.validation and test cannot be a share of 0%; write '' for no rows at all.")
+    if sum(filter(None, shares)) >= 1:
         raise UserError(f"config.data.validation={data.validation} and test={data.test} leave no row to train on.")
     if task.loss not in LOSSES[task.problem]:
         raise UserError(f"config.task.loss={task.loss} does not fit problem={task.problem}. "
@@ -371,7 +373,10 @@ def from_json(text: str, where: str = "config.json") -> Experiment:
         values = json.loads(text)
     except ValueError as error:
         raise UserError(f"{where} is not valid JSON ({error}). Restore it, or start in a new workdir.") from error
-    return resolve(values)
+    try:
+        return resolve(values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def differences(old: Experiment, new: Experiment) -> list[str]:

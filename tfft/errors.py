@@ -1,6 +1,7 @@
 """The one exception for a user's mistake, and the words it is told in."""
 
 import difflib
+import errno
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
@@ -23,12 +24,23 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def exit_code(call: Callable[[], int | None]) -> int:
-    """Runs a command's body; a UserError becomes one paragraph on standard error and exit code 2."""
+    """Runs a command's body. A UserError, a full disk or Ctrl-C becomes one paragraph on standard error and an exit code."""
     try:
         return call() or 0
     except UserError as error:
-        paragraphs = str(error).split("\n")
-        text = "\n".join(textwrap.fill(p, 110, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-                         if len(p) > 110 else p for p in paragraphs)
-        print(f"\ntfft: error: {text}", file=sys.stderr, flush=True)
-        return 2
+        return _tell(str(error), 2)
+    except KeyboardInterrupt:
+        print("\ntfft: interrupted", file=sys.stderr, flush=True)
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _tell(f"the disk is full ({error.filename or 'no file named'}). Free some space and run the same command again; "
+                     "what was saved before is whole.", 2)
+
+
+def _tell(message: str, code: int) -> int:
+    text = "\n".join(textwrap.fill(line, 110, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+                     if len(line) > 110 else line for line in message.split("\n"))
+    print(f"\ntfft: error: {text}", file=sys.stderr, flush=True)
+    return code

@@ -1,5 +1,6 @@
 """Command lines: absl flags and ml_collections configs, with mistakes told before TensorFlow is imported."""
 
+import ast
 import dataclasses
 import difflib
 import re
@@ -15,6 +16,8 @@ from ml_collections import config_flags
 from tfft.config import Experiment, resolve
 from tfft.errors import UserError, exit_code, unknown
 
+# What a user's own config file, or a value that ml_collections cannot parse, raises. Others are told if they arise in the file.
+EXPECTED = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, NameError, ImportError)
 OVERRIDE = re.compile(r"--?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -39,9 +42,12 @@ def run(body: Callable[[], int | None]) -> None:
 
 def experiment() -> Experiment:
     """The checked experiment of --config. Raises: UserError."""
-    if flags.FLAGS.config is None:
+    if not flags.FLAGS["config"].present:
         raise UserError("Name an experiment: --config=configs/imdb.py:quick, or a copy of configs/my_csv.py.")
-    return resolve(flags.FLAGS.config)
+    try:
+        return resolve(flags.FLAGS.config)
+    except OSError as error:  # raised by the config file; ml_collections keeps it until the first look
+        raise UserError(_explain(error, sys.argv)) from error
 
 
 def _raise(message: str):
@@ -68,18 +74,40 @@ def _translated(parse: Callable[[], None], argv: list[str]) -> None:
         raise
     except flags.UnrecognizedFlagError as error:
         raise UserError(str(error)) from error
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, NameError,
-            ImportError) as error:
+    except Exception as error:
+        if not isinstance(error, EXPECTED) and not _place(error, argv):
+            raise  # a defect, not a mistake of the user
         raise UserError(_explain(error, argv)) from error
 
 
 def _explain(error: Exception, argv: list[str]) -> str:
-    """Where in the config file or on the command line an error arose."""
-    place = next((f"{f.filename}, line {f.lineno}: " for f in reversed(traceback.extract_tb(error.__traceback__))
-                  if f.filename == _config_file(argv)), "")
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip().strip('"')
-    text = text.rsplit("\n", 1)[-1] if "Traceback" in text else text
+    """What went wrong, and where in the config file."""
+    text = str(error)
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    if text.endswith("has no attribute 'get_config'"):
+        return f"{_config_file(argv)} defines no get_config(variant)."
+    place = _place(error, argv)
+    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
+    missing = near[2] if near else (re.findall(r'Key "(\w+)" does not exist', text) or [""])[0]
+    if missing:
+        return f"{place}Unknown setting {missing!r}.{f' Did you mean {near[1]!r}?' if near else ''}{_elsewhere(missing)}"
+    if "Traceback" in text:  # ml_collections wraps what the file raised
+        text = text.strip().rsplit("\n", 1)[-1]
+    elif place:
+        text = f"{type(error).__name__}: {text}"
     return f"{place}{text}"
+
+
+def _place(error: BaseException | None, argv: list[str]) -> str:
+    """'FILE.py, line 7: ' where an error, or one behind it, arose in the config file; '' elsewhere."""
+    path = _config_file(argv)
+    while error:
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if frame.filename == path:
+                return f"{path}, line {frame.lineno}: "
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _config_file(argv: list[str]) -> str | None:
@@ -107,13 +135,11 @@ def _check_config_flags(argv: list[str]) -> None:
         if match and path is None:
             raise UserError(f"{argument} overrides a field of a config, but there is no --config=FILE.py before it.")
         if match:
-            value = match.group(2)
-            if value is None and i + 1 < len(argv):
-                value = argv[i + 1]
-            _check_override(match.group(1), value)
+            _check_override(match.group(1), match.group(2), argv[i + 1] if i + 1 < len(argv) else None)
 
 
-def _check_override(name: str, value: str | None) -> None:
+def _check_override(name: str, value: str | None, following: str | None) -> None:
+    """Checks --config.NAME=VALUE, or --config.NAME `following` where value is None (but a bool stands alone)."""
     schema, walked = Experiment, []
     for part in name.split("."):
         fields = {f.name: f for f in dataclasses.fields(schema)}
@@ -126,10 +152,11 @@ def _check_override(name: str, value: str | None) -> None:
             continue
         if walked != name.split("."):
             raise UserError(f"--config.{name}: config.{'.'.join(walked)} is a {_kind(hint)}, not a group.")
-        if value is not None and hint in (int, float) and not _parses(hint, value):
-            raise UserError(f"--config.{name}={value}: must be {hint.__name__}. ({fields[part].metadata['doc']})")
-        if value is not None and hint is bool and value.lower() not in ("true", "false", "1", "0", "t", "f"):
-            raise UserError(f"--config.{name}={value}: must be true or false. ({fields[part].metadata['doc']})")
+        if value is None and hint is not bool:
+            value = following
+        wanted = "" if value is None else _misfit(hint, value)
+        if wanted:
+            raise UserError(f"--config.{name}={value}: must be {wanted}. ({fields[part].metadata['doc']})")
         return
     raise UserError(f"--config.{name} is a group of settings; name one of them: "
                     f"{', '.join(f.name for f in dataclasses.fields(schema))}.")
@@ -154,9 +181,15 @@ def _kind(hint) -> str:
     return getattr(hint, "__name__", str(hint))
 
 
-def _parses(kind, value: str) -> bool:
+def _misfit(hint, value: str) -> str:
+    """What a value must be, where it cannot be read as the type of its field; else ''."""
+    if hint is bool:
+        return "" if value.lower() in ("true", "false", "1", "0", "t", "f") else "true or false"
+    literal = hint not in (int, float, str)  # a tuple; ml_collections takes a lone word for its only member
+    if hint is str or (literal and "," not in value):
+        return ""
     try:
-        kind(value)
-    except ValueError:
-        return False
-    return True
+        ast.literal_eval(value) if literal else hint(value)
+    except (ValueError, SyntaxError):
+        return "a tuple such as ('a','b'), in quotes for the shell, or one flag for each member" if literal else hint.__name__
+    return ""

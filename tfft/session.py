@@ -28,6 +28,8 @@ class Session:
         say(f"{experiment.name}: {experiment.task.problem} in {workdir.path}" + (" (resumed)" if resumed else ""))
         say(f"data: {describe_data(experiment.data)}")
         self.prepared = prepared = prepare(experiment, preset, cache, say)
+        stores = {name: split.store.folder.name for name, split in prepared.splits.items()}
+        workdir.check_data(stores)
         self.total_steps = prepared.total_steps
         self._describe_data()
         self.built = built = build(prepared)
@@ -41,8 +43,8 @@ class Session:
             hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
         workdir.forget_after(self.loop.start_step)
         workdir.write_environment({
-            "devices": [d.name for d in tf.config.list_logical_devices()], "replicas": prepared.strategy.num_replicas_in_sync,
-            "stores": {name: split.store.folder.name for name, split in prepared.splits.items()}})
+            "devices": [d.name for d in tf.config.list_logical_devices()],
+            "replicas": prepared.strategy.num_replicas_in_sync, "stores": stores})
         self._describe_model()
         self._reset_window()
 

@@ -74,6 +74,21 @@ class Workdir:
             if len(kept) < len(lines):
                 write_text(self.metrics, "".join(kept))
 
+    def check_data(self, stores: dict[str, str]) -> None:
+        """Refuses to continue a run on other data than it began with: the plan, and so the result, would be another.
+
+        `stores` are the token stores' fingerprints by split. Raises: UserError naming the splits that changed.
+        """
+        try:
+            before = json.loads((self.path / "environment.json").read_text())["stores"]
+        except (OSError, ValueError, KeyError):
+            return  # not begun, or begun and killed before its first step
+        changed = [name for name in {**before, **stores} if before.get(name) != stores.get(name)]
+        if changed and any(self.checkpoints.glob("step-*")):
+            raise UserError(f"The {' and '.join(changed)} rows are not those this run began with: a file, the tokenizer or a "
+                            f"library that reads them has changed since. Restore them to continue {self.path}, or start in "
+                            "another --workdir.")
+
     def write_environment(self, details: dict[str, Any]) -> None:
         """Writes environment.json: versions, machine, git commit, and `details`."""
         versions = {}

