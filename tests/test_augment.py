@@ -64,8 +64,9 @@ def test_each_seed_epoch_and_row_has_its_own_generator():
     assert augment(TEXT, settings, OTHER, epoch=1, row=2) == same
     others = [augment(TEXT, settings, OTHER, epoch=2, row=2), augment(TEXT, settings, OTHER, epoch=1, row=3),
               augment(TEXT, dataclasses.replace(settings, seed=1), OTHER, epoch=1, row=2),
-              augment(TEXT, settings, OTHER, epoch=2, row=1)]
-    assert len({same, *others}) == 5
+              augment(TEXT, settings, OTHER, epoch=2, row=1), augment(TEXT, settings, OTHER, epoch=11, row=2),
+              augment(TEXT, settings, OTHER, epoch=1, row=12)]
+    assert len({same, *others}) == 7
 
 
 @pytest.mark.parametrize("text", ["", "one", " one ", "\n"])

@@ -50,7 +50,7 @@ def test_describe_and_rebuild_give_the_same_outputs(family):
     tf.nest.map_structure(lambda u, v: np.testing.assert_array_equal(u, v), a, b)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(f, marks=pytest.mark.slow) if f == "roberta" else f for f in FAMILIES])
 def test_tokenizer_round_trip_in_a_graph(family, tmp_path):
     first = families.tokenizer(family)
     save_tokenizer(first, tmp_path / "tokenizer")
@@ -151,7 +151,7 @@ def test_what_is_no_preset_is_said(tmp_path):
                      "mlp_dim": 4}, "images"),
     ("T5Backbone", {"vocabulary_size": 9, "num_layers": 1, "num_heads": 1, "hidden_dim": 4, "intermediate_dim": 4},
      "decoder_padding_mask, decoder_token_ids, encoder_padding_mask, encoder_token_ids"),
-])
+], ids=["images", "encoder_decoder"])
 def test_a_model_that_is_no_encoder_is_refused(tmp_path, kind, settings, inputs):
     getattr(families.models, kind)(**settings).save_to_preset(str(tmp_path))
     with pytest.raises(UserError, match=f"is a {kind}, which takes {inputs}: not a text encoder"):

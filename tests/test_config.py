@@ -9,7 +9,14 @@ import ml_collections
 import pytest
 
 from tfft.config import (
-    Experiment, check_limits, default_config, differences, from_json, resolve, split_share, to_json,
+    Experiment,
+    check_limits,
+    default_config,
+    differences,
+    from_json,
+    resolve,
+    split_share,
+    to_json,
 )
 from tfft.errors import UserError
 

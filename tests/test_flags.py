@@ -70,9 +70,8 @@ def test_overrides(folder, arguments, expected):
 
 
 @pytest.mark.parametrize("argument, message", [
-    ("--config.train.epoch=2", "tfft: error: --config.train.epoch: Unknown setting 'epoch'. Did you mean 'epochs'? Known: epochs,"),
-    ("--config.epochs=2", "Unknown setting 'epochs'. Known: name, task, data, model, train, eval, distribution, export. "
-                          "There is config.train.epochs."),
+    ("--config.train.epoch=2", "tfft: error: --config.train.epoch: Unknown setting 'epoch'. Did you mean 'epochs'? Known: epo"),
+    ("--config.epochs=2", "distribution, export. There is config.train.epochs."),
     ("--config.train.epochs=two", "--config.train.epochs=two: must be int. (passes over the training rows)"),
     ("--config.train.epochs=2.5", "--config.train.epochs=2.5: must be int."),
     ("--config.train.epochs=0", "config.train.epochs is 0; it must be at least 1. (passes over the training rows)"),
@@ -162,7 +161,8 @@ def test_unknown_command(folder):
                                            ("export", "--output"), ("plan", "--config")])
 def test_help_of_a_command_lists_its_flags_without_tensorflow(folder, command, flag):
     made = run(folder, "-X", "importtime", "-m", "tfft", command, "--help")
-    assert flag in made.stdout and "tensorflow" not in made.stderr and "absl" in made.stderr
+    assert made.returncode == 0 and "tensorflow" not in made.stderr and "absl" in made.stderr
+    assert f"\n  {flag}" in made.stdout.replace("[no]", "") and f"tfft.{command}" in made.stdout.splitlines()[0]
 
 
 @pytest.mark.parametrize("command", [["-m", "tfft", "train"], ["-m", "tfft.train"]])

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfft.config import Model
+from tfft.models.adaptation import freeze
 from tfft.models.kernels import REPLACEMENTS, attend, fast_cpu, keep_mask
 
 
@@ -73,6 +75,18 @@ def test_dropout_draws_anew_and_from_the_layers_own_state():
     for state, value in zip(states, before, strict=True):
         state.assign(value)
     np.testing.assert_array_equal(gradients(model, True)[0].numpy(), first)
+
+
+def test_frozen_layers_do_not_drop_out():
+    model = backbone(0.5)
+    freeze(model, Model(frozen_layers=-1))
+    first, second = (trained_output(model) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def trained_output(model):
+    with fast_cpu():
+        return model(inputs(), training=True)["sequence_output"].numpy()
 
 
 def test_bfloat16_and_inference_take_keras_own_path():

@@ -28,8 +28,8 @@ def main() -> None:
     if name not in COMMANDS:
         print(f"tfft: error: {unknown('command', name, COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    sys.argv[0:2] = [f"tfft {name}"]
-    runpy.run_module(f"tfft.{name}", run_name="__main__", alter_sys=False)
+    del sys.argv[1]
+    runpy.run_module(f"tfft.{name}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

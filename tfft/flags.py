@@ -21,6 +21,9 @@ EXPECTED = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSErro
 OVERRIDE = re.compile(r"--?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
 
 
+flags.disclaim_key_flags()  # --help lists --config among the flags of the command that defines it
+
+
 def define_config() -> None:
     """Defines --config=FILE.py[:VARIANT] with its --config.GROUP.FIELD=VALUE overrides."""
     config_flags.DEFINE_config_file("config", None, "Experiment: FILE.py[:VARIANT]; override any field by "
@@ -61,7 +64,10 @@ def _parse(argv: list[str]) -> list[str]:
         parsed.extend(flags.FLAGS(argv))
 
     parsed: list[str] = []
-    code = exit_code(lambda: _translated(parse, argv))
+    try:
+        code = exit_code(lambda: _translated(parse, argv))
+    except SystemExit:  # --help was answered; absl would leave with 1
+        sys.exit(0)
     if code:
         sys.exit(code)
     return parsed

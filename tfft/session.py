@@ -97,7 +97,10 @@ class Session:
         tune = self.experiment.task.problem == "multi_label" and self.experiment.task.tune_thresholds
         return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
                          batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
-                         strategy=prepared.strategy, tune=tune)
+                         strategy=prepared.strategy, tune=tune, progress=self._evaluating)
+
+    def _evaluating(self, done: int, total: int) -> None:
+        self.console.now_and_then(f"evaluating: batch {done:,} of {total:,}")
 
     def _next_evaluation(self, step: int) -> int:
         """The first step after `step` that an evaluation follows."""

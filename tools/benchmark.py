@@ -221,8 +221,9 @@ def benchmark_memory(arguments: argparse.Namespace) -> dict:
 def plain_table(found: dict) -> str:
     """A Markdown table of name, figure, value."""
     lines = ["| measurement | figure | value |", "| --- | --- | --- |"]
-    return "\n".join(lines + [f"| {name} | {figure} | {value:,.4g} |" if value < 100 else f"| {name} | {figure} | {value:,.0f} |"
-                              for name, figures in found.items() for figure, value in figures.items()])
+    for name, figures in found.items():
+        lines += [f"| {name} | {figure} | {value:{',.4g' if value < 100 else ',.0f'}} |" for figure, value in figures.items()]
+    return "\n".join(lines)
 
 
 def machine() -> dict:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tfft.data.tokenize import TextTokenizer
 from tfft.errors import UserError
 
 Say = Callable[[str], None]
+PROGRESS_SECONDS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Preparer:
         name = fingerprint("source", source.fingerprint(), *self._settings)
 
         def build(folder: Path):
-            self.say(f"tokenising {spec}")
+            self.say(f"tokenising {spec.split('#sha256')[0]}")
             self._write(folder, source.rows())
             if source.broken_count:
                 self.say(source.broken_report())
@@ -84,8 +86,16 @@ class Preparer:
         return open_store(self.cache, name, lambda folder: self._write(folder, rows()))
 
     def _write(self, folder: Path, rows: Iterator[Row]) -> None:
+        last = time.monotonic()
+
+        def progress(done: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                self.say(f"tokenised {done:,} rows")
+
         write_rows(folder, rows, self._tokenise, vocabulary_size=self._vocabulary_size, pairs=self.text_tokenizer.pairs,
-                   seed=self.data.split_seed)
+                   seed=self.data.split_seed, progress=progress)
 
     def _tokenise(self, chunks):
         """Runs chunks of texts through tf.data and the graph tokenizer, two at a time, in order."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from tfft import assets
 from tfft.config import Data
-from tfft.data import formats
+from tfft.data import formats, tfds
 from tfft.data.formats import Broken, Record
 from tfft.errors import UserError, unknown
 
@@ -82,7 +82,7 @@ class Source:
 
     @functools.cached_property
     def _builder(self):
-        return formats.tfds_builder(self.body, self.data.tfds_data_dir)
+        return tfds.open_builder(self.body, self.data.tfds_data_dir)
 
     def rows(self, labels: bool = True) -> Iterator[Row]:
         """Yields the rows; with labels=False the label column is not read and may be absent.
@@ -159,7 +159,7 @@ class Source:
 
     def _readers(self) -> Iterator[Iterator[Record | Broken]]:
         if self.kind == "tfds":
-            yield formats.read_tfds(self._builder, self.key, self.spec)
+            yield tfds.read(self._builder, self.key, self.spec)
             return
         d = self.data
         for file in self.files:

@@ -124,7 +124,7 @@ def attend(query, key, value, bias, keep):
 
 
 def _attention(layer, query, key, value, attention_mask=None, training=None, return_attention_scores=False, **kwargs):
-    rate = layer._dropout if training else 0.0
+    rate = layer._dropout_layer.rate if training and layer._dropout else 0.0  # the inner layer's: frozen ones have it 0
     usual = (query.dtype == tf.float32 and query.shape.rank == 4 and 0 <= rate < 1 and attention_mask is not None
              and not return_attention_scores and not any(kwargs.values()) and type(layer._softmax) is keras.layers.Softmax)
     if not usual or not rate:

@@ -32,6 +32,12 @@ class Console:
                 self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
             self._log.flush()
 
+    def now_and_then(self, text: str) -> None:
+        """Says it unless something was said or moved in the last LINE_SECONDS."""
+        if time.monotonic() - self._last_line >= LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(text)
+
     def start(self, what: str, total: int, done: int = 0) -> None:
         """Begins a bar of `total` steps."""
         self.stop()
