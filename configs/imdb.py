@@ -22,12 +22,12 @@ def get_config(variant: str = ""):
     config.data.truncation = "head_tail"
     config.train.epochs = 1
     config.train.peak_learning_rate = 2e-4
+    config.model.frozen_layers = 2  # the embeddings too: a quarter less time
     if variant == "quick":
         config.name = "imdb-quick"
         config.data.train_rows = 4000
         config.data.validation_rows = 2400
         config.data.max_length = 192
-        config.model.frozen_layers = 2
     elif variant == "tfds":
         config.name = "imdb-tfds"
         config.data.train = "tfds:imdb_reviews#train"
