@@ -52,6 +52,13 @@ def test_another_config_in_the_same_workdir_is_refused(trained, tiny_preset, rev
     assert "train.epochs: 6 -> 7" in error and "another --workdir" in error and "Traceback" not in error
 
 
+def test_a_mistake_before_training_does_not_spoil_the_workdir(tiny_preset, reviews, shared_cache, tmp_path):
+    wrong = arguments(tiny_preset, reviews, tmp_path / "run", "--config.data.label_column=labell")
+    _, error = run(wrong, shared_cache, code=2)
+    assert "Did you mean 'label'?" in error and "reviews.csv" in error
+    run(arguments(tiny_preset, reviews, tmp_path / "run", "--config.train.steps=3"), shared_cache)
+
+
 def test_evaluate_repeats_what_training_found(trained, shared_cache):
     workdir, _ = trained
     out, _ = run(["evaluate", f"--workdir={workdir}"], shared_cache)

@@ -89,6 +89,9 @@ def _epochs(experiment: Experiment, preparer: Preparer, train: Split, replicas: 
     if config.global_batch_size % (replicas * config.accumulation) and not config.tokens_per_batch:
         raise UserError(f"config.train.global_batch_size={config.global_batch_size} cannot be divided over {replicas} replicas "
                         f"x {config.accumulation} micro-batches.")
+    if config.tokens_per_batch and config.tokens_per_batch < replicas * experiment.data.max_length:
+        raise UserError(f"config.train.tokens_per_batch={config.tokens_per_batch} holds no example of data.max_length="
+                        f"{experiment.data.max_length} for each of {replicas} replicas.")
     settings = PlanSettings(
         batch_size=config.global_batch_size, max_length=experiment.data.max_length,
         tokens_per_batch=config.tokens_per_batch, buckets=config.length_buckets, grouping=config.length_grouping,

@@ -60,8 +60,10 @@ class Session:
         finally:
             console.stop()
             self.board.flush()
-        with loop.averaged():
-            self._save_weights("last", int(loop.global_step.numpy()), {})
+        step = int(loop.global_step.numpy())
+        if step > loop.start_step or not self.workdir.weights("last").exists():
+            with loop.averaged():
+                self._save_weights("last", step, {})
         self._summary(state)
 
     # ---- before training

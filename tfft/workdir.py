@@ -39,10 +39,11 @@ class Workdir:
     def begin(self, experiment: Experiment) -> bool:
         """Writes config.json, or checks that the run there is the same one. Returns whether it is resumed.
 
+        A run that has saved nothing yet, stopped by a mistake in its config say, gives way to another.
         Raises: UserError with the differences where the work directory holds another experiment.
         """
         try:
-            if self.config.exists():
+            if self.config.exists() and self.started:
                 changed = differences(from_json(self.config.read_text(), str(self.config)), experiment)
                 if changed:
                     raise UserError(f"{self.path} holds a run with other settings:\n" + "\n".join(f"  {c}" for c in changed)
@@ -53,6 +54,11 @@ class Workdir:
         except OSError as error:
             raise UserError(f"Cannot write in the work directory {self.path}: {error}. Choose another --workdir.") from error
         return False
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a checkpoint."""
+        return any(self.checkpoints.glob("step-*"))
 
     def experiment(self) -> Experiment:
         """The run's own experiment. Raises UserError where this is no work directory."""
@@ -84,7 +90,7 @@ class Workdir:
         except (OSError, ValueError, KeyError):
             return  # not begun, or begun and killed before its first step
         changed = [name for name in {**before, **stores} if before.get(name) != stores.get(name)]
-        if changed and any(self.checkpoints.glob("step-*")):
+        if changed and self.started:
             raise UserError(f"The {' and '.join(changed)} rows are not those this run began with: a file, the tokenizer or a "
                             f"library that reads them has changed since. Restore them to continue {self.path}, or start in "
                             "another --workdir.")
@@ -143,11 +149,11 @@ def save_parts(workdir: Workdir, tokenizer, backbone_description: str, labels) -
     labels.save(workdir.path)
     write_text(workdir.path / "labels.txt", "".join(f"{n}\n" for n in labels.names))
     write_text(workdir.path / "backbone.json", backbone_description)
-    if not (workdir.path / "tokenizer").exists():
-        temporary = workdir.path / ".making-tokenizer"
-        shutil.rmtree(temporary, ignore_errors=True)
-        save_tokenizer(tokenizer, temporary)
-        temporary.rename(workdir.path / "tokenizer")
+    temporary, final = workdir.path / ".making-tokenizer", workdir.path / "tokenizer"
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_tokenizer(tokenizer, temporary)
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
 
 
 def open_run(path: str | Path, which: str = "", precision: str = "") -> Run:

@@ -13,7 +13,7 @@ from tfft.config import Data, Experiment, split_share
 from tfft.data.augment import augment, vocabulary_of
 from tfft.data.sources import Row, Source
 from tfft.data.splits import draw, leaks, split_masks
-from tfft.data.store import TokenStore, fingerprint, open_store, write_rows
+from tfft.data.store import TokenStore, fingerprint, open_store, remove_store, write_rows
 from tfft.data.tokenize import TextTokenizer
 from tfft.errors import UserError
 
@@ -68,11 +68,16 @@ class Preparer:
         return store
 
     def augmented(self, split: Split, epoch: int) -> TokenStore:
-        """The store of a split's texts as augmented for one epoch: row i is row split.rows[i] of the split's store."""
+        """The store of a split's texts as augmented for one epoch: row i is row split.rows[i] of the split's store.
+
+        That of two epochs before is removed: nobody reads it any more, and a run that does makes it again.
+        """
         settings, base = self.data.augmentation, split.store
         # replacement words are part of what the epoch's texts are made from, and follow from the rows
         chosen = hashlib.blake2b(split.rows.tobytes(), digest_size=16).hexdigest()
-        name = fingerprint("augmented", base.folder.name, chosen, dataclasses.asdict(settings), epoch)
+
+        def name(epoch: int) -> str:
+            return fingerprint("augmented", base.folder.name, chosen, dataclasses.asdict(settings), epoch)
 
         def rows() -> Iterator[Row]:
             some = split.rows[::-(-len(split.rows) // 2000)]  # spread evenly: files are often sorted by label
@@ -83,7 +88,8 @@ class Preparer:
                 pair = base.string("pair", row) if pairs else None
                 yield Row(base.string("id", row), text, pair, None, "", int(row), {})
 
-        return open_store(self.cache, name, lambda folder: self._write(folder, rows()))
+        remove_store(self.cache, name(epoch - 2))
+        return open_store(self.cache, name(epoch), lambda folder: self._write(folder, rows()))
 
     def _write(self, folder: Path, rows: Iterator[Row]) -> None:
         last = time.monotonic()

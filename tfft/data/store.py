@@ -161,6 +161,11 @@ def open_store(cache: Path, name: str, build: Callable[[Path], None]) -> TokenSt
     return TokenStore(folder)
 
 
+def remove_store(cache: Path, name: str) -> None:
+    """Removes a store if it is there; processes that have it open keep reading it."""
+    shutil.rmtree(cache / "stores" / name, ignore_errors=True)
+
+
 def _whole(folder: Path) -> TokenStore | None:
     """The store in a folder, or None where it is absent or damaged."""
     try:
