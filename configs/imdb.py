@@ -22,7 +22,7 @@ def get_config(variant: str = ""):
     config.data.truncation = "head_tail"
     config.train.epochs = 1
     config.train.peak_learning_rate = 2e-4
-    config.model.frozen_layers = 2  # the embeddings too: a quarter less time
+    config.model.frozen_layers = 3  # and the embeddings: a third less time for a few tenths of a point
     if variant == "quick":
         config.name = "imdb-quick"
         config.data.train_rows = 4000
