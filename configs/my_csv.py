@@ -4,7 +4,7 @@
     python -m tfft.plan --config=configs/tickets.py            look first: rows, labels, lengths, time
     python -m tfft.train --config=configs/tickets.py --workdir=runs/tickets
 
-Without copying: python -m tfft.train --config=configs/my_csv.py --config.data.train=csv:tickets.csv
+Without copying, the variant names the file: python -m tfft.train --config=configs/my_csv.py:tickets.csv
 """
 
 from tfft.config import default_config
@@ -14,7 +14,7 @@ def get_config(variant: str = ""):
     config = default_config("text_classification")
     config.name = "my_csv"
 
-    config.data.train = "csv:my.csv"  # also tsv:, jsonl:, json:, parquet:, and patterns such as csv:data/*.csv
+    config.data.train = f"csv:{variant or 'my.csv'}"  # also tsv:, jsonl:, json:, parquet:, and patterns such as csv:data/*.csv
     config.data.text_column = "text"
     config.data.label_column = "label"
     config.data.validation = "10%"  # or a file of its own: csv:validation.csv

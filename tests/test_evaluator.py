@@ -98,6 +98,9 @@ def test_thresholds_are_tuned_or_used_as_given(backbone, tmp_path):
     report = tuned.report
     assert report.targets.tolist() == [[1, 0], [0, 0], [1, 1], [0, 1], [1, 0], [0, 1], [1, 0]]
     np.testing.assert_array_equal(report.thresholds, metrics.tune_thresholds(report.targets, report.probabilities))
+    untuned = evaluator(task, model, store)
+    untuned.evaluate()
+    assert untuned.report.thresholds.tolist() == [0.5, 0.5]
     given = evaluator(task, model, store, thresholds=np.array([0.0, 1.0], np.float32))
     given.evaluate()
     assert given.report.thresholds.tolist() == [0, 1]

@@ -1,5 +1,8 @@
 """The CPU kernels compute what Keras's layers compute."""
 
+import subprocess
+import sys
+
 import keras
 import keras_hub
 import numpy as np
@@ -96,6 +99,30 @@ def test_bfloat16_and_inference_take_keras_own_path():
     with fast_cpu():
         fast = model(inputs(), training=False)["sequence_output"]
     np.testing.assert_allclose(fast, model(inputs(), training=False)["sequence_output"], atol=1e-5)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_each_replica_draws_its_own_mask(fast):
+    code = (
+        "import sys\n"
+        "from tfft.config import Distribution\n"
+        "from tfft.training.strategy import make_strategy\n"
+        "two = make_strategy(Distribution(cpu_replicas=2))\n"
+        "import keras\n"
+        "import tensorflow as tf\n"
+        "from tfft.models.kernels import dropout_per_replica, fast_cpu\n"
+        "with two.scope():\n"
+        "    layer = keras.layers.Dropout(0.5, seed=1)\n"
+        "def replica():\n"
+        "    with fast_cpu(sys.argv[1] == 'True'), dropout_per_replica():\n"
+        "        return layer(tf.ones([4, 64]), training=True)\n"
+        "first, second = two.experimental_local_results(tf.function(lambda: two.run(replica))())\n"
+        "assert abs(float(tf.reduce_mean(first)) - 1) < 0.5\n"
+        "assert 0.3 < float(tf.reduce_mean(tf.cast(first != second, tf.float32))) < 0.7\n"
+        "states = two.experimental_local_results(layer.seed_generator.state.value)\n"
+        "assert len(states) == 2 and all((s.numpy() == states[0].numpy()).all() for s in states)\n")
+    answer = subprocess.run([sys.executable, "-c", code, str(fast)], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr[-2000:]
 
 
 def test_keras_is_as_it_was_afterwards_even_after_an_error():

@@ -38,7 +38,7 @@ def test_multi_label_by_thresholds(tmp_path):
     labels = [("x",), ("x", "y"), (), ("y",)]
     targets = [[1, 0], [1, 1], [0, 0], [0, 1]]
     probabilities = [[0.9, 0.1], [0.2, 0.9], [0.4, 0.6], [0.1, 0.7]]
-    made = make("multi_label", ("x", "y"), tmp_path / "a", labels, targets, probabilities)
+    made = make("multi_label", ("x", "y"), tmp_path / "a", labels, targets, probabilities, np.array([0.5, 0.5]))
     assert worst(*made, 5) == [("file.csv:3", "text 1", "x, y", "y 0.90"), ("file.csv:4", "text 2", "", "y 0.60")]
     made = make("multi_label", ("x", "y"), tmp_path / "b", labels, targets, probabilities, np.array([0.15, 0.8]))
     assert worst(*made, 5) == [("file.csv:4", "text 2", "", "x 0.40"), ("file.csv:5", "text 3", "y", "")]

@@ -12,6 +12,7 @@ from tfft.config import Experiment
 from tfft.data.pipeline import Epochs, dataset
 from tfft.data.plan import PlanSettings
 from tfft.data.prepare import Preparer, Split, load_splits
+from tfft.data.sources import label_names
 from tfft.errors import UserError
 from tfft.models import adaptation
 from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
@@ -60,8 +61,9 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
     preparer = Preparer(experiment, tokenizer, tokenizer_fingerprint(tokenizer), cache, say)
     splits = load_splits(preparer)
     train = splits["train"]
-    kind = TASKS[type(experiment.task)]
-    task = kind(experiment.task, kind.infer(experiment.task, train.store, train.rows, given_labels(experiment)))
+    kind, data = TASKS[type(experiment.task)], experiment.data
+    given = label_names(data.labels_file, cache) if data.labels_file else data.labels
+    task = kind(experiment.task, kind.infer(experiment.task, train.store, train.rows, given))
     for name, split in splits.items():
         strangers = task.unknown_labels(split.store, split.rows)
         if strangers:
@@ -70,18 +72,6 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
                 "they are left out of the metrics")
     return Prepared(experiment, preset, strategy, tokenizer, preparer, splits, task,
                     _epochs(experiment, preparer, train, strategy.num_replicas_in_sync))
-
-
-def given_labels(experiment: Experiment) -> tuple[str, ...]:
-    """Label names that the config states, or ()."""
-    data = experiment.data
-    if not data.labels_file:
-        return data.labels
-    try:
-        lines = Path(data.labels_file).expanduser().read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UserError(f"Cannot read config.data.labels_file={data.labels_file}: {error}.") from error
-    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _epochs(experiment: Experiment, preparer: Preparer, train: Split, replicas: int) -> Epochs:

@@ -306,6 +306,10 @@ def _check_rules(e: Experiment) -> None:
                         "--config.data.train=csv:reviews.csv")
     if split_share(data.train) is not None:
         raise UserError("config.data.train must be a source; only validation and test can be a share of it.")
+    for name, spec in (("validation", data.validation), ("test", data.test)):
+        if re.fullmatch(r"0?\.\d+", spec.strip()):
+            raise UserError(f"config.data.{name}={spec} is no source. For a share of the training rows write "
+                            f"{100 * float(spec):.4g}%.")
     shares = [split_share(s) for s in (data.validation, data.test)]
     if 0 in shares:
         raise UserError("config.data.validation and test cannot be a share of 0%; write '' for no rows at all.")

@@ -32,6 +32,10 @@ def exit_code(call: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("\ntfft: interrupted", file=sys.stderr, flush=True)
         return 130
+    except (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        if not error.filename:
+            raise
+        return _tell(f"{error.filename}: {error.strerror}.", 2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

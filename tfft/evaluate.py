@@ -8,10 +8,13 @@ from tfft import flags as command_line
 from tfft.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of the run.")
-DATA = flags.DEFINE_string("data", "", "A source of labelled rows with the run's own columns, e.g. csv:more.csv.")
+DATA = flags.DEFINE_string("data", "", "A source of labelled rows with the columns the run was trained with, e.g. "
+                           "csv:more.csv.")
 SPLIT = flags.DEFINE_enum("split", "", ["", "train", "validation", "test"], "Which split of the run; '' is test where the run "
                           "has one, else validation.")
 WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
+ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "What a row of --data without text or label, or "
+                                  "against its format, does; '' is what config.data.on_broken_row says.")
 OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json.")
 
 
@@ -20,6 +23,8 @@ def main() -> int:
         raise UserError("Name the run: --workdir=runs/imdb")
     if DATA.value and SPLIT.value:
         raise UserError("Give --data or --split, not both.")
+    if ON_BROKEN_ROW.value and not DATA.value:
+        raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
 
     from tfft.workdir import Workdir
 
@@ -28,7 +33,8 @@ def main() -> int:
 
     from tfft.evaluation.judge import judge
 
-    return judge(WORKDIR.value, data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value)
+    return judge(WORKDIR.value, data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
+                 on_broken_row=ON_BROKEN_ROW.value)
 
 
 if __name__ == "__main__":

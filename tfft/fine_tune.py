@@ -4,13 +4,17 @@ import sys
 from pathlib import Path
 
 from tfft.assets import backbone_limits, cache_folder, resolve_backbone
-from tfft.config import Experiment, check_limits
+from tfft.config import Experiment, check_limits, split_share
+from tfft.data.sources import Source
 from tfft.workdir import Workdir
 
 
 def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
-    """(preset for KerasHub, cache folder); the experiment is checked against the backbone."""
+    """(preset for KerasHub, cache folder); the experiment is checked against its data's first rows and the backbone."""
     cache = cache_folder(experiment.data.cache)
+    for spec in (experiment.data.train, experiment.data.validation, experiment.data.test):
+        if spec and split_share(spec) is None:
+            Source(spec, experiment.data, experiment.task.problem, cache).look()
     preset = resolve_backbone(experiment.model.backbone, cache)
     max_length, num_layers = backbone_limits(preset)
     check_limits(experiment, max_length=max_length, num_layers=num_layers)

@@ -79,7 +79,7 @@ def _translated(parse: Callable[[], None], argv: list[str]) -> None:
     except UserError:
         raise
     except flags.UnrecognizedFlagError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{error}.{_elsewhere(error.flagname)}".replace("?.", "?").replace("'..", "'.")) from error
     except Exception as error:
         if not isinstance(error, EXPECTED) and not _place(error, argv):
             raise  # a defect, not a mistake of the user

@@ -16,7 +16,9 @@ OUTPUT = flags.DEFINE_string("output", "", "Where the answers to --input go: a .
 WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
 PROBABILITIES = flags.DEFINE_bool("probabilities", False, "Write every label's probability to --output as well.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Texts computed at once.", lower_bound=1)
-ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "error", ["error", "skip"], "What a row of --input without text does.")
+ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "empty", ["empty", "skip", "error"], "What a row of --input without text "
+                                  "does: it gets an empty answer, is left out, or ends the command. A row against its file's "
+                                  "format is left out, or ends it.")
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 import tensorflow as tf
@@ -41,7 +42,7 @@ class Session:
             make_dataset=lambda start: make_dataset(prepared, built.model, start, self.total_steps),
             evaluation_steps=self._next_evaluation,
             hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
-        workdir.forget_after(self.loop.start_step)
+        workdir.forget_after(self.loop.start_step, self.loop.state.evaluated_step)
         workdir.write_environment({
             "devices": [d.name for d in tf.config.list_logical_devices()],
             "replicas": prepared.strategy.num_replicas_in_sync, "stores": stores})
@@ -50,9 +51,9 @@ class Session:
 
     def run(self) -> None:
         loop, console = self.loop, self.console
-        if loop.start_step:
+        if 0 < loop.start_step < self.total_steps and not loop.state.stopped_early:
             console.say(f"continuing at step {loop.start_step:,} of {self.total_steps:,}")
-        else:
+        if not loop.start_step:
             self.board.text("train", 0, "config", "```\n" + self.workdir.config.read_text() + "\n```")
         console.start("training", self.total_steps, loop.start_step)
         try:
@@ -63,6 +64,8 @@ class Session:
         step = int(loop.global_step.numpy())
         if step > loop.start_step or not self.workdir.weights("last").exists():
             with loop.averaged():
+                if self.evaluator and self.evaluator.report is None:
+                    self.evaluator.evaluate()  # this process judged nothing, and thresholds belong to the weights
                 self._save_weights("last", step, {})
         self._summary(state)
 
@@ -102,6 +105,7 @@ class Session:
                          strategy=prepared.strategy, tune=tune, progress=self._evaluating)
 
     def _evaluating(self, done: int, total: int) -> None:
+        self.loop.look()
         self.console.now_and_then(f"evaluating: batch {done:,} of {total:,}")
 
     def _next_evaluation(self, step: int) -> int:
@@ -183,12 +187,12 @@ class Session:
 
     def _summary(self, state) -> None:
         step = int(self.loop.global_step.numpy())
-        path = self.workdir.path
+        path = shlex.quote(str(self.workdir.path))
         rows = [("steps", f"{step:,} of {self.total_steps:,}{' (stopped early)' if state.stopped_early else ''}"),
                 ("time in training steps", duration(state.seconds))]
         if state.best is not None:
             rows += [(f"best validation {self.experiment.eval.metric}", f"{state.best:.4f} at step {state.best_step:,}")]
-        if self.loop.start_step >= self.total_steps:
+        if self.loop.start_step == step:
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
         self.console.say("\n".join(["next:", f"  python -m tfft.evaluate --workdir={path}",

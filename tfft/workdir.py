@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import fcntl
 import json
 import os
 import platform
@@ -42,15 +43,25 @@ class Workdir:
         A run that has saved nothing yet, stopped by a mistake in its config say, gives way to another.
         Raises: UserError with the differences where the work directory holds another experiment.
         """
+        if set(str(self.path.absolute())) & set("[]\\"):
+            raise UserError(f"--workdir={self.path}: TensorFlow cannot read checkpoints back from a path with [, ] or a "
+                            "backslash. Choose another name.")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held, and released, by the process
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self.config.exists() and self.started:
                 changed = differences(from_json(self.config.read_text(), str(self.config)), experiment)
                 if changed:
                     raise UserError(f"{self.path} holds a run with other settings:\n" + "\n".join(f"  {c}" for c in changed)
                                     + "\nTo continue that run, use its settings; to start this one, choose another --workdir.")
                 return True
-            self.path.mkdir(parents=True, exist_ok=True)
+            for which in ("best", "last"):  # of a run whose checkpoints somebody removed
+                shutil.rmtree(self.path / which, ignore_errors=True)
             write_text(self.config, to_json(experiment))
+        except BlockingIOError as error:
+            raise UserError(f"Another process is training in {self.path}. Wait for it, stop it, or choose another "
+                            "--workdir.") from error
         except OSError as error:
             raise UserError(f"Cannot write in the work directory {self.path}: {error}. Choose another --workdir.") from error
         return False
@@ -72,11 +83,11 @@ class Workdir:
         with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def forget_after(self, step: int) -> None:
-        """Drops lines of metrics.jsonl beyond a step: a resumed run writes them again."""
+    def forget_after(self, step: int, evaluated: int) -> None:
+        """Drops lines of metrics.jsonl beyond a step, and evaluations beyond another: a resumed run writes them again."""
         if self.metrics.exists():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if _step(line) <= step]
+            kept = [line for line in lines if _step(line) <= (evaluated if '"kind": "validation"' in line else step)]
             if len(kept) < len(lines):
                 write_text(self.metrics, "".join(kept))
 

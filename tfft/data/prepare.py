@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from tfft.config import Data, Experiment, split_share
 from tfft.data.augment import augment, vocabulary_of
 from tfft.data.sources import Row, Source
 from tfft.data.splits import draw, leaks, split_masks
-from tfft.data.store import TokenStore, fingerprint, open_store, remove_store, write_rows
+from tfft.data.store import TokenStore, fingerprint, open_store, remove_store, temporary_folder, write_rows
 from tfft.data.tokenize import TextTokenizer
 from tfft.errors import UserError
 
@@ -40,16 +41,18 @@ class Preparer:
     def __init__(self, experiment: Experiment, tokenizer, tokenizer_fingerprint: str, cache: Path, say: Say):
         data = experiment.data
         self.data, self.problem, self.cache, self.say = data, experiment.task.problem, cache, say
-        self.text_tokenizer = TextTokenizer(tokenizer, max_length=data.max_length, truncation=data.truncation,
-                                            head_fraction=data.head_fraction, pairs=bool(data.text_pair_column))
+        self.text_tokenizer = TextTokenizer.of(tokenizer, data)
+        self._own: tempfile.TemporaryDirectory | None = None  # augmented epochs
         self._vocabulary_size = int(tokenizer.vocabulary_size())
         fraction = data.head_fraction if data.truncation == "head_tail" else None
         self._settings = [tokenizer_fingerprint, data.max_length, data.truncation, fraction, data.text_pair_column,
                           data.split_seed]  # the seed: a store holds the salted hashes that split its rows
 
-    def store(self, spec: str) -> TokenStore:
-        """The token store of a source; made on first use."""
-        source = Source(spec, self.data, self.problem, self.cache)
+    def store(self, spec: str, data: Data | None = None) -> TokenStore:
+        """The token store of a source; made on first use. `data` reads it by other settings than the experiment's; what
+        decides its tokens must be the same."""
+        data = data or self.data
+        source = Source(spec, data, self.problem, self.cache)
         name = fingerprint("source", source.fingerprint(), *self._settings)
 
         def build(folder: Path):
@@ -64,13 +67,13 @@ class Preparer:
         if report.exists() and not source.broken_count:
             self.say(report.read_text("utf-8"))
         if not len(store):
-            raise UserError(f"{spec} has no rows{f' where {self.data.where}' if self.data.where else ''}.")
+            raise UserError(f"{spec} has no rows{f' where {data.where}' if data.where else ''}.")
         return store
 
     def augmented(self, split: Split, epoch: int) -> TokenStore:
         """The store of a split's texts as augmented for one epoch: row i is row split.rows[i] of the split's store.
 
-        That of two epochs before is removed: nobody reads it any more, and a run that does makes it again.
+        Kept for this process alone, and that of two epochs before removed: nobody reads it any more.
         """
         settings, base = self.data.augmentation, split.store
         # replacement words are part of what the epoch's texts are made from, and follow from the rows
@@ -88,8 +91,11 @@ class Preparer:
                 pair = base.string("pair", row) if pairs else None
                 yield Row(base.string("id", row), text, pair, None, "", int(row), {})
 
-        remove_store(self.cache, name(epoch - 2))
-        return open_store(self.cache, name(epoch), lambda folder: self._write(folder, rows()))
+        if self._own is None:
+            self._own = temporary_folder(self.cache)
+        own = Path(self._own.name)
+        remove_store(own, name(epoch - 2))
+        return open_store(own, name(epoch), lambda folder: self._write(folder, rows()))
 
     def _write(self, folder: Path, rows: Iterator[Row]) -> None:
         last = time.monotonic()

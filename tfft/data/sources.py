@@ -64,7 +64,7 @@ class Source:
         body, self.slice = _split_slice(self.spec)
         self.kind, self.body, self.key = _parse(body, self.spec)
         self.where = data.where.partition("=")[::2] if data.where else None
-        self.label_names = _label_names(data.labels_file, cache) if data.labels_file and problem else ()
+        self.label_names = label_names(data.labels_file, cache) if data.labels_file and problem else ()
         self.label_ids = {name: name for name in self.label_names} | {str(i): n for i, n in enumerate(self.label_names)}
         if self.kind != "tfds" and not self.body.startswith("pypi:"):
             _ = self.files  # a wrong path is told at once
@@ -97,6 +97,11 @@ class Source:
                 yield row
             else:
                 self._note(row)
+
+    def look(self) -> None:
+        """Reads the first row of local files, to tell of a wrong column or value of `where` before anything long begins."""
+        if self.kind != "tfds" and not self.body.startswith("pypi:"):
+            next(self._records(labels=True), None)
 
     def broken_report(self) -> str:
         """What the last rows() skipped, in one line; '' if nothing."""
@@ -298,7 +303,7 @@ def _matching(pattern: str, spec: str) -> list[str]:
     return found
 
 
-def _label_names(labels_file: str, cache: pathlib.Path) -> tuple[str, ...]:
+def label_names(labels_file: str, cache: pathlib.Path) -> tuple[str, ...]:
     """The label names of a file with one a line."""
     try:
         path = assets.fetch(labels_file, cache)

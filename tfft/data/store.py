@@ -146,8 +146,7 @@ def open_store(cache: Path, name: str, build: Callable[[Path], None]) -> TokenSt
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _clean(folder.parent)
-        prefix = f".making-{os.getpid()}-{socket.gethostname()}-"
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temporary:
+        with temporary_folder(cache) as temporary:
             made = Path(temporary) / "store"
             made.mkdir()
             build(made)
@@ -159,6 +158,12 @@ def open_store(cache: Path, name: str, build: Callable[[Path], None]) -> TokenSt
         raise UserError(f"Cannot write the token store in {folder.parent}: {error}. Name another folder with "
                         "TFFT_CACHE or --config.data.cache.") from error
     return TokenStore(folder)
+
+
+def temporary_folder(cache: Path) -> tempfile.TemporaryDirectory:
+    """A folder beside the stores that lives no longer than this process: another one removes what it leaves when killed."""
+    (cache / "stores").mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f".making-{os.getpid()}-{socket.gethostname()}-", dir=cache / "stores")
 
 
 def remove_store(cache: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfft.config import Data
 from tfft.errors import UserError
 
 # Tokenizers whose pretrained models saw two end tokens between the texts of a pair (as their KerasHub packers have it).
@@ -40,6 +41,12 @@ class TextTokenizer(tf.Module):
         self._special = 2 + (len(self._separator) if pairs else 0)
         if max_length <= self._special:
             raise UserError(f"config.data.max_length={max_length} leaves no room beside {self._special} special tokens.")
+
+    @classmethod
+    def of(cls, tokenizer, data: Data) -> "TextTokenizer":
+        """The one that training, evaluation, prediction and the export of an experiment share."""
+        return cls(tokenizer, max_length=data.max_length, truncation=data.truncation, head_fraction=data.head_fraction,
+                   pairs=bool(data.text_pair_column))
 
     def __call__(self, texts: tf.Tensor, second: tf.Tensor | None = None) -> Tokens:
         budget = self.max_length - self._special

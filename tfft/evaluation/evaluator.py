@@ -16,10 +16,18 @@ from tfft.evaluation import metrics
 from tfft.models.kernels import fast_cpu
 
 
+def resolve_thresholds(task, given: np.ndarray | None) -> np.ndarray | None:
+    """float32[L], what a label's probability must reach: the given thresholds, or 0.5. None unless several labels may hold."""
+    if task.problem != "multi_label":
+        return None
+    return np.full(task.outputs, 0.5, np.float32) if given is None else given
+
+
 @dataclasses.dataclass
 class Report:
-    """What an evaluation found. rows int64[n] of the store, targets and probabilities float32[n,outputs] are in the same
-    order; regression: targets and probabilities are values in the data's own unit."""
+    """What an evaluation found. thresholds: float32[L] where several labels may hold, else None. rows int64[n] of the
+    store, targets and probabilities float32[n,outputs] are in the same order; regression: targets and probabilities are
+    values in the data's own unit."""
 
     metrics: dict[str, float]
     per_label: list[dict]
@@ -42,7 +50,8 @@ class Evaluator(orbit.AbstractEvaluator):
                  progress: Callable[[int, int], None] = lambda done, total: None):
         self._model, self._task, self._store, self._strategy = model, task, store, strategy
         self.rows = task.known_rows(store, rows)
-        self._pad_id, self._tune, self._thresholds, self._progress = pad_id, tune, thresholds, progress
+        self._pad_id, self._tune, self._progress = pad_id, tune, progress
+        self._thresholds = resolve_thresholds(task, thresholds)
         replicas = strategy.num_replicas_in_sync
         batch_size = -(-batch_size // replicas) * replicas
         settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas,

@@ -1,34 +1,66 @@
 """Evaluates a trained run on a split or on other data, and prints what a person wants to know."""
 
+import contextlib
+import dataclasses
+import json
 import re
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfft.assets import cache_folder
+from tfft.config import Data
 from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.evaluation.mistakes import worst
 from tfft.models.backbone import tokenizer_fingerprint
 from tfft.training.summaries import Console, table
-from tfft.workdir import open_run, write_text
+from tfft.workdir import Workdir, open_run, write_text
+
+LABELS_SHOWN = 40  # of more labels only the worst are printed
+WORST_SHOWN = 15
+
+# advice of the readers that a command on a trained run cannot follow: it takes no --config flags
+TRAINING_ADVICE = re.compile(
+    r" If [^.]*--config\.data\.header=False(?:, and columns 0, 1, \.\.\.|\.)"
+    r"|, or set --config\.data\.header=False if this line is no header"
+    r"| \(if [^()]*--config\.data\.\w+=\w+\)"
+    r"| Set --config\.data\.encoding\.")
 
 
-def judge(path: str, *, data: str, split: str, weights: str, output: str) -> int:
+def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "") -> int:
     """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code."""
     console = Console()
+    workdir = Workdir(path)
+    name = data or split or ("test" if workdir.experiment().data.test else "validation")
+    short = re.sub(r"[^\w.-]+", "-", name)[:80]
+    target = Path(output) if output else workdir.path / f"evaluation-{short}.json"
+    check_writable(target)
     run = open_run(path, weights)
-    experiment, task = run.experiment, run.task
-    preparer = Preparer(experiment, run.tokenizer, tokenizer_fingerprint(run.tokenizer), cache_folder(experiment.data.cache),
-                        console.say)
-    chosen = _rows(preparer, data, split)
+    experiment, task, cache = run.experiment, run.task, cache_folder(run.experiment.data.cache)
+
+    def preparer(say: Callable[[str], None]) -> Preparer:
+        return Preparer(experiment, run.tokenizer, tokenizer_fingerprint(run.tokenizer), cache, say)
+
+    if data:
+        with other_rows(experiment.data, on_broken_row or experiment.data.on_broken_row) as settings:
+            store = preparer(lambda text: console.say(in_own_words(text))).store(data, settings)
+        chosen = Split(data, store, np.arange(len(store)))
+    else:
+        splits = load_splits(preparer(console.say))
+        if name not in splits:
+            raise UserError(f"The run has no {name} split. Give rows with --data=csv:FILE, or another --split.")
+        _warn_of_changes(workdir, splits, console.say)
+        chosen = splits[name]
     strangers = task.unknown_labels(chosen.store, chosen.rows)
     if strangers:
         shown = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(strangers.items())[:5])
         console.say(f"unknown labels: {shown}; the model cannot answer them, and they are left out of the metrics")
-    evaluator = Evaluator(run.model, task, chosen.store, chosen.rows, pad_id=preparer.text_tokenizer.pad_id,
+    evaluator = Evaluator(run.model, task, chosen.store, chosen.rows, pad_id=int(run.tokenizer.pad_token_id),
                           batch_size=experiment.eval.global_batch_size, max_length=experiment.data.max_length,
                           strategy=tf.distribute.get_strategy(), thresholds=run.thresholds,
                           progress=lambda done, total: console.advance(done, ""))
@@ -41,27 +73,74 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str) -> int
     report = evaluator.report
     print(f"{chosen.name}: {len(evaluator.rows):,} rows, weights of step {run.step:,}")
     print(table([(name, value) for name, value in metrics.items()]))
-    if report.per_label and len(report.per_label) <= 40:
-        print(table([tuple(line.values()) for line in report.per_label], ("label", "precision", "recall", "f1", "rows")))
+    if report.per_label:
+        print(label_table(report.per_label))
     mistakes = worst(task, chosen.store, report, 5)
     if mistakes:
         print("most confident mistakes:")
         for place, text, label, answer in mistakes:
             print(f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}")
-    name = re.sub(r"[^\w.-]+", "-", chosen.name)[:80]
-    target = Path(output) if output else run.workdir.path / f"evaluation-{name}.json"
     write_text(target, report.to_json() + "\n")
     print(f"report: {target}")
     return 0
 
 
-def _rows(preparer: Preparer, data: str, split: str) -> Split:
-    """The rows to judge on."""
-    if data:
-        store = preparer.store(data)
-        return Split(data, store, np.arange(len(store)))
-    splits = load_splits(preparer)
-    name = split or ("test" if "test" in splits else "validation")
-    if name not in splits:
-        raise UserError(f"The run has no {name} split. Give rows with --data=csv:FILE, or another --split.")
-    return splits[name]
+def label_table(per_label: list[dict]) -> str:
+    """Precision, recall and F1 of each label; of more than LABELS_SHOWN labels the worst that occur."""
+    header = ("label", "precision", "recall", "f1", "rows")
+    if len(per_label) <= LABELS_SHOWN:
+        return table([tuple(line.values()) for line in per_label], header)
+    present = sorted((line for line in per_label if line["rows"]), key=lambda line: line["f1"])[:WORST_SHOWN]
+    return (f"the {len(present)} of {len(per_label)} labels with the lowest f1; the report has all of them:\n"
+            + table([tuple(line.values()) for line in present], header))
+
+
+def check_writable(target: Path) -> None:
+    """Tries, before anything is computed, whether a file can be written; makes its folder. Raises: UserError."""
+    try:
+        if target.is_dir():
+            raise UserError(f"Cannot write {target}: it is a folder. Name a file with --output.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except FileExistsError as error:
+        raise UserError(f"Cannot write {target}: {target.parent} is no folder. Name another file with --output.") from error
+    except OSError as error:
+        raise UserError(f"Cannot write {target}: {error.strerror or error}. Name another file with --output.") from error
+
+
+@contextlib.contextmanager
+def other_rows(data: Data, on_broken_row: str) -> Iterator[Data]:
+    """The settings that read rows which a run was not trained on: its columns, without what chose its own rows.
+
+    Raises: the block's UserErrors, in words that fit commands without --config flags.
+    """
+    try:
+        yield dataclasses.replace(data, where="", id_column="", on_broken_row=on_broken_row)
+    except UserError as error:
+        raise UserError(in_own_words(str(error))) from error
+
+
+def in_own_words(message: str) -> str:
+    """A message about rows as evaluate and predict tell it: without advice to set what the training has fixed.
+
+    "a.csv: config.data.text_column: Unknown column 'text'. Known: x." -> "a.csv: text_column: Unknown column 'text'. Known: x.
+    Columns and format are those that the run was trained with: rename or convert what differs."
+    """
+    message = message.replace("--config.data.on_broken_row", "--on_broken_row")
+    own = TRAINING_ADVICE.sub("", message).replace("config.data.", "")
+    if own == message:
+        return own
+    return f"{own} Columns and format are those that the run was trained with: rename or convert what differs."
+
+
+def _warn_of_changes(workdir: Workdir, splits: dict[str, Split], say: Callable[[str], None]) -> None:
+    """Says which splits do not hold the rows, or the tokens, that they held in training."""
+    try:
+        before = json.loads((workdir.path / "environment.json").read_text())["stores"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing to compare with
+    changed = [name for name, split in splits.items() if before.get(name) != split.store.folder.name]
+    if changed:
+        say(f"warning: the {' and '.join(changed)} rows are not those of the training: a file, the tokenizer or a library that "
+            "reads them has changed since. The figures are of the rows as they are now.")

@@ -13,8 +13,7 @@ def worst(task, store: TokenStore, report, count: int) -> list[tuple[str, str, s
     if task.problem == "regression":
         error = np.abs(probabilities[:, 0] - targets)
     elif task.problem == "multi_label":
-        cut = np.full(len(names), 0.5) if report.thresholds is None else report.thresholds
-        wrong = (probabilities >= cut) != (targets > 0.5)
+        wrong = (probabilities >= report.thresholds) != (targets > 0.5)
         error = (wrong * np.abs(probabilities - targets)).max(axis=1)
     else:
         right = np.arange(len(targets)), targets
@@ -35,8 +34,7 @@ def _answer(problem: str, names, target, probabilities, report) -> tuple[str, st
     if problem == "regression":
         return f"{target:.3f}", f"{probabilities[0]:.3f}"
     if problem == "multi_label":
-        cut = np.full(len(names), 0.5) if report.thresholds is None else report.thresholds
-        chosen = [f"{names[k]} {probabilities[k]:.2f}" for k in np.flatnonzero(probabilities >= cut)]
+        chosen = [f"{names[k]} {probabilities[k]:.2f}" for k in np.flatnonzero(probabilities >= report.thresholds)]
         return ", ".join(names[k] for k in np.flatnonzero(target > 0.5)), ", ".join(chosen)
     best = int(probabilities.argmax())
     return names[target], f"{names[best]} {probabilities[best]:.2f}"

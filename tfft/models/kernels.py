@@ -18,7 +18,6 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import random as keras_random
-from keras.src.random.seed_generator import draw_seed
 
 # EinsumDense equations that are one matrix product over the last k axes of the input
 CONTRACTED_AXES = {"abc,cde->abde": 1, "abc,cd->abd": 1, "abcd,cde->abe": 2}
@@ -36,6 +35,29 @@ def fast_cpu(enabled: bool = True) -> Iterator[None]:
     finally:
         for owner, name, original in replaced:
             setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def dropout_per_replica(enabled: bool = True) -> Iterator[None]:
+    """Inside, each replica's dropout layers draw masks of their own; Keras's draw the same on all.
+
+    The layers' seed states, which are checkpointed, stay equal on all replicas: the replica's number is mixed in after.
+    """
+    original = keras_random.draw_seed
+
+    def draw(seed):
+        made = original(seed)
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return made
+        replica = tf.cast(context.replica_id_in_sync_group, made.dtype)
+        return made + tf.stack([replica * 1_000_003, tf.zeros_like(replica)])
+
+    try:
+        keras_random.draw_seed = draw if enabled else original
+        yield
+    finally:
+        keras_random.draw_seed = original
 
 
 def _shape(x: tf.Tensor) -> list:
@@ -93,7 +115,7 @@ def keep_mask(shape: list, rate: float, seed: tf.Tensor) -> tf.Tensor:
 
 def _seed(generator) -> tf.Tensor:
     """int32[2]: draws from a layer's own generator, whose state is checkpointed."""
-    return tf.cast(tf.convert_to_tensor(draw_seed(generator)), tf.int32)
+    return tf.cast(tf.convert_to_tensor(keras_random.draw_seed(generator)), tf.int32)
 
 
 def _dropout(inputs, rate, noise_shape=None, seed=None):

@@ -1,10 +1,10 @@
 """Texts in, answers out, in the run's own process; files of any size are streamed."""
 
 import csv
-import dataclasses
 import itertools
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.assets import cache_folder
+from tfft.config import Data
+from tfft.data.formats import Broken, Record
 from tfft.data.sources import Row, Source
 from tfft.data.tokenize import TextTokenizer, features
 from tfft.errors import UserError
+from tfft.evaluation.evaluator import resolve_thresholds
+from tfft.evaluation.judge import check_writable, in_own_words, other_rows
 from tfft.training.summaries import Console
 from tfft.workdir import Run, open_run
 
@@ -25,10 +29,9 @@ class Predictor:
     """A run's model behind its tokenizer: texts -> probabilities float32[n,L], or values float32[n,1]."""
 
     def __init__(self, run: Run, batch_size: int = 64):
-        data = run.experiment.data
-        self.task, self.thresholds, self._model, self._batch_size = run.task, run.thresholds, run.model, batch_size
-        self.text_tokenizer = TextTokenizer(run.tokenizer, max_length=data.max_length, truncation=data.truncation,
-                                            head_fraction=data.head_fraction, pairs=bool(data.text_pair_column))
+        self.task, self._model, self._batch_size = run.task, run.model, batch_size
+        self.thresholds = resolve_thresholds(run.task, run.thresholds)
+        self.text_tokenizer = TextTokenizer.of(run.tokenizer, run.experiment.data)
         strings = tf.TensorSpec([None], tf.string)
         self._tokenise = tf.function(self._tokens, input_signature=[strings, strings])
         self._forward = tf.function(self._logits, reduce_retracing=True)
@@ -60,8 +63,7 @@ class Predictor:
             return {"predicted_value": float(probabilities[0])}
         names = self.task.labels.names
         if self.task.problem == "multi_label":
-            cut = np.full(len(names), 0.5) if self.thresholds is None else self.thresholds
-            chosen = np.flatnonzero(probabilities >= cut)
+            chosen = np.flatnonzero(probabilities >= self.thresholds)
             return {"predicted_labels": [names[k] for k in chosen], "probability": [float(probabilities[k]) for k in chosen]}
         best = int(probabilities.argmax())
         return {"predicted_label": names[best], "probability": float(probabilities[best])}
@@ -70,69 +72,116 @@ class Predictor:
 def predict_texts(workdir: str, weights: str, texts: list[str], second: list[str] | None) -> int:
     """Prints one JSON line for each text."""
     predictor = Predictor(open_run(workdir, weights))
+    sys.stdout.reconfigure(errors="backslashreplace")  # an argument that is no UTF-8 is no reason to stop
     for text, probabilities in zip(texts, predictor(texts, second), strict=True):
         print(json.dumps({"text": text, **_rounded(predictor.answer(probabilities))}, ensure_ascii=False))
     return 0
 
 
+class AskedRows(Source):
+    """The rows of a source. Where `keep`, those without a text too: as rows of the text "", which no other row has."""
+
+    def __init__(self, spec: str, data: Data, cache: Path, keep: bool):
+        super().__init__(spec, data, None, cache)
+        self._keep = keep
+        self.empty_count = 0
+        self._first_empty: Broken | None = None
+
+    def _row(self, record: Record, labels: bool) -> Row | Broken:
+        row = super()._row(record, labels)
+        if isinstance(row, Row) or not self._keep:
+            return row
+        self.empty_count += 1
+        self._first_empty = self._first_empty or row
+        return Row("", "", None, None, record.file, record.line, record.values)
+
+    def report(self) -> list[str]:
+        """What the rows read so far lacked, a line for each kind."""
+        lines = [in_own_words(self.broken_report())] if self.broken_count else []
+        if self._first_empty:
+            first, rows = self._first_empty, "row has" if self.empty_count == 1 else "rows have"
+            lines.append(f"{self.empty_count:,} {rows} an empty answer; first: {first.file}:{first.line}: {first.reason}")
+        return lines
+
+
 def predict_file(workdir: str, weights: str, source: str, output: str, *, probabilities: bool, batch_size: int,
                  on_broken_row: str) -> int:
-    """Streams rows from a source to a csv or jsonl file, in their order; the file is there whole or not at all."""
+    """Streams rows from a source to a csv or jsonl file, in their order; the file is there whole or not at all.
+
+    on_broken_row: a row without text is an "error", is left out ("skip"), or has an "empty" answer, so that input and
+    output stay aligned; one against its file's format has nothing to keep, and is left out unless it is an error.
+    """
     console = Console()
-    run = open_run(workdir, weights)
-    data = dataclasses.replace(run.experiment.data, where="", id_column="", on_broken_row=on_broken_row)
-    rows = Source(source, data, None, cache_folder(data.cache))
-    predictor = Predictor(run, batch_size)
     target = Path(output)
+    check_writable(target)
+    run = open_run(workdir, weights)
     temporary = target.with_name(f".{target.name}.making")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            done = _write(file, target.suffix, _answers(predictor, rows, probabilities, console))
+        with other_rows(run.experiment.data, "error" if on_broken_row == "error" else "skip") as data:
+            rows = AskedRows(source, data, cache_folder(data.cache), keep=on_broken_row == "empty")
+            predictor = Predictor(run, batch_size)
+            # half a surrogate pair, which a json file can hold, is written as json writes it
+            with open(temporary, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+                done = _write(file, target.suffix, _answers(predictor, rows, target.suffix, probabilities, console))
         os.replace(temporary, target)
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error}.") from error
-    except UserError as error:
-        raise UserError(str(error).replace("--config.data.on_broken_row", "--on_broken_row")) from error
     finally:
         temporary.unlink(missing_ok=True)
-    if rows.broken_count:
-        console.say(rows.broken_report())
-    console.say(f"{done:,} answers in {target}")
+    for line in rows.report():
+        console.say(line)
+    console.say(f"{done:,} rows in {target}")
     return 0
 
 
-def _answers(predictor: Predictor, source: Source, probabilities: bool, console: Console) -> Iterator[dict]:
-    """Each row's own columns and its answer, a chunk in memory at a time."""
+def _answers(predictor: Predictor, source: AskedRows, suffix: str, probabilities: bool,
+             console: Console) -> Iterator[tuple[Row, dict]]:
+    """Each row and its answer's columns (of None where it has no text), a chunk in memory at a time."""
+    names = predictor.task.labels.names if probabilities else ()
+
+    def columns(values: np.ndarray) -> dict:
+        answer = _rounded(predictor.answer(values))
+        each = {name: round(float(p), 6) for name, p in zip(names, values, strict=False)}
+        if suffix == ".jsonl":
+            return {**answer, "probabilities": each} if names else answer
+        return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
+
+    empty = dict.fromkeys(columns(np.zeros(predictor.task.outputs, np.float32)))
     rows: Iterator[Row] = source.rows(labels=False)
     done = 0
     while chunk := list(itertools.islice(rows, CHUNK)):
-        second = [r.text_pair or "" for r in chunk] if predictor.text_tokenizer.pairs else None
-        for row, values in zip(chunk, predictor([r.text for r in chunk], second), strict=True):
-            answer = _rounded(predictor.answer(values))
-            if probabilities and predictor.task.labels.names:
-                answer["probabilities"] = {n: round(float(p), 6) for n, p in zip(predictor.task.labels.names, values,
-                                                                                  strict=True)}
-            yield {**row.record, **answer}
+        asked = [row for row in chunk if row.text]
+        second = [row.text_pair or "" for row in asked] if predictor.text_tokenizer.pairs else None
+        made = iter(predictor([row.text for row in asked], second))
+        for row in chunk:
+            yield row, columns(next(made)) if row.text else empty
         done += len(chunk)
         console.say(f"{done:,} rows answered")
 
 
-def _write(file, suffix: str, answers: Iterator[dict]) -> int:
-    """Writes answers as csv (lists joined by commas, one column a label's probability) or jsonl; returns their number."""
-    writer, count = None, 0
-    for answer in answers:
+def _write(file, suffix: str, answers: Iterator[tuple[Row, dict]]) -> int:
+    """Writes rows with their answers as csv (lists joined by commas) or jsonl; returns their number.
+
+    Raises: UserError where a column of a row would be lost.
+    """
+    writer, count, header = None, 0, {}
+    for row, answer in answers:
         count += 1
+        if taken := answer.keys() & row.record.keys():
+            raise UserError(f"{row.file}:{row.line}: its column {min(taken)!r} has the name of a column of the answers. Rename "
+                            "it, or leave it out of the input.")
+        line = {**row.record, **answer}
         if suffix == ".jsonl":
-            file.write(json.dumps(answer, ensure_ascii=False, default=str) + "\n")
+            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
             continue
-        flat = {**answer, **{f"probability:{n}": p for n, p in answer.pop("probabilities", {}).items()}}
-        flat.pop("probabilities", None)
-        flat = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in flat.items()}
         if writer is None:
-            writer = csv.DictWriter(file, list(flat), restval="", extrasaction="ignore")
+            header = line.keys()
+            writer = csv.DictWriter(file, list(header), restval="")
             writer.writeheader()
-        writer.writerow(flat)
+        if more := line.keys() - header:
+            raise UserError(f"{row.file}:{row.line}: the first row has no column {min(more)!r} as this one has, and a csv file "
+                            "has one header. Write --output=FILE.jsonl instead.")
+        writer.writerow({k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in line.items()})
     return count
 
 

@@ -1,6 +1,8 @@
 """The SavedModel: raw text in; label names and float32 probabilities out."""
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import tensorflow as tf
 
 from tfft.data.tokenize import TextTokenizer, features
 from tfft.errors import UserError
+from tfft.evaluation.evaluator import resolve_thresholds
 from tfft.serving.prediction import Predictor
 from tfft.workdir import Run, open_run
 
@@ -31,16 +34,13 @@ class ServedModel(tf.Module):
 
     def __init__(self, run: Run):
         super().__init__(name="tfft")
-        data = run.experiment.data
         self._task, self._model = run.task, run.model
-        self.text_tokenizer = TextTokenizer(run.tokenizer, max_length=data.max_length, truncation=data.truncation,
-                                            head_fraction=data.head_fraction, pairs=bool(data.text_pair_column))
+        self.text_tokenizer = TextTokenizer.of(run.tokenizer, run.experiment.data)
         self.weights = [v.value for v in run.model.variables]  # tracked, so that they are saved
         self._tokenizer = run.tokenizer
         self._names = tf.constant(run.task.labels.names, tf.string) if run.task.labels.names else None
         if run.task.problem == "multi_label":
-            cut = np.full(run.task.outputs, 0.5, np.float32) if run.thresholds is None else run.thresholds
-            self._thresholds = tf.constant(cut)
+            self._thresholds = tf.constant(resolve_thresholds(run.task, run.thresholds))
         text = tf.TensorSpec([None], tf.string, name="text")
         pair = tf.TensorSpec([None], tf.string, name="text_pair")
         if self.text_tokenizer.pairs:
@@ -65,25 +65,38 @@ class ServedModel(tf.Module):
 def export(path: str, output: str, weights: str) -> int:
     """Writes the next integer version folder, whole or not at all, and proves it in a process of its own.
 
+    Computes on the CPU: a GPU's memory would not do for two processes, nor its products for the comparison.
     Raises: UserError where it cannot be written, or answers otherwise than the trained model.
     """
+    with contextlib.suppress(RuntimeError):  # the devices of this process are in use already
+        tf.config.set_visible_devices([], "GPU")
     run = open_run(path, weights, precision="float32")
     folder = Path(output) if output else run.workdir.export
+    made = folder / ".making"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        made = folder / ".making"
         shutil.rmtree(made, ignore_errors=True)
         served = ServedModel(run)
-        tf.saved_model.save(served, str(made), signatures={"serving_default": served.serve})
+        _save(served, made)
         _prove(run, made)
         version = max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) + 1
         made.rename(folder / str(version))
     except OSError as error:
         raise UserError(f"Cannot write the export in {folder}: {error}.") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     print(f"exported the weights of step {run.step:,} to {folder / str(version)}")
     for name, spec in served.serve.get_concrete_function().structured_outputs.items():
         print(f"  {name}: {spec.dtype.name}{spec.shape}")
     return 0
+
+
+def _save(served: ServedModel, folder: Path) -> None:
+    """Writes the SavedModel; TensorFlow's own errors, a full disk's among them, become OSErrors."""
+    try:
+        tf.saved_model.save(served, str(folder), signatures={"serving_default": served.serve})
+    except tf.errors.OpError as error:
+        raise OSError(error.message.split("\n")[0]) from error
 
 
 def _prove(run: Run, folder: Path) -> None:
@@ -93,8 +106,10 @@ def _prove(run: Run, folder: Path) -> None:
     expected = Predictor(run)(NASTY, second)
     question = {"folder": str(folder), "text": NASTY, "text_pair": second,
                 "output": "value" if run.task.problem == "regression" else "probabilities"}
-    answer = subprocess.run([sys.executable, str(Path(__file__).with_name("check_export.py"))], input=json.dumps(question),
-                            capture_output=True, text=True)
+    # -P: what lies beside the script is not imported
+    answer = subprocess.run([sys.executable, "-P", str(Path(__file__).with_name("check_export.py"))],
+                            input=json.dumps(question), capture_output=True, text=True,
+                            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
     if answer.returncode:
         last = (answer.stderr.strip() or "no message").splitlines()[-1]
         raise UserError(f"The export does not load on its own: {last}. Nothing was published.")

@@ -56,6 +56,10 @@ def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...]) ->
         raise UserError(f"The training rows have {'one label only' if names else 'no label'}"
                         f"{': ' + repr(names[0]) if names else ''}; a classifier needs two or more. Is "
                         "config.data.label_column the right column?")
+    if not given and len(rows) >= 20 and len(names) > len(rows) / 2:
+        raise UserError(f"There are {len(names):,} different labels in {len(rows):,} training rows, such as {names[0]!r}: "
+                        "most occur once. For numbers set config.task.problem=regression; else, is config.data.label_column "
+                        "the right column?")
     found = dict(zip(store.labels, counts, strict=True))
     return Labels(names, tuple(int(found.get(name, 0)) for name in names), rows=len(rows))
 

@@ -69,6 +69,8 @@ class Checkpoints:
 
         Raises: UserError where checkpoints exist and none is whole: training never silently starts over.
         """
+        for left in self.folder.glob(".making-*"):  # of a run that was killed while it saved
+            shutil.rmtree(left, ignore_errors=True)
         found = self.list()
         for folder in reversed(found):
             problem = _damage(folder)

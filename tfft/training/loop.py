@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -39,19 +40,21 @@ class Interrupted(Exception):
 
 
 class _Signals:
-    """Remembers SIGTERM and SIGINT until the loop looks; a second one is not held back."""
+    """Remembers SIGTERM, SIGINT and SIGHUP until the loop looks; a second one is not held back."""
 
     def __enter__(self):
         self.received = 0
         self._before = {}
         with contextlib.suppress(ValueError):  # not in the main thread: nobody sends signals there
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number, frame):
         self.received = number
         signal.signal(number, self._before[number])
+        os.write(2, b"\ntfft: stopping after this step and saving; once more to leave at once\n")
 
     def __exit__(self, *_):
         for number, handler in self._before.items():
@@ -98,6 +101,7 @@ class Loop:
             global_step=self.global_step, trainer=self._trainer, evaluator=evaluator, strategy=strategy,
             steps_per_loop=self.steps_per_loop, train_actions=[self._after_loop])
         self._output: dict[str, float] = {}
+        self._signals = _Signals()
 
     def run(self) -> State:
         """Trains to the end, or to early stopping.
@@ -105,7 +109,7 @@ class Loop:
         Raises: Interrupted after a signal; UserError where the loss is not finite.
         """
         state = self.state
-        with _Signals() as signals:
+        with self._signals as signals:
             step = self.start_step
             if 0 < step == self._next_evaluation(step - 1) and state.evaluated_step < step:
                 self._judge(step)  # stopped by a signal between the last step of an epoch and its evaluation
@@ -115,17 +119,26 @@ class Loop:
                     step = self._train(step, min(step + self.steps_per_loop, boundary))
                     if signals.received:
                         self._save(step)
-                        raise Interrupted(signals.received, step)
+                    self.look()
                     self._save_now_and_then(step)
                 self._judge(step)
-                if signals.received:
-                    raise Interrupted(signals.received, step)
+                self.look()
             if state.evaluated_step < step:
                 self._judge(step)
         return state
 
+    def look(self) -> None:
+        """Leaves if a signal came; the last step is saved wherever this is called, evaluations included.
+
+        Raises: Interrupted.
+        """
+        if self._signals.received:
+            raise Interrupted(self._signals.received, int(self.global_step.numpy()))
+
     def _judge(self, step: int) -> None:
         if self._evaluator is not None:
+            if self._saved_step < step:
+                self._save(step)  # an evaluation may be long
             self._evaluate(step)
         self.state.evaluated_step = step
         self._save(step)
@@ -153,7 +166,7 @@ class Loop:
         return (f"The loss or its gradient is not a finite number at step {step + 1} (learning rate {rate:.3g}). The batch: "
                 f"{self.hooks.describe_batch(step)}. Try a lower --config.train.peak_learning_rate, a longer warm-up "
                 f"(--config.train.warmup_fraction), --config.train.clip_norm=1.0 or --config.train.precision=float32, and "
-                f"look at these rows. {kept}")
+                f"look at these rows, in another --workdir. {kept}")
 
     def _evaluate(self, step: int) -> None:
         """Judges the weights (their average where there is one), keeps the best, counts towards early stopping."""

@@ -31,7 +31,7 @@ class AdamW(tf.Module):
             self.averages = [tf.Variable(v, trainable=False, name=f"average_{i}") for i, v in enumerate(self.variables_)]
 
     def apply(self, gradients: list[tf.Tensor], step: tf.Tensor, rate: tf.Tensor) -> None:
-        """One update in replica context. step int64[] counts from 0; rate float32[]."""
+        """One update in replica context. step int64[] counts from 0; rate float32[]; IndexedSlices name each row once."""
         t = tf.cast(step + 1, tf.float32)
         scalars = (rate, tf.pow(self._config.beta_1, t), tf.pow(self._config.beta_2, t), t)
         strategy = tf.distribute.get_strategy()
@@ -55,6 +55,8 @@ class AdamW(tf.Module):
         config = self._config
         rate, beta_1_power, beta_2_power, t = scalars
         rate = rate * self.multipliers[i]
+        if isinstance(gradient, tf.IndexedSlices):
+            gradient = tf.scatter_nd(gradient.indices[:, tf.newaxis], gradient.values, variable.shape)
         if self.decayed[i] and config.weight_decay:
             variable.assign_sub(variable * (rate * config.weight_decay))
         tf.raw_ops.ResourceApplyAdam(

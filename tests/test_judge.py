@@ -1,0 +1,113 @@
+"""evaluate: on the run's own splits and on other rows; what is said of both."""
+
+import json
+
+import pytest
+from conftest import write_reviews
+from runs import make_run
+
+from tfft.errors import UserError
+from tfft.evaluation import judge as module
+from tfft.evaluation.judge import in_own_words, judge, label_table
+
+
+@pytest.fixture(scope="module")
+def run(tiny_preset, tmp_path_factory):
+    return make_run(tiny_preset, tmp_path_factory.mktemp("runs") / "run", where="source=imdb", id_column="number")
+
+
+@pytest.fixture
+def evaluate(monkeypatch, tmp_path, capsys):
+    """evaluate(run, ...) -> (what it printed, what it said), in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def evaluate(run, data="", split="", output="report.json", on_broken_row=""):
+        monkeypatch.setattr(module, "open_run", lambda *_: run)
+        judge(str(run.workdir.path), data=data, split=split, weights="", output=output, on_broken_row=on_broken_row)
+        return capsys.readouterr()
+    return evaluate
+
+
+def test_other_rows_need_none_of_the_columns_that_chose_the_runs_own(run, evaluate, tmp_path):
+    (tmp_path / "more.csv").write_text("text,label\ngood film,pos\nbad film,neg\nodd film,odd\n")
+    out, error = evaluate(run, "csv:more.csv", output="reports/new/more.json")
+    assert "csv:more.csv: 2 rows, weights of step 7" in out and "'odd' (1 rows)" in error and "precision" in out
+    report = json.loads((tmp_path / "reports/new/more.json").read_text())
+    assert [line["rows"] for line in report["per_label"]] == [1, 1] and "accuracy" in report["metrics"]
+
+
+def test_broken_rows_among_other_rows(run, evaluate, tmp_path):
+    (tmp_path / "more.csv").write_text("text,label\ngood film,pos\n,neg\nbad,film,neg\nbad film,neg\n")
+    with pytest.raises(UserError, match=r"^more.csv:3: this row is broken: .* with --on_broken_row=skip$"):
+        evaluate(run, "csv:more.csv")
+    for _ in range(2):  # tokenised, and read from the store of the time before
+        out, error = evaluate(run, "csv:more.csv", on_broken_row="skip")
+        assert "2 rows, weights" in out and "2 broken rows skipped; first: more.csv:3" in error
+
+
+def test_a_wrong_column_is_told_without_flags_that_evaluate_lacks(run, evaluate, tmp_path):
+    (tmp_path / "more.csv").write_text("text,stars\ngood film,pos\n")
+    with pytest.raises(UserError, match="^more.csv: label_column: Unknown column 'label'. Known: text, stars. Columns and "
+                                        "format are those that the run was trained with: rename or convert what differs.$"):
+        evaluate(run, "csv:more.csv")
+
+
+@pytest.mark.parametrize("message, expected", [
+    ("a.csv:1: the header cannot be read: x. If there is none, set --config.data.header=False.",
+     "a.csv:1: the header cannot be read: x."),
+    ("a.csv:1: the header names 'a' twice. Rename the columns, or set --config.data.header=False if this line is no header.",
+     "a.csv:1: the header names 'a' twice. Rename the columns."),
+    ("a.csv is not in encoding utf-8 (bad byte). Set --config.data.encoding.", "a.csv is not in encoding utf-8 (bad byte)."),
+    ("a.csv:4: this row is broken: text follows (if quotes are plain characters in this file: --config.data.quoting=none). "
+     "Mend it, or leave such rows out with --config.data.on_broken_row=skip",
+     "a.csv:4: this row is broken: text follows. Mend it, or leave such rows out with --on_broken_row=skip"),
+])
+def test_advice_that_cannot_be_followed_is_left_out(message, expected):
+    ending = " Columns and format are those that the run was trained with: rename or convert what differs."
+    assert in_own_words(message) == expected + ending
+
+
+def test_other_messages_stay():
+    for message in ("There is no file a.csv.", "a.csv:3: this row is broken: x. Leave it out with --on_broken_row=skip"):
+        assert in_own_words(message) == message
+
+
+def test_rows_that_changed_since_training_are_told(tiny_preset, evaluate, tmp_path):
+    write_reviews(tmp_path / "train.csv", 60)
+    (tmp_path / "test.csv").write_text("text,label\ngood film,pos\nbad film,neg\n")
+    run = make_run(tiny_preset, tmp_path / "run", validation="20%", test="csv:test.csv")
+    evaluate(run, split="validation")
+    stores = {json.loads((p / "meta.json").read_text())["rows"]: p.name for p in (tmp_path / "cache/stores").glob("[!.]*")}
+    environment = tmp_path / "run/environment.json"
+    environment.write_text(json.dumps({"stores": {"train": stores[60], "validation": stores[60], "test": stores[2]}}))
+    out, error = evaluate(run, output="")
+    assert out.startswith("test: 2 rows") and "changed" not in error and (tmp_path / "run/evaluation-test.json").exists()
+    (tmp_path / "test.csv").write_text("text,label\ngood film,pos\nbad film,pos\n")
+    assert "warning: the test rows are not those of the training" in evaluate(run)[1]
+    write_reviews(tmp_path / "train.csv", 70)
+    assert "warning: the train and validation and test rows" in evaluate(run, split="validation")[1]
+    environment.unlink()
+    assert "changed" not in evaluate(run)[1]
+
+
+def test_a_split_that_the_run_lacks(tiny_preset, evaluate, tmp_path):
+    write_reviews(tmp_path / "train.csv", 30)
+    run = make_run(tiny_preset, tmp_path / "run", validation="")
+    for split in ("", "validation"):
+        with pytest.raises(UserError, match="The run has no validation split. Give rows with --data"):
+            evaluate(run, split=split)
+
+
+def test_where_the_report_cannot_be_is_told_before_the_evaluation(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "open_run", None)  # would fail if it were called
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write .*report.json: .*file is no folder. Name another file with --output"):
+        judge(str(run.workdir.path), data="", split="", weights="", output=str(tmp_path / "file/report.json"))
+
+
+def test_of_many_labels_the_worst_are_shown():
+    lines = [{"label": f"label{i}", "precision": 0.5, "recall": 0.5, "f1": i / 50, "rows": 9 * (i > 2)} for i in range(50)]
+    assert len(label_table(lines[:40]).splitlines()) == 41
+    shown = label_table(lines).splitlines()
+    assert shown[0] == "the 15 of 50 labels with the lowest f1; the report has all of them:"
+    assert [line.split()[0] for line in shown[1:]] == ["label", *(f"label{i}" for i in range(3, 18))]

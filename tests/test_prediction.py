@@ -1,0 +1,131 @@
+"""predict: rows keep their columns and their order whatever they hold; what has no text has no answer."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from runs import make_run
+
+from tfft.errors import UserError
+from tfft.serving import prediction
+from tfft.serving.prediction import Predictor, predict_file, predict_texts
+
+
+@pytest.fixture(scope="module")
+def run(tiny_preset, tmp_path_factory):
+    """A run that was trained on rows chosen by `where`, with an id of their own."""
+    return make_run(tiny_preset, tmp_path_factory.mktemp("runs") / "run", where="source=imdb", id_column="number")
+
+
+@pytest.fixture
+def predict(run, monkeypatch, tmp_path, capsys):
+    """predict(input's name, its text, output's name) -> (rows of the output, what was said)."""
+    monkeypatch.setattr(prediction, "open_run", lambda *_: run)
+    monkeypatch.chdir(tmp_path)
+
+    def predict(name: str, text: str, output: str = "out.csv", on_broken_row: str = "empty", probabilities: bool = False):
+        (tmp_path / name).write_text(text, "utf-8")
+        predict_file("run", "", name, output, probabilities=probabilities, batch_size=4, on_broken_row=on_broken_row)
+        said = capsys.readouterr().err
+        with open(tmp_path / output, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file)) if output.endswith(".csv") else [json.loads(line) for line in file]
+        assert not list(tmp_path.glob(".*"))
+        return rows, said
+    return predict
+
+
+def test_rows_without_text_have_an_empty_answer(predict):
+    rows, said = predict("in.csv", "n,text\n0,good film\n1,\n2,  \n3,bad\n", probabilities=True)
+    assert [row["n"] for row in rows] == ["0", "1", "2", "3"]
+    assert set(rows[1]) == {"n", "text", "predicted_label", "probability", "probability:neg", "probability:pos"}
+    for row, answered in zip(rows, (True, False, False, True), strict=True):
+        assert [bool(value) for name, value in row.items() if name not in ("n", "text")] == [answered] * 4
+    assert "2 rows have an empty answer; first: in.csv:3: column 'text' (its text) is empty" in said
+    rows, said = predict("in.jsonl", '{"n": 0, "text": null}\n{"n": 1, "text": "good"}\n', "out.jsonl", probabilities=True)
+    assert rows[0] == {"n": 0, "text": None, "predicted_label": None, "probability": None, "probabilities": None}
+    assert rows[1]["probabilities"].keys() == {"neg", "pos"} and "1 row has an empty answer" in said
+    rows, _ = predict("in.csv", "n,text\n0,\n")
+    assert rows == [{"n": "0", "text": "", "predicted_label": "", "probability": ""}]
+
+
+def test_rows_without_text_are_skipped_or_an_error(predict, tmp_path):
+    text = "n,text\n0,good film\n1,\n2,bad\n"
+    rows, said = predict("in.csv", text, on_broken_row="skip")
+    assert [row["n"] for row in rows] == ["0", "2"] and "1 broken row skipped; first: in.csv:3" in said
+    (tmp_path / "out.csv").unlink()
+    with pytest.raises(UserError, match=r"^in.csv:3: this row is broken: .* with --on_broken_row=skip$"):
+        predict("in.csv", text, on_broken_row="error")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv"]
+
+
+def test_rows_against_their_format_are_left_out_and_counted(predict):
+    rows, said = predict("in.csv", "n,text\n0,good film\n1,bad,film\n2,\n3,bad\n")
+    assert [row["n"] for row in rows] == ["0", "2", "3"] and "1 row has an empty answer" in said
+    assert "1 broken row skipped; first: in.csv:3: it has 3 fields where the header has 2" in said
+    assert "--config" not in said and "Columns and format are those that the run was trained with" in said
+    with pytest.raises(UserError, match="^in.csv:3: this row is broken: it has 3 fields where the header has 2. Mend it"):
+        predict("in.csv", "n,text\n0,good film\n1,bad,film\n", on_broken_row="error")
+
+
+def test_answers_are_the_models_own_in_the_rows_order(predict, run):
+    texts = ["good film", "bad " * 30, "a film", "poor, poor film.", "the", "fine"] * 2
+    expected = Predictor(run)(texts)
+    assert np.ptp(expected[:, 0]) > 0.01
+    rows, said = predict("in.jsonl", "".join(json.dumps({"text": t}) + "\n" for t in texts), "out.jsonl", probabilities=True)
+    assert [row["text"] for row in rows] == texts and "12 rows in out.jsonl" in said
+    np.testing.assert_allclose([row["probabilities"]["pos"] for row in rows], expected[:, 1], atol=2e-6)
+    assert [row["predicted_label"] for row in rows] == [("neg", "pos")[i] for i in expected.argmax(1)]
+
+
+def test_no_column_is_lost(predict):
+    text = '{"text": "good"}\n{"text": "bad", "extra": 1}\n'
+    with pytest.raises(UserError, match=r"^in.jsonl:2: the first row has no column 'extra' .* Write --output=FILE.jsonl"):
+        predict("in.jsonl", text)
+    assert predict("in.jsonl", text, "out.jsonl")[0][1]["extra"] == 1
+    with pytest.raises(UserError, match="^in.csv:2: its column 'probability' has the name of a column of the answers"):
+        predict("in.csv", "text,probability\ngood,1\n")
+    rows, _ = predict("in.jsonl", '{"text": "good", "probabilities": "mine"}\n', "out.jsonl")
+    assert rows[0]["probabilities"] == "mine"
+    rows, _ = predict("in.jsonl", '{"text": "good", "tags": ["a", "b"]}\n{"text": "bad"}\n')
+    assert [row["tags"] for row in rows] == ["a,b", ""]
+
+
+def test_half_a_surrogate_pair_beside_the_text(predict):
+    text = '{"text": "good", "note": "\\ud83d"}\n{"text": "bad \\ud83d"}\n{"text": "fine"}\n'
+    rows, said = predict("in.jsonl", text, "out.jsonl")
+    assert rows[0]["note"] == "\ud83d" and rows[0]["predicted_label"] and rows[2]["predicted_label"]
+    assert rows[1]["text"] == "bad \ud83d" and rows[1]["predicted_label"] is None and "half a surrogate pair" in said
+    assert predict("in.jsonl", text)[0][0]["note"] == "\\ud83d"
+
+
+def test_a_wrong_column_is_told_without_flags_that_predict_lacks(predict):
+    with pytest.raises(UserError, match=r"^in.csv: text_column: Unknown column 'text'. Did you mean 'texts'\? Known: n, texts. "
+                                        "Columns and format are those that the run was trained with"):
+        predict("in.csv", "n,texts\n0,good\n")
+
+
+def test_where_the_output_cannot_be_is_told_first(predict, monkeypatch, tmp_path):
+    monkeypatch.setattr(prediction, "open_run", None)  # would fail if it were called
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    for output, why in (("file/out.csv", "file is no folder"), ("file/a/out.csv", "Not a directory"),
+                        ("folder.csv", "it is a folder")):
+        with pytest.raises(UserError, match=f"^Cannot write {output}: {why}. Name a"):
+            predict("in.csv", "text\ngood\n", output)
+
+
+def test_several_labels_and_values(tiny_preset, tmp_path):
+    every = Predictor(make_run(tiny_preset, tmp_path / "a", "multi_label", np.array([0.0, 1.1], np.float32)))
+    assert every.answer(np.array([0.25, 0.75])) == {"predicted_labels": ["x"], "probability": [0.25]}
+    half = Predictor(make_run(tiny_preset, tmp_path / "b", "multi_label"))
+    assert half.answer(np.array([0.25, 0.75])) == {"predicted_labels": ["y"], "probability": [0.75]}
+    value = Predictor(make_run(tiny_preset, tmp_path / "c", "regression"))
+    assert value.answer(np.array([1.5])) == {"predicted_value": 1.5} and value.thresholds is None
+
+
+def test_texts_that_are_no_text(run, monkeypatch, capsys):
+    monkeypatch.setattr(prediction, "open_run", lambda *_: run)
+    predict_texts("run", "", ["good", "", "\udcff film"], None)
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [a["text"] for a in answers] == ["good", "", "\udcff film"] and all(a["predicted_label"] for a in answers)
