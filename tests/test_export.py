@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
-from runs import make_run
+from tiny_run import make_run
 
 from tfft.errors import UserError
 from tfft.serving import saved_model

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from conftest import write_reviews
-from runs import make_run
+from tiny_run import make_run
 
 from tfft.errors import UserError
 from tfft.evaluation import judge as module

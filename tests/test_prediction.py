@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from runs import make_run
+from tiny_run import make_run
 
 from tfft.errors import UserError
 from tfft.serving import prediction
