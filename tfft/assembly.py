@@ -16,6 +16,7 @@ from tfft.data.sources import label_names
 from tfft.errors import UserError
 from tfft.models import adaptation
 from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
+from tfft.models.kernels import on_cpu
 from tfft.tasks import TASKS
 from tfft.training.optimizer import AdamW
 from tfft.training.strategy import make_strategy, set_up
@@ -86,7 +87,7 @@ def _epochs(experiment: Experiment, preparer: Preparer, train: Split, replicas: 
         batch_size=config.global_batch_size, max_length=experiment.data.max_length,
         tokens_per_batch=config.tokens_per_batch, buckets=config.length_buckets, grouping=config.length_grouping,
         seed=config.seed, multiple=replicas * config.accumulation,
-        length_multiple=config.length_multiple or (8 if tf.config.list_physical_devices("GPU") else 1))
+        length_multiple=config.length_multiple or (1 if on_cpu() else 8))
 
     def open_epoch(epoch: int):
         if not experiment.data.augmentation.enabled:

@@ -13,7 +13,7 @@ from tfft.data.plan import PlanSettings
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.evaluation import metrics
-from tfft.models.kernels import fast_cpu
+from tfft.models.kernels import fast_cpu, on_cpu
 
 
 def resolve_thresholds(task, given: np.ndarray | None) -> np.ndarray | None:
@@ -55,7 +55,7 @@ class Evaluator(orbit.AbstractEvaluator):
         replicas = strategy.num_replicas_in_sync
         batch_size = -(-batch_size // replicas) * replicas
         settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas,
-                                length_multiple=8 if tf.config.list_physical_devices("GPU") else 1)
+                                length_multiple=1 if on_cpu() else 8)
         self._epochs = Epochs(lambda epoch: (store, self.rows, self.rows), settings)
         self._targets = task.targets(store, weighted=False)
         self.report: Report | None = None
@@ -117,7 +117,7 @@ class Evaluator(orbit.AbstractEvaluator):
     @tf.function(reduce_retracing=True)
     def _forward(self, batch):
         def replica(batch):
-            with fast_cpu(not tf.config.list_physical_devices("GPU")):
+            with fast_cpu(on_cpu()):
                 return self._model(batch[0], training=False), batch[3]
 
         return self._strategy.run(replica, args=(batch,))

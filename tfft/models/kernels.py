@@ -23,6 +23,11 @@ from keras.src.backend.tensorflow import random as keras_random
 CONTRACTED_AXES = {"abc,cde->abde": 1, "abc,cd->abd": 1, "abcd,cde->abe": 2}
 
 
+def on_cpu() -> bool:
+    """Whether there is no GPU to compute on."""
+    return not tf.config.list_physical_devices("GPU")
+
+
 @contextlib.contextmanager
 def fast_cpu(enabled: bool = True) -> Iterator[None]:
     """Layers called inside use the kernels of this module."""

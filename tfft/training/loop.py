@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfft.config import LOWER_IS_BETTER, Experiment
 from tfft.errors import UserError
+from tfft.models.kernels import on_cpu
 from tfft.training.checkpoints import Checkpoints
 from tfft.training.optimizer import AdamW
 from tfft.training.step import Trainer
@@ -92,8 +93,7 @@ class Loop:
             self.state = State(**restored)
         self.start_step = int(self.global_step.numpy())
         self._saved_step, self._saved_time = self.start_step, time.monotonic()
-        on_cpu = not tf.config.list_physical_devices("GPU")
-        self.steps_per_loop = config.steps_per_loop or (1 if on_cpu else 20)
+        self.steps_per_loop = config.steps_per_loop or (1 if on_cpu() else 20)
         self._trainer = Trainer(model, optimizer, loss, config, dataset=make_dataset(self.start_step),
                                 global_step=self.global_step, total_steps=total_steps, strategy=strategy,
                                 use_loop=self.steps_per_loop > 1)

@@ -4,7 +4,7 @@ import orbit
 import tensorflow as tf
 
 from tfft.config import Train
-from tfft.models.kernels import dropout_per_replica, fast_cpu
+from tfft.models.kernels import dropout_per_replica, fast_cpu, on_cpu
 from tfft.training.optimizer import AdamW
 from tfft.training.schedules import learning_rate
 
@@ -21,7 +21,6 @@ class Trainer(orbit.StandardTrainer):
         self._strategy, self._total_steps = strategy, total_steps
         self.global_step = global_step
         self._variables = model.trainable_variables
-        self._on_cpu = not tf.config.list_physical_devices("GPU")
         self._sums = [tf.Variable(0.0, trainable=False, name=name) for name in ("loss_sum", "norm_sum")]
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._rate = tf.Variable(0.0, trainable=False)
@@ -89,7 +88,7 @@ class Trainer(orbit.StandardTrainer):
     def _gradients(self, batch):
         inputs, targets, weights, _ = batch
         with tf.GradientTape() as tape:
-            with fast_cpu(self._on_cpu), dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
+            with fast_cpu(on_cpu()), dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
                 logits = self._model(inputs, training=True)
             loss = tf.reduce_sum(self._loss(targets, logits) * weights)
         return loss, tape.gradient(loss, [v.value for v in self._variables])
