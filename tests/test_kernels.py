@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfft.config import Model
 from tfft.models.adaptation import freeze
-from tfft.models.kernels import REPLACEMENTS, attend, fast_cpu, keep_mask
+from tfft.models.kernels import REPLACEMENTS, attend, fast_cpu, gelu_erf, gelu_tanh, keep_mask, normalise
 
 
 def backbone(dropout: float, **changes):
@@ -59,6 +59,45 @@ def test_attention_with_dropped_scores_has_the_gradient_of_its_formula():
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     for variable in (query, key, value):
         np.testing.assert_allclose(tape.gradient(ours, variable, g), tape.gradient(theirs, variable, g), atol=1e-5)
+
+
+def with_gradients(function, *arguments, weights):
+    """A function's value and what `weights`-ed sums of it have for gradients."""
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        y = function(*arguments)
+        loss = tf.reduce_sum(y * weights)
+    return [y.numpy(), *(g.numpy() for g in tape.gradient(loss, arguments))]
+
+
+def assert_same(ours, theirs, atol=2e-6):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)
+
+
+@pytest.mark.parametrize(("ours", "approximate"), [(gelu_tanh, True), (gelu_erf, False)])
+def test_gelu_is_tensorflows(ours, approximate):
+    x = tf.constant([-80.0, -9, -3, -1, -0.1, 0, 0.1, 0.7, 1, 3, 9, 80])
+    weights = tf.range(1.0, 13)
+    assert_same(with_gradients(ours, x, weights=weights),
+                with_gradients(lambda x: tf.nn.gelu(x, approximate=approximate), x, weights=weights), atol=2e-5)
+
+
+def test_layer_normalisation_is_keras_own():
+    random = np.random.default_rng(2)
+    x, gamma, beta, weights = (tf.constant(random.normal(size=s), tf.float32) for s in ((6, 8), (8,), (8,), (6, 8)))
+    assert_same(with_gradients(lambda *v: normalise(*v, 1e-3), 3 * x + 1, gamma, beta, weights=weights),
+                with_gradients(lambda *v: keras.ops.layer_normalization(*v, epsilon=1e-3), 3 * x + 1, gamma, beta,
+                               weights=weights))
+
+
+@pytest.mark.parametrize("settings", [{"axis": 1}, {"center": False}, {"scale": False}, {"dtype": "bfloat16"}])
+def test_unusual_layer_normalisation_takes_keras_own_path(settings):
+    layer = keras.layers.LayerNormalization(**settings)
+    x = tf.constant(np.random.default_rng(3).normal(size=(2, 3, 4)), tf.float32)
+    plain = layer(x)
+    with fast_cpu():
+        np.testing.assert_array_equal(layer(x), plain)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.003])

@@ -7,6 +7,7 @@ What stock Keras does that costs time on a CPU, and what is done here instead:
 - EinsumDense multiplies example by example: one matrix product for the whole batch.
 - Dropout draws 32 random bits an element: 8 bits.
 - Attention's backward pass keeps the scores and goes over them four times: kept are the probabilities alone.
+- GELU and layer normalisation go over memory once an operation, forward and back: fewer operations.
 Whatever a replacement does not cover (another dtype, LoRA, quantised or unusual layers) takes the original path. Model objects,
 weights, seed states and checkpoints are the same inside and outside.
 """
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
+from keras.src.backend.tensorflow import nn as keras_nn
 from keras.src.backend.tensorflow import random as keras_random
 
 # EinsumDense equations that are one matrix product over the last k axes of the input
@@ -164,10 +166,79 @@ def _attention(layer, query, key, value, attention_mask=None, training=None, ret
     return tf.transpose(attend(query, key, value, bias, keep), [0, 2, 1, 3]), None
 
 
+@tf.custom_gradient
+def gelu_tanh(x):
+    """x sigmoid(a x + b x^3): the same function as x/2 (1 + tanh((a x + b x^3) / 2)), Hendrycks & Gimpel 2016."""
+    a = 2 * math.sqrt(2 / math.pi)
+    b = a * 0.044715
+    square = x * x
+    share = tf.sigmoid((square * b + a) * x)
+    y = x * share
+
+    def gradient(g):
+        return g * (share + (y - y * share) * (square * (3 * b) + a))
+
+    return y, gradient
+
+
+@tf.custom_gradient
+def gelu_erf(x):
+    """x P(X <= x) for a standard normal X."""
+    share = tf.math.erf(x * math.sqrt(0.5)) * 0.5 + 0.5
+
+    def gradient(g):
+        return g * (share + x * tf.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi)))
+
+    return x * share, gradient
+
+
+def _gelu(x, approximate=True):
+    x = tf.convert_to_tensor(x)
+    if x.dtype != tf.float32:
+        return ORIGINAL["gelu"](x, approximate)
+    return gelu_tanh(x) if approximate else gelu_erf(x)
+
+
+def normalise(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the rows of float32[n,d] (Ba et al. 2016); the gradients of
+    gamma and beta, sums over all rows, are products with ones."""
+
+    @tf.custom_gradient
+    def normalised(x, gamma, beta):
+        centred = x - tf.reduce_mean(x, -1, keepdims=True)
+        scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
+        unit = centred * scale
+
+        def gradient(g):
+            ones = tf.ones([1, tf.shape(g)[0]], g.dtype)
+            scaled = g * gamma
+            along = unit * tf.reduce_mean(scaled * unit, -1, keepdims=True)
+            return ((scaled - tf.reduce_mean(scaled, -1, keepdims=True) - along) * scale,
+                    tf.reshape(tf.matmul(ones, g * unit), [-1]), tf.reshape(tf.matmul(ones, g), [-1]))
+
+        return unit * gamma + beta, gradient
+
+    return normalised(x, gamma, beta)
+
+
+def _layer_normalization(layer, inputs):
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    last = inputs.shape.rank is not None and axes in ([-1], [inputs.shape.rank - 1])
+    float32 = inputs.dtype == tf.float32 and layer.compute_dtype == "float32"
+    if not last or not float32 or layer.gamma is None or layer.beta is None or layer.rms_scaling:
+        return ORIGINAL["layer_normalization"](layer, inputs)
+    shape = _shape(inputs)
+    rows = normalise(tf.reshape(inputs, [-1, shape[-1]]), tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta),
+                     layer.epsilon)
+    return tf.reshape(rows, shape)
+
+
 REPLACEMENTS = (
     (keras.layers.EinsumDense, "call", _einsum_dense),
     (keras_random, "dropout", _dropout),
     (keras.layers.MultiHeadAttention, "_compute_attention", _attention),
+    (keras_nn, "gelu", _gelu),
+    (keras.layers.LayerNormalization, "call", _layer_normalization),
 )
 ORIGINAL = {name: getattr(owner, attribute) for name, (owner, attribute, _)
-            in zip(("einsum_dense", "dropout", "attention"), REPLACEMENTS, strict=True)}
+            in zip(("einsum_dense", "dropout", "attention", "gelu", "layer_normalization"), REPLACEMENTS, strict=True)}
