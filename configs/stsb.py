@@ -22,6 +22,8 @@ def get_config(variant: str = ""):
     config.data.label_column = "4"
     config.data.max_length = 128
     config.task.problem = "regression"
+    config.model.dropout = 0.0  # a number is learnt better without noise
+    config.model.head_dropout = 0.0
     config.train.epochs = 6
     config.train.peak_learning_rate = 2e-4
     return config
