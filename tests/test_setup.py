@@ -133,3 +133,27 @@ esac
     assert run.returncode == 0 and "installing" not in run.stdout
     assert re.findall("runs (.*)", run.stdout) == ["tfft.train", "tfft.evaluate", "tfft.export"]
     assert "3. " in run.stdout and run.stdout.splitlines()[-1].startswith("tfft: done.")
+
+
+def test_tools_test_takes_a_stack(tmp_path):
+    """pip, ruff and pytest are a fake that writes down what it is asked."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    (tmp_path / "pyvenv.cfg").write_text("prompt = 'mine'\n")
+    python.write_text(f'#!/bin/sh\n[ "$1" != -m ] || echo "$*" >> {tmp_path}/calls\n')
+    python.chmod(0o755)
+
+    def run(*arguments: str) -> list[str]:
+        (tmp_path / "calls").write_text("")
+        subprocess.run([ROOT / "tools" / "test", *arguments], capture_output=True, check=True, timeout=60,
+                       env={"PATH": "/usr/bin:/bin", "TFFT_VENV": str(tmp_path)})
+        return (tmp_path / "calls").read_text().splitlines()
+
+    install = f"--constraint {ROOT}/constraints/{{}}.txt --editable {ROOT}[test]"
+    calls = run("-k", "unknown", "--stack=tpu", "tests/test_config.py")
+    assert any(call.endswith(install.format("tpu")) for call in calls)
+    assert calls[-1] == "-m pytest -n 2 -k unknown tests/test_config.py"
+    assert not any("--editable" in call for call in run("--stack=tpu"))  # installed already
+    assert any(call.endswith(install.format("default")) for call in run())
+    wrong = subprocess.run([ROOT / "tools" / "test", "--stack=gpu"], capture_output=True, text=True)
+    assert wrong.returncode == 1 and "Known: --stack=default, --stack=tpu" in wrong.stderr

@@ -1,9 +1,11 @@
 # Shared by tools/train and tools/test (sourced, not run): sets $root and $python, a Python with tfft installed.
 #
-#   tfft_setup ""      the project alone
-#   tfft_setup test    with the extra "test"
+#   tfft_setup ""          the project alone
+#   tfft_setup test        with the extra "test"
+#   tfft_setup test tpu    with the versions of the TPU stack (constraints/tpu.txt), on TensorFlow for the CPU
 #
-# TFFT_VENV names the virtual environment (default: .venv in the repository), TFFT_PYTHON the Python to make it with.
+# TFFT_VENV names the virtual environment (default: .venv in the repository, .venv-tpu for the TPU stack), TFFT_PYTHON
+# the Python to make it with.
 # A stamp inside the environment holds a hash of all that decides an installation, and the extra that was installed;
 # as long as it fits, nothing is done. A lock keeps two concurrent runs from installing into one environment.
 
@@ -27,7 +29,7 @@ find_python() {
 }
 
 fingerprint() {
-    { cat "$root/setup.cfg" "$root/pyproject.toml" "$root/constraints/default.txt"; echo "$root"; } | cksum
+    { cat "$root/setup.cfg" "$root/pyproject.toml" "$constraints"; echo "$root"; } | cksum
 }
 
 # Whether the stamp says that this very state is installed, with the extra $1 if one is asked for.
@@ -39,7 +41,9 @@ installed() {
 }
 
 tfft_setup() {
-    local venv="${TFFT_VENV:-$root/.venv}"
+    local stack=${2:-default}
+    local venv="${TFFT_VENV:-$root/.venv${2:+-$2}}"
+    constraints="$root/constraints/$stack.txt"
     mkdir -p "$venv" || fail "cannot make the folder $venv. Set TFFT_VENV to a place you can write to."
     venv=$(cd "$venv" && pwd)
     python="$venv/bin/python" stamp="$venv/tfft-installed"
@@ -64,7 +68,7 @@ install_tfft() {
     touch "$unfinished"
     say "installing tfft and TensorFlow (about 2 minutes and 3.5 GB, once; log: $log)"
     "$python" -m pip install --progress-bar off --no-input --disable-pip-version-check \
-        --constraint "$root/constraints/default.txt" --editable "$root${extra:+[$extra]}" > "$log" 2>&1 &
+        --constraint "$constraints" --editable "$root${extra:+[$extra]}" > "$log" 2>&1 &
     if ! follow $! "$log"; then
         # Before this line pip only resolves and downloads: the environment is as it was.
         grep -q '^Installing collected packages' "$log" || rm -f "$unfinished"
