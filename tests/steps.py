@@ -36,7 +36,8 @@ class Rig:
         self.strategy = strategy or tf.distribute.get_strategy()
         self.config = Train(**{**CONFIG, **settings})
         with self.strategy.scope():
-            self.model = model or TASK.build_model(families.backbone(family, dropout), Model(head_dropout=dropout), seed=0)
+            self.model = model or TASK.build_model(
+                families.backbone(family, dropout, precision=self.config.precision), Model(head_dropout=dropout), seed=0)
             variables = self.model.trainable_variables
             self.optimizer = AdamW(variables, self.config, multipliers=[1.0] * len(variables),
                                    decayed=[decays(v) for v in variables])

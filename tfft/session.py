@@ -124,25 +124,31 @@ class Session:
 
     def _reset_window(self) -> None:
         """Begins to add up the steps of one point in TensorBoard."""
-        self._window = {"examples": 0, "tokens": 0, "padded": 0, "seconds": 0.0, "steps": 0, "loss": 0.0, "gradient_norm": 0.0}
+        self._window = {"examples": 0, "tokens": 0, "padded": 0, "seconds": 0.0, "updates": 0, "loss": 0.0,
+                        "gradient_norm": 0.0}
 
     def _after_steps(self, first: int, step: int, output: dict[str, float], seconds: float) -> None:
         window, steps = self._window, step - first
         examples, tokens, padded = self.prepared.epochs.tokens(first, step)
-        window["loss"] += output["loss"] * steps
-        window["gradient_norm"] += output["gradient_norm"] * steps
+        updates = int(output.get("updates", steps))  # float16 skips some; loss and norm are means over the others
+        window["loss"] += output["loss"] * updates
+        window["gradient_norm"] += output["gradient_norm"] * updates
         for name, value in (("examples", examples), ("tokens", tokens), ("padded", padded), ("seconds", seconds),
-                            ("steps", steps)):
+                            ("updates", updates)):
             window[name] += value
         if step % self.experiment.train.summary_every_steps < steps or step == self.total_steps:
             self._point(step, output)
         rate = tokens / max(seconds, 1e-9)
-        self.console.advance(step, f"loss {output['loss']:.4f}  {rate:,.0f} tokens/s")
+        note = f"loss {output['loss']:.4f}" if updates else "no update"
+        if output.get("skipped_steps"):
+            note += f"  {output['skipped_steps']:,.0f} steps skipped, loss scale {output['loss_scale']:,.0f}"
+        self.console.advance(step, f"{note}  {rate:,.0f} tokens/s")
 
     def _point(self, step: int, output: dict[str, float]) -> None:
         w = self._window
-        values = {
-            "loss": w["loss"] / w["steps"], "gradient_norm": w["gradient_norm"] / w["steps"],
+        values = {name: w[name] / w["updates"] for name in ("loss", "gradient_norm") if w["updates"]}
+        values |= {name: output[name] for name in ("loss_scale", "skipped_steps") if name in output}
+        values |= {
             "learning_rate": output["learning_rate"], "tokens_per_second": w["tokens"] / w["seconds"],
             "examples_per_second": w["examples"] / w["seconds"], "padding_waste": 1 - w["tokens"] / w["padded"]}
         self.board.scalars("train", step, values)
@@ -190,6 +196,10 @@ class Session:
         path = shlex.quote(str(self.workdir.path))
         rows = [("steps", f"{step:,} of {self.total_steps:,}{' (stopped early)' if state.stopped_early else ''}"),
                 ("time in training steps", duration(state.seconds))]
+        scale = self.built.optimizer.loss_scale
+        if scale is not None:
+            rows += [("steps skipped (float16 overflow)", f"{int(scale.skipped_steps.numpy()):,}"),
+                     ("loss scale at the end", f"{float(scale.scale.numpy()):,.0f}")]
         if state.best is not None:
             rows += [(f"best validation {self.experiment.eval.metric}", f"{state.best:.4f} at step {state.best_step:,}")]
         if self.loop.start_step == step:

@@ -167,8 +167,9 @@ def save_parts(workdir: Workdir, tokenizer, backbone_description: str, labels) -
     temporary.rename(final)
 
 
-def open_run(path: str | Path, which: str = "", precision: str = "") -> Run:
-    """Rebuilds a run's model with its 'best' or 'last' weights ('' is what config.export.weights says).
+def open_run(path: str | Path, which: str = "") -> Run:
+    """Rebuilds a run's model with its 'best' or 'last' weights ('' is what config.export.weights says), in float32 whatever
+    it was trained in: the weights are, and evaluation, prediction and export then agree on any device.
 
     Raises: UserError where the work directory is not a run's or has no such weights yet.
     """
@@ -187,7 +188,7 @@ def open_run(path: str | Path, which: str = "", precision: str = "") -> Run:
         description = (workdir.path / "backbone.json").read_text()
     except OSError as error:
         raise UserError(f"{workdir.path} is not complete ({error}). Run its train command again.") from error
-    backbone = rebuild(description, precision or experiment.train.precision)
+    backbone = rebuild(description, "float32")
     model = task.build_model(backbone, experiment.model, seed=0)
     chosen = which or experiment.export.weights
     if chosen == "best" and not workdir.weights("best").exists():

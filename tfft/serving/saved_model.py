@@ -70,7 +70,7 @@ def export(path: str, output: str, weights: str) -> int:
     """
     with contextlib.suppress(RuntimeError):  # the devices of this process are in use already
         tf.config.set_visible_devices([], "GPU")
-    run = open_run(path, weights, precision="float32")
+    run = open_run(path, weights)
     folder = Path(output) if output else run.workdir.export
     made = folder / ".making"
     try:

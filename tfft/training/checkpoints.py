@@ -18,16 +18,19 @@ from tfft.errors import UserError
 
 
 class Checkpoints:
-    """Saves and restores everything a run needs to continue bit for bit: weights, optimizer slots, averages, the step,
-    and every dropout seed state, which tf.train.Checkpoint(model) silently leaves out."""
+    """Saves and restores everything a run needs to continue bit for bit: weights, optimizer slots, averages, the loss
+    scale, the step, and every dropout seed state, which tf.train.Checkpoint(model) silently leaves out."""
 
     def __init__(self, folder: Path, model, optimizer, global_step: tf.Variable, keep: int):
         self.folder = folder
         self._keep = keep
+        # absent but for float16: the checkpoints of other runs are what they were
+        scale = {"loss_scale": optimizer.loss_scale} if optimizer.loss_scale else {}
         self._checkpoint = tf.train.Checkpoint(
             weights=[v.value for v in model.trainable_variables],
             other=[v.value for v in model.non_trainable_variables],
-            momentum=optimizer.momentum, velocity=optimizer.velocity, averages=optimizer.averages, step=global_step)
+            momentum=optimizer.momentum, velocity=optimizer.velocity, averages=optimizer.averages, step=global_step,
+            **scale)
         self._step = global_step
 
     def save(self, state: dict) -> Path:

@@ -162,9 +162,10 @@ class Loop:
     def _not_finite(self, step: int) -> str:
         saved = self.checkpoints.list()
         kept = f"The last good checkpoint, {saved[-1].name}, is kept." if saved else "Nothing had been saved yet."
-        rate = self._output.get("learning_rate", 0.0)
-        return (f"The loss or its gradient is not a finite number at step {step + 1} (learning rate {rate:.3g}). The batch: "
-                f"{self.hooks.describe_batch(step)}. Try a lower --config.train.peak_learning_rate, a longer warm-up "
+        rate, skipped = self._output.get("learning_rate", 0.0), self._output.get("skipped_steps")
+        scale = f", loss scale 1 after {skipped:,.0f} skipped steps" if skipped else ""
+        return (f"The loss or its gradient is not a finite number at step {step + 1} (learning rate {rate:.3g}{scale}). The "
+                f"batch: {self.hooks.describe_batch(step)}. Try a lower --config.train.peak_learning_rate, a longer warm-up "
                 f"(--config.train.warmup_fraction), --config.train.clip_norm=1.0 or --config.train.precision=float32, and "
                 f"look at these rows, in another --workdir. {kept}")
 

@@ -4,9 +4,12 @@ Not Keras's optimizer: that one clips before it reduces over replicas, and makes
 TensorFlow kernel makes one; on a CPU, with short texts, that is a third of the step.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfft.config import Train
+from tfft.training.precision import LossScale
 
 
 class AdamW(tf.Module):
@@ -29,23 +32,33 @@ class AdamW(tf.Module):
         self.averages = []
         if config.ema_decay:
             self.averages = [tf.Variable(v, trainable=False, name=f"average_{i}") for i, v in enumerate(self.variables_)]
+        self.loss_scale = LossScale() if config.precision == "mixed_float16" else None
 
-    def apply(self, gradients: list[tf.Tensor], step: tf.Tensor, rate: tf.Tensor) -> None:
-        """One update in replica context. step int64[] counts from 0; rate float32[]; IndexedSlices name each row once."""
+    def apply(self, gradients: list[tf.Tensor], step: tf.Tensor, rate: tf.Tensor, when: tf.Tensor | None = None) -> None:
+        """One update in replica context, or none where `when`, a bool[] that is equal on all replicas, is False.
+
+        step int64[] counts updates from 0; rate float32[]; IndexedSlices name each row once.
+        """
         t = tf.cast(step + 1, tf.float32)
         scalars = (rate, tf.pow(self._config.beta_1, t), tf.pow(self._config.beta_2, t), t)
         strategy = tf.distribute.get_strategy()
         if strategy.num_replicas_in_sync == 1 and not tf.distribute.has_strategy():
-            for i, gradient in enumerate(gradients):
-                self._update(self.variables_[i], gradient, self._slots(i), i, scalars)
+            def update():
+                for i, gradient in enumerate(gradients):
+                    self._update(self.variables_[i], gradient, self._slots(i), i, scalars)
+
+            _do(update, when)
             return
 
-        def across(strategy, gradients, scalars):
-            for i, gradient in enumerate(gradients):
-                strategy.extended.update(self.variables_[i], self._update, group=False,
-                                         args=(gradient, self._slots(i), i, scalars))
+        def across(strategy, gradients, scalars, when):
+            def update():
+                for i, gradient in enumerate(gradients):
+                    strategy.extended.update(self.variables_[i], self._update, group=False,
+                                             args=(gradient, self._slots(i), i, scalars))
 
-        tf.distribute.get_replica_context().merge_call(across, args=(gradients, scalars))
+            _do(update, None if when is None else strategy.experimental_local_results(when)[0])
+
+        tf.distribute.get_replica_context().merge_call(across, args=(gradients, scalars, when))
 
     def _slots(self, i: int) -> tuple:
         return (self.momentum[i], self.velocity[i], *self.averages[i:i + 1])
@@ -73,3 +86,16 @@ class AdamW(tf.Module):
             kept = tf.identity(variable)
             variable.assign(average)
             average.assign(kept)
+
+
+def _do(update: Callable[[], None], when: tf.Tensor | None) -> None:
+    """Calls `update`, in the graph only where `when` holds."""
+    if when is None:
+        update()
+        return
+
+    def updated():
+        update()
+        return True
+
+    tf.cond(when, updated, lambda: False)

@@ -1,4 +1,4 @@
-"""One training step, written for N replicas: local gradients, one all-reduce, finite check, clip, one update."""
+"""One training step, written for N replicas: local gradients, one all-reduce, unscale, finite check, clip, one update."""
 
 import orbit
 import tensorflow as tf
@@ -21,6 +21,7 @@ class Trainer(orbit.StandardTrainer):
         self._strategy, self._total_steps = strategy, total_steps
         self.global_step = global_step
         self._variables = model.trainable_variables
+        self._loss_scale = optimizer.loss_scale  # None but for float16
         self._sums = [tf.Variable(0.0, trainable=False, name=name) for name in ("loss_sum", "norm_sum")]
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._rate = tf.Variable(0.0, trainable=False)
@@ -33,17 +34,27 @@ class Trainer(orbit.StandardTrainer):
     def train_step(self, iterator):
         loss, norm, rate = self._strategy.run(self._replica_step, args=(next(iterator),))
         loss, norm, rate = (self._strategy.experimental_local_results(v)[0] for v in (loss, norm, rate))
-        bad = ~(tf.math.is_finite(loss) & tf.math.is_finite(norm))
+        bad, counted = ~(tf.math.is_finite(loss) & tf.math.is_finite(norm)), 1
+        if self._loss_scale is not None:  # a step that was skipped is in no mean, and is bad only where no scale helps
+            loss, norm = (tf.where(bad, 0.0, v) for v in (loss, norm))
+            counted = tf.cast(~bad, tf.int64)
+            bad = self._loss_scale.update(~bad)
         self.first_bad_step.assign(tf.where(bad & (self.first_bad_step < 0), self.global_step, self.first_bad_step))
         self._sums[0].assign_add(loss)
         self._sums[1].assign_add(norm)
-        self._steps.assign_add(1)
+        self._steps.assign_add(counted)
         self._rate.assign(rate)
         self.global_step.assign_add(1)
 
     def train_loop_end(self):
         steps = tf.cast(self._steps, tf.float32)
-        return {"loss": self._sums[0] / steps, "gradient_norm": self._sums[1] / steps, "learning_rate": self._rate + 0.0}
+        more = {}
+        if self._loss_scale is not None:
+            more = {"updates": steps + 0.0, "loss_scale": self._loss_scale.scale + 0.0,
+                    "skipped_steps": self._loss_scale.skipped_steps + 0}
+            steps = tf.maximum(steps, 1.0)
+        return {"loss": self._sums[0] / steps, "gradient_norm": self._sums[1] / steps, "learning_rate": self._rate + 0.0,
+                **more}
 
     def _replica_step(self, batch):
         """Returns (global loss, global gradient norm before clipping, learning rate), float32[] each."""
@@ -52,16 +63,22 @@ class Trainer(orbit.StandardTrainer):
             dense = [tf.convert_to_tensor(g) for g in gradients]
             loss, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *dense])
         gradients = [_summed(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+        if self._loss_scale is not None:
+            gradients = [_scaled(g, 1 / self._loss_scale.scale) for g in gradients]
         norm = tf.linalg.global_norm(gradients)
         if self._config.clip_norm:
             scale = self._config.clip_norm / tf.maximum(norm, self._config.clip_norm)
             gradients = [_scaled(g, scale) for g in gradients]
         rate = learning_rate(self.global_step, self._config, self._total_steps)
-        self._optimizer.apply(gradients, self.global_step, rate)
+        if self._loss_scale is None:
+            self._optimizer.apply(gradients, self.global_step, rate)
+        else:  # moments have seen no skipped step, so their bias correction counts none
+            self._optimizer.apply(gradients, self.global_step - self._loss_scale.skipped_steps, rate,
+                                  when=tf.math.is_finite(loss) & tf.math.is_finite(norm))
         return loss, norm, rate
 
     def _local_gradients(self, batch):
-        """This replica's part of the loss and of the gradients, summed over micro-batches."""
+        """This replica's part of the loss and of the gradients (float16: times the loss scale), summed over micro-batches."""
         parts = self._config.accumulation
         if parts == 1:
             loss, gradients = self._gradients(batch)
@@ -79,9 +96,10 @@ class Trainer(orbit.StandardTrainer):
                                                 parallel_iterations=1)
         if self._config.l2:
             share = self._config.l2 / self._strategy.num_replicas_in_sync
+            slope = share if self._loss_scale is None else share * self._loss_scale.scale
             for i, (variable, decayed) in enumerate(zip(self._variables, self._optimizer.decayed, strict=True)):
                 if decayed:
-                    gradients[i] = tf.convert_to_tensor(gradients[i]) + share * variable.value
+                    gradients[i] = tf.convert_to_tensor(gradients[i]) + slope * variable.value
                     loss += share * tf.nn.l2_loss(variable.value)
         return loss, gradients
 
@@ -91,7 +109,8 @@ class Trainer(orbit.StandardTrainer):
             with fast_cpu(on_cpu()), dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
                 logits = self._model(inputs, training=True)
             loss = tf.reduce_sum(self._loss(targets, logits) * weights)
-        return loss, tape.gradient(loss, [v.value for v in self._variables])
+        scale = None if self._loss_scale is None else self._loss_scale.scale + 0.0
+        return loss, tape.gradient(loss, [v.value for v in self._variables], output_gradients=scale)
 
 
 def _summed(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
