@@ -32,7 +32,7 @@ class Rig:
     """Model, optimizer and trainer in a strategy's scope, weights always the same."""
 
     def __init__(self, dataset, strategy=None, *, dropout=0.0, family="bert", loss=None, total_steps=10, use_loop=False,
-                 model=None, **settings):
+                 model=None, xla=False, **settings):
         self.strategy = strategy or tf.distribute.get_strategy()
         self.config = Train(**{**CONFIG, **settings})
         with self.strategy.scope():
@@ -44,7 +44,8 @@ class Rig:
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False,
                                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.trainer = Trainer(self.model, self.optimizer, loss or TASK.loss, self.config, dataset=dataset,
-                               global_step=self.step, total_steps=total_steps, strategy=self.strategy, use_loop=use_loop)
+                               global_step=self.step, total_steps=total_steps, strategy=self.strategy, use_loop=use_loop,
+                               xla=xla)
 
     def train(self, steps: int) -> dict[str, float]:
         """What the trainer says of `steps` more steps."""

@@ -14,7 +14,7 @@ weights, seed states and checkpoints are the same inside and outside.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -30,17 +30,22 @@ def on_cpu() -> bool:
     return not tf.config.list_physical_devices("GPU")
 
 
-@contextlib.contextmanager
-def fast_cpu(enabled: bool = True) -> Iterator[None]:
+def fast_cpu(enabled: bool = True) -> contextlib.AbstractContextManager:
     """Layers called inside use the kernels of this module."""
-    replaced = []
+    return replaced(REPLACEMENTS if enabled else ())
+
+
+@contextlib.contextmanager
+def replaced(replacements: Iterable[tuple]) -> Iterator[None]:
+    """Inside, attributes are others: (owner, name, value) each."""
+    before = []
     try:
-        for owner, name, kernel in REPLACEMENTS if enabled else ():
-            replaced.append((owner, name, getattr(owner, name)))
+        for owner, name, kernel in replacements:
+            before.append((owner, name, getattr(owner, name)))
             setattr(owner, name, kernel)
         yield
     finally:
-        for owner, name, original in replaced:
+        for owner, name, original in before:
             setattr(owner, name, original)
 
 

@@ -5,20 +5,23 @@ import tensorflow as tf
 
 from tfft.config import Train
 from tfft.models.kernels import dropout_per_replica, fast_cpu, on_cpu
+from tfft.models.tpu_kernels import lean_tpu
 from tfft.training.optimizer import AdamW
 from tfft.training.schedules import learning_rate
 
 
 class Trainer(orbit.StandardTrainer):
     """Orbit's inner loop. Batches are what tfft.data.pipeline.dataset yields; loss_weights already carry
-    1 / (sum over the global batch), so the summed loss of all replicas is the global mean."""
+    1 / (sum over the global batch), so the summed loss of all replicas is the global mean.
+
+    xla: XLA compiles a replica's step, as it must on a TPU; its shapes then follow from the batch's, which are static."""
 
     def __init__(self, model, optimizer: AdamW, loss, config: Train, *, dataset, global_step: tf.Variable,
-                 total_steps: int, strategy, use_loop: bool):
+                 total_steps: int, strategy, use_loop: bool, xla: bool = False):
         options = orbit.StandardTrainerOptions(use_tf_while_loop=use_loop)
         super().__init__(dataset, options)
         self._model, self._optimizer, self._loss, self._config = model, optimizer, loss, config
-        self._strategy, self._total_steps = strategy, total_steps
+        self._strategy, self._total_steps, self._xla = strategy, total_steps, xla
         self.global_step = global_step
         self._variables = model.trainable_variables
         self._loss_scale = optimizer.loss_scale  # None but for float16
@@ -83,10 +86,10 @@ class Trainer(orbit.StandardTrainer):
         if parts == 1:
             loss, gradients = self._gradients(batch)
         else:
-            rows = tf.shape(batch[2])[0] // parts
+            batches = tf.nest.map_structure(lambda t: _in_parts(t, parts), batch)
 
             def body(i, loss, *sums):
-                part = tf.nest.map_structure(lambda t: t[i * rows:(i + 1) * rows], batch)
+                part = tf.nest.map_structure(lambda t: tf.gather(t, i), batches)
                 part_loss, part_gradients = self._gradients(part)
                 dense = [tf.convert_to_tensor(g) for g in part_gradients]
                 return (i + 1, loss + part_loss, *(s + g for s, g in zip(sums, dense, strict=True)))
@@ -106,11 +109,21 @@ class Trainer(orbit.StandardTrainer):
     def _gradients(self, batch):
         inputs, targets, weights, _ = batch
         with tf.GradientTape() as tape:
-            with fast_cpu(on_cpu()), dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
+            kernels = lean_tpu() if self._xla else fast_cpu(on_cpu())
+            with kernels, dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
                 logits = self._model(inputs, training=True)
             loss = tf.reduce_sum(self._loss(targets, logits) * weights)
         scale = None if self._loss_scale is None else self._loss_scale.scale + 0.0
-        return loss, tape.gradient(loss, [v.value for v in self._variables], output_gradients=scale)
+        gradients = tape.gradient(loss, [v.value for v in self._variables], output_gradients=scale)
+        # an embedding's are sparse, and how many rows of it a batch names is no static shape
+        return loss, [tf.convert_to_tensor(g) for g in gradients] if self._xla else gradients
+
+
+def _in_parts(t: tf.Tensor, parts: int) -> tf.Tensor:
+    """[B, ...] -> [parts, B / parts, ...], static where B is."""
+    sizes, dynamic = t.shape.as_list(), tf.shape(t)
+    sizes = [dynamic[i] if size is None else size for i, size in enumerate(sizes)]
+    return tf.reshape(t, [parts, sizes[0] // parts, *sizes[1:]])
 
 
 def _summed(gradient: tf.IndexedSlices) -> tf.IndexedSlices:

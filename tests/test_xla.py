@@ -1,0 +1,89 @@
+"""The training and evaluation steps of every task lower through XLA with static shapes: a fast check of what a TPU needs."""
+
+import families
+import keras
+import pytest
+import tensorflow as tf
+from steps import Rig
+
+from tfft.config import Model, TextClassification
+from tfft.models.adaptation import freeze
+from tfft.tasks import TASKS
+from tfft.tasks.labels import Labels
+from tfft.tasks.text_classification import TextClassificationTask
+from tfft.tpu import lower
+from tfft.tpu.refusals import Refused
+
+NAMES = Labels(("a", "b", "c"), (5, 3, 2), rows=10)
+VALUES = Labels(mean=1.0, deviation=2.0)
+EVERYTHING = {"clip_norm": 0.0, "ema_decay": 0.9, "accumulation": 2, "l2": 0.1, "schedule": "cosine"}
+CASES = {
+    "single_label": (TextClassification(loss="cross_entropy"), NAMES, {}),
+    "smoothing": (TextClassification(loss="cross_entropy", label_smoothing=0.1), NAMES, {"precision": "mixed_bfloat16"}),
+    "focal": (TextClassification(loss="focal"), NAMES, {"ema_decay": 0.9}),
+    "multi_label": (TextClassification(problem="multi_label", loss="binary", class_weights="balanced"), NAMES, {}),
+    "multi_label_focal": (TextClassification(problem="multi_label", loss="focal"), NAMES, {"accumulation": 2}),
+    "regression": (TextClassification(problem="regression", loss="mean_squared_error"), VALUES, EVERYTHING),
+}
+# What makes a shape depend on values. Such an op runs on a CPU; a TPU has it padded, or refuses.
+DYNAMIC = (b"set-dimension-size", b"get-dimension-size", b"dynamic-reshape")
+
+
+def task_of(case: str) -> TextClassificationTask:
+    settings, labels, _ = CASES[case]
+    return TASKS[type(settings)](settings, labels)
+
+
+def rig_of(case: str, dropout: float = 0.1, xla: bool = True, frozen: int = 0, **changes) -> tuple[Rig, tuple]:
+    """(rig, the static shapes of a batch of 4 texts or pairs of 16 tokens)."""
+    settings = {**CASES[case][2], **changes}
+    task, bfloat16 = task_of(case), settings.get("precision") == "mixed_bfloat16"
+    keras.config.set_dtype_policy("mixed_bfloat16" if bfloat16 else "float32")
+    try:
+        backbone = families.backbone("bert", dropout)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    freeze(backbone, Model(frozen_layers=frozen))
+    model = task.build_model(backbone, Model(head_dropout=dropout), seed=0)
+    rig = Rig(None, model=model, loss=task.loss, xla=xla, **settings)
+    return rig, lower.batch_spec(model, task, 4, 16)
+
+
+def test_every_task_has_a_case():
+    assert {type(settings) for settings, _, _ in CASES.values()} == set(TASKS)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_steps_lower_with_static_shapes(case):
+    rig, spec = rig_of(case)
+    for hlo in (lower.training_step(rig.trainer, spec), lower.evaluation_step(rig.model, spec)):
+        assert len(hlo) > 10_000 and not any(op in hlo for op in DYNAMIC)
+
+
+def test_dropout_is_left_to_the_generator_of_the_device():
+    rigs = [rig_of("single_label", dropout) for dropout in (0.1, 0.0)]
+    with_dropout, without = (lower.training_step(rig.trainer, spec) for rig, spec in rigs)
+    assert b"rng-bit-generator" in with_dropout and b"rng-bit-generator" not in without
+
+
+def test_frozen_layers_have_no_backward_pass():
+    rigs = [rig_of("single_label", frozen=layers) for layers in (0, 1)]
+    whole, frozen = (lower.training_step(rig.trainer, spec) for rig, spec in rigs)
+    assert len(frozen) < 0.8 * len(whole)
+
+
+def test_step_that_is_not_for_xla_has_shapes_that_values_decide():
+    rig, spec = rig_of("single_label", xla=False)
+    assert any(op in lower.training_step(rig.trainer, spec) for op in DYNAMIC)
+
+
+def test_op_that_xla_lacks_is_told_with_its_layer():
+    class Odd(keras.layers.Layer):
+        def call(self, x):
+            return tf.ensure_shape(tf.numpy_function(lambda v: v, [x], tf.float32), x.shape)
+
+    x = keras.Input((4,), batch_size=4, name="x")
+    model = keras.Model({"x": x}, Odd(name="odd_layer")(x))
+    with pytest.raises(Refused) as error:
+        lower.evaluation_step(model, ({"x": tf.TensorSpec((4, 4))}, *[tf.TensorSpec((4,))] * 3))
+    assert error.value.refusal.op == "PyFunc" and "odd_layer" in error.value.refusal.layer
