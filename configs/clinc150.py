@@ -18,7 +18,8 @@ def get_config(variant: str = ""):
     config.data.text_column = "0"
     config.data.label_column = "1"
     config.data.max_length = 64
+    config.task.label_smoothing = 0.1
     config.train.epochs = 6
-    config.train.global_batch_size = 64
-    config.train.peak_learning_rate = 8e-4
+    config.train.peak_learning_rate = 5e-4
+    config.train.layer_decay = 0.85  # the head, which knows nothing yet, learns faster than what is pretrained
     return config
