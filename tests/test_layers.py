@@ -5,8 +5,8 @@ import pathlib
 
 TFFT = pathlib.Path(__file__).parent.parent / "tfft"
 # Lowest first. What is not named here is an entry module: a single file on top of all.
-LAYERS = [{"errors"}, {"config"}, {"assets"}, {"data", "models"}, {"tasks"}, {"training"}, {"workdir"}, {"evaluation", "tpu"},
-          {"serving"}]
+LAYERS = [{"errors"}, {"config", "files"}, {"assets"}, {"data", "models"}, {"tasks"}, {"training"}, {"workdir"},
+          {"evaluation", "tpu"}, {"serving"}]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 TOP = len(LAYERS)
 

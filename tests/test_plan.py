@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfft.data import plan as planning
-from tfft.data.plan import PlanSettings, make_plan, round_up
+from tfft.data.plan import PlanSettings, few_buckets, make_plan, round_up
 
 MAX = 40
 LENGTHS = st.lists(st.integers(1, MAX), min_size=1, max_size=120).map(lambda v: np.array(v, np.int32))
@@ -171,3 +171,80 @@ def test_slices_of_the_longest_search_agree_with_a_plain_loop(batch_size, seed):
     for index in [0, 1, plan.num_batches // 2, plan.num_batches - 1]:
         batch = plan.batch(index)
         assert batch.length == round_up(lengths[batch.indices[batch.indices >= 0]].max(), chosen)
+
+
+# ---- runs of one shape, for devices that compile every shape
+
+RUNS = st.builds(lambda chosen, k: dataclasses.replace(chosen, run_length=k), plan_settings(), st.integers(1, 4))
+
+
+@given(LENGTHS, RUNS, st.integers(0, 3))
+def test_runs_every_example_is_in_exactly_one_batch_that_holds_it(lengths, chosen, epoch):
+    plan = make_plan(lengths, chosen, epoch)
+    made = batches(plan)
+    planned = np.concatenate([b.indices[b.indices >= 0] for b in made])
+    assert sorted(planned) == list(range(len(lengths)))
+    assert all(lengths[b.indices[b.indices >= 0]].max() <= b.length for b in made)
+    assert plan.real_tokens == lengths.sum() and plan.padded_tokens == sum(len(b.indices) * b.length for b in made)
+
+
+@given(LENGTHS, RUNS)
+def test_runs_have_one_size_for_each_length(lengths, chosen):
+    made = batches(make_plan(lengths, chosen))
+    assert len({(len(b.indices), b.length) for b in made}) == len({b.length for b in made})
+    assert {b.length for b in made} <= set(round_up(np.arange(1, MAX + 1), chosen).tolist())
+    for batch in made:
+        size = chosen.batch_size if not chosen.tokens_per_batch else chosen.tokens_per_batch // batch.length
+        assert len(batch.indices) == size // chosen.multiple * chosen.multiple
+
+
+@given(LENGTHS, RUNS)
+def test_runs_change_the_length_after_run_length_batches(lengths, chosen):
+    of_batch = [b.length for b in batches(make_plan(lengths, chosen))]
+    changes = [0, *(i for i in range(1, len(of_batch)) if of_batch[i] != of_batch[i - 1]), len(of_batch)]
+    runs = [(of_batch[i], j - i) for i, j in zip(changes, changes[1:], strict=False)]
+    for length in set(of_batch):  # neighbouring runs may be of one length; all but a length's last are whole
+        assert sum(size % chosen.run_length > 0 for found, size in runs if found == length) <= 1
+
+
+@given(LENGTHS, RUNS)
+def test_runs_fill_one_batch_and_waste_less_than_two_batches(lengths, chosen):
+    made = batches(make_plan(lengths, chosen))
+    assert sum((b.indices < 0).any() for b in made) <= 1
+    if not chosen.tokens_per_batch:
+        assert len(made) == -(-len(lengths) // chosen.batch_size)
+        if chosen.grouping:
+            assert sum(len(b.indices) * b.length for b in made) < round_up(lengths, chosen).sum() + 2 * chosen.batch_size * MAX
+
+
+@given(LENGTHS, RUNS, st.integers(0, 3))
+def test_runs_are_a_pure_function(lengths, chosen, epoch):
+    assert same(make_plan(lengths, chosen, epoch), make_plan(lengths.copy(), chosen, epoch))
+
+
+def test_runs_are_shuffled_and_so_are_their_rows():
+    lengths = np.arange(400) % 32 + 1
+    chosen = PlanSettings(batch_size=4, max_length=32, run_length=3, buckets=few_buckets(32))
+    plans = [make_plan(lengths, chosen, 0), make_plan(lengths, chosen, 1),
+             make_plan(lengths, dataclasses.replace(chosen, seed=1), 0)]
+    for i, j in [(0, 1), (0, 2), (1, 2)]:
+        assert not np.array_equal(plans[i].lengths, plans[j].lengths)
+        members = [{frozenset(b.indices.tolist()) for b in batches(plans[k])} for k in (i, j)]
+        assert len(members[0] & members[1]) < 20
+
+
+def test_runs_docstring_example():
+    chosen = PlanSettings(batch_size=2, max_length=12, buckets=(4, 12), shuffle=False, run_length=1)
+    made = batches(make_plan(np.array([3, 9, 4, 4, 8]), chosen))
+    assert [(b.indices.tolist(), b.length) for b in made] == [([0, 2], 4), ([3, 1], 12), ([4, -1], 12)]
+
+
+def test_runs_of_no_rows():
+    assert make_plan(np.zeros(0, np.int32), PlanSettings(batch_size=2, max_length=12, run_length=2)).num_batches == 0
+
+
+@pytest.mark.parametrize("max_length, buckets", [
+    (128, (16, 32, 48, 64, 96, 128)), (512, (64, 128, 192, 256, 384, 512)), (24, (8, 16, 24)), (100, (16, 32, 40, 56, 80, 100)),
+    (4, (4,))])
+def test_few_buckets(max_length, buckets):
+    assert few_buckets(max_length) == buckets

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from tfft.config import default_config, resolve
+from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
 from tfft.workdir import Workdir
 
@@ -94,3 +95,16 @@ def test_check_data_refuses_other_rows_once_there_is_a_checkpoint(tmp_path):
 def test_no_workdir_says_how_to_make_one(tmp_path):
     with pytest.raises(UserError, match="has no config.json. Train one first"):
         Workdir(tmp_path).experiment()
+
+
+def test_plan_of_a_begun_run_is_kept(tmp_path):
+    settings = PlanSettings(batch_size=8, max_length=24, buckets=(16, 24), run_length=3)
+    workdir = Workdir(tmp_path)
+    assert workdir.recorded_plan() is None
+    workdir.record_plan(settings)
+    assert workdir.recorded_plan() is None  # nothing was trained by it
+    (workdir.checkpoints / "step-0000000010").mkdir(parents=True)
+    assert workdir.recorded_plan() == settings
+    workdir.plan.write_text('{"batch_size": 8')
+    with pytest.raises(UserError, match="plan.json is damaged"):
+        workdir.recorded_plan()

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfft.config import Experiment
 from tfft.data.pipeline import Epochs, dataset
-from tfft.data.plan import PlanSettings
+from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.data.sources import label_names
 from tfft.errors import UserError
@@ -18,8 +18,11 @@ from tfft.models import adaptation
 from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
 from tfft.models.kernels import on_cpu
 from tfft.tasks import TASKS
+from tfft.training.feed import Feed, Shape
+from tfft.training.loop import steps_per_loop
 from tfft.training.optimizer import AdamW
 from tfft.training.strategy import make_strategy, set_up
+from tfft.training.tpu import compiled_by_xla, on_other_hosts
 
 
 @dataclasses.dataclass
@@ -34,6 +37,7 @@ class Prepared:
     splits: dict[str, Split]
     task: Any
     epochs: Epochs
+    xla: bool  # XLA compiles the steps: every batch shape is static
 
     @property
     def total_steps(self) -> int:
@@ -54,9 +58,12 @@ class Built:
     backbone_description: str
 
 
-def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str], None]) -> Prepared:
-    """Reads, tokenises, splits and plans. `preset` is what tfft.assets made of config.model.backbone."""
+def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str], None],
+            recorded: PlanSettings | None = None) -> Prepared:
+    """Reads, tokenises, splits and plans. `preset` is what tfft.assets made of config.model.backbone; `recorded` are the
+    plan settings that the run began with, perhaps on other devices."""
     strategy = make_strategy(experiment.distribution)
+    xla = compiled_by_xla(strategy)
     set_up(experiment.train)
     tokenizer = load_tokenizer(preset)
     preparer = Preparer(experiment, tokenizer, tokenizer_fingerprint(tokenizer), cache, say)
@@ -71,11 +78,18 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
             shown = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(strangers.items())[:5])
             say(f"unknown labels in {name}: {shown}{' ...' if len(strangers) > 5 else ''}; no training row has them, and "
                 "they are left out of the metrics")
+    if xla and experiment.train.precision == "float32":
+        say("a TPU's matrix units take bfloat16: with --config.train.precision=mixed_bfloat16 activations need half the memory")
+    settings = plan_settings(experiment, strategy.num_replicas_in_sync, len(train.rows), xla, recorded)
     return Prepared(experiment, preset, strategy, tokenizer, preparer, splits, task,
-                    _epochs(experiment, preparer, train, strategy.num_replicas_in_sync))
+                    _epochs(experiment, preparer, train, settings), xla)
 
 
-def _epochs(experiment: Experiment, preparer: Preparer, train: Split, replicas: int) -> Epochs:
+def plan_settings(experiment: Experiment, replicas: int, rows: int, xla: bool, recorded: PlanSettings | None) -> PlanSettings:
+    """How the run plans. What the devices decide is decided once: a run that is resumed on others keeps its plan.
+
+    Raises: UserError where the batches cannot be divided over the replicas.
+    """
     config = experiment.train
     if config.global_batch_size % (replicas * config.accumulation) and not config.tokens_per_batch:
         raise UserError(f"config.train.global_batch_size={config.global_batch_size} cannot be divided over {replicas} replicas "
@@ -83,12 +97,23 @@ def _epochs(experiment: Experiment, preparer: Preparer, train: Split, replicas: 
     if config.tokens_per_batch and config.tokens_per_batch < replicas * experiment.data.max_length:
         raise UserError(f"config.train.tokens_per_batch={config.tokens_per_batch} holds no example of data.max_length="
                         f"{experiment.data.max_length} for each of {replicas} replicas.")
-    settings = PlanSettings(
+    multiple = replicas * config.accumulation
+    if recorded:
+        if config.tokens_per_batch and recorded.multiple % multiple:
+            raise UserError(f"This run's batches are multiples of {recorded.multiple} examples, which {replicas} replicas "
+                            "cannot share. Continue it on as many replicas as it began with, or on a divisor of that number.")
+        return recorded
+    buckets, length_multiple, run_length = config.length_buckets, config.length_multiple, 0
+    if xla:  # batches of a run are of like length, so that an epoch should have many runs
+        run_length = config.steps_per_loop or max(1, min(steps_per_loop(config, xla), rows // config.global_batch_size // 30))
+        buckets = buckets or (() if length_multiple else few_buckets(experiment.data.max_length))
+    return PlanSettings(
         batch_size=config.global_batch_size, max_length=experiment.data.max_length,
-        tokens_per_batch=config.tokens_per_batch, buckets=config.length_buckets, grouping=config.length_grouping,
-        seed=config.seed, multiple=replicas * config.accumulation,
-        length_multiple=config.length_multiple or (1 if on_cpu() else 8))
+        tokens_per_batch=config.tokens_per_batch, buckets=buckets, grouping=config.length_grouping, seed=config.seed,
+        multiple=multiple, length_multiple=length_multiple or (1 if on_cpu() and not xla else 8), run_length=run_length)
 
+
+def _epochs(experiment: Experiment, preparer: Preparer, train: Split, settings: PlanSettings) -> Epochs:
     def open_epoch(epoch: int):
         if not experiment.data.augmentation.enabled:
             return train.store, train.rows, train.rows
@@ -117,15 +142,24 @@ def build(prepared: Prepared) -> Built:
     return Built(model, optimizer, description)
 
 
-def make_dataset(prepared: Prepared, model, start: int, stop: int):
-    """Training batches of steps start..stop-1, distributed over the strategy's replicas."""
+def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape | None = None):
+    """Training batches of steps start..stop-1, distributed over the strategy's replicas; with a shape (static then), those
+    of that shape alone."""
     train, task, strategy = prepared.splits["train"], prepared.task, prepared.strategy
     targets = task.targets(train.store, weighted=True)
     replicas = strategy.num_replicas_in_sync
 
     def make(context=None):
+        host, hosts = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
         return dataset(prepared.epochs, targets, pad_id=prepared.pad_id, inputs=tuple(model.input),
                        target_shape=task.target_shape, target_dtype=task.target_dtype, start=start, stop=stop,
-                       replicas=replicas)
+                       replicas=replicas, host=host, hosts=hosts, shape=shape, built=on_other_hosts(strategy),
+                       **({"prefetch": max(8, 2 * replicas)} if shape else {}))
 
     return make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
+
+
+def make_feed(prepared: Prepared, model) -> Feed:
+    """All training batches of a run."""
+    return Feed(prepared.epochs, lambda start, stop, shape: make_dataset(prepared, model, start, stop, shape),
+                prepared.total_steps, static=prepared.xla, built=on_other_hosts(prepared.strategy))

@@ -131,7 +131,7 @@ class Train:
     length_grouping: bool = setting(True, "put texts of like length into one batch")
     length_buckets: tuple[int, ...] = setting((), "allowed batch lengths, ascending; () is every multiple of length_multiple")
     length_multiple: int = setting(0, "batch lengths are multiples of this; 0 is 1 on a CPU, where every length is as fast, "
-                                      "and 8 elsewhere", low=0)
+                                      "8 on a GPU, and six lengths at most on a TPU, which compiles each", low=0)
     peak_learning_rate: float = setting(5e-5, "learning rate after warm-up", low=0)
     schedule: str = setting("linear", "decay after warm-up",
                             choices=("constant", "linear", "cosine", "polynomial", "exponential"))
@@ -154,7 +154,7 @@ class Train:
                              choices=("float32", "mixed_bfloat16", "mixed_float16"))
     seed: int = setting(0, "seed of initialisation, order and dropout", low=0)
     deterministic: bool = setting(True, "same bits on every run and after every resume")
-    steps_per_loop: int = setting(0, "steps between two looks at the clock, signals and logs; 0 chooses", low=0, free=True)
+    steps_per_loop: int = setting(0, "steps between looks at clock, signals and logs; 0: 1 on a CPU, else 20", low=0, free=True)
     checkpoint_every_steps: int = setting(0, "0: by checkpoint_minutes", low=0, free=True)
     checkpoint_minutes: float = setting(2.0, "time between checkpoints; each evaluation saves one too", low=0, free=True)
     keep_checkpoints: int = setting(2, "resumable checkpoints kept", low=2, free=True)

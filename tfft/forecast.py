@@ -101,10 +101,11 @@ def _time_and_memory(prepared: Prepared, steps: int) -> str:
     chosen = by_length[np.linspace(0, len(by_length) - 1, min(steps, len(by_length))).astype(int)]
     step = tf.Variable(0, dtype=tf.int64)
     trainer = Trainer(built.model, built.optimizer, prepared.task.loss, prepared.experiment.train, dataset=None,
-                      global_step=step, total_steps=total, strategy=prepared.strategy, use_loop=False)
+                      global_step=step, total_steps=total, strategy=prepared.strategy, use_loop=False, xla=prepared.xla)
     seconds = tokens = 0.0
     for i, index in enumerate([chosen[-1], *chosen]):  # the longest first, untimed: it traces the step
-        trainer.train_dataset = make_dataset(prepared, built.model, int(index), int(index) + 1)
+        shape = prepared.epochs.shape(int(index)) if prepared.xla else None
+        trainer.train_dataset = make_dataset(prepared, built.model, int(index), int(index) + 1, shape)
         begin = time.monotonic()
         trainer.train(tf.constant(1))
         if i:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfft.assembly import build, make_dataset, prepare
+from tfft.assembly import build, make_feed, prepare
 from tfft.config import Experiment
 from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
@@ -28,9 +28,10 @@ class Session:
         say = self.console.say
         say(f"{experiment.name}: {experiment.task.problem} in {workdir.path}" + (" (resumed)" if resumed else ""))
         say(f"data: {describe_data(experiment.data)}")
-        self.prepared = prepared = prepare(experiment, preset, cache, say)
+        self.prepared = prepared = prepare(experiment, preset, cache, say, workdir.recorded_plan())
         stores = {name: split.store.folder.name for name, split in prepared.splits.items()}
         workdir.check_data(stores)
+        workdir.record_plan(prepared.epochs.settings)
         self.total_steps = prepared.total_steps
         self._describe_data()
         self.built = built = build(prepared)
@@ -39,8 +40,7 @@ class Session:
         self.loop = Loop(
             experiment, workdir.checkpoints, model=built.model, loss=prepared.task.loss, optimizer=built.optimizer,
             strategy=prepared.strategy, evaluator=self.evaluator, total_steps=self.total_steps,
-            make_dataset=lambda start: make_dataset(prepared, built.model, start, self.total_steps),
-            evaluation_steps=self._next_evaluation,
+            feed=make_feed(prepared, built.model), evaluation_steps=self._next_evaluation, xla=prepared.xla,
             hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
         workdir.forget_after(self.loop.start_step, self.loop.state.evaluated_step)
         workdir.write_environment({
@@ -60,7 +60,7 @@ class Session:
             state = loop.run()
         finally:
             console.stop()
-            self.board.flush()
+            self._flush()
         step = int(loop.global_step.numpy())
         if step > loop.start_step or not self.workdir.weights("last").exists():
             with loop.averaged():
@@ -102,7 +102,7 @@ class Session:
         tune = self.experiment.task.problem == "multi_label" and self.experiment.task.tune_thresholds
         return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
                          batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
-                         strategy=prepared.strategy, tune=tune, progress=self._evaluating)
+                         strategy=prepared.strategy, tune=tune, progress=self._evaluating, xla=prepared.xla)
 
     def _evaluating(self, done: int, total: int) -> None:
         self.loop.look()
@@ -162,13 +162,19 @@ class Session:
         if self.evaluator.report.per_label:
             rows = [tuple(line.values()) for line in self.evaluator.report.per_label]
             self.board.text("validation", step, "labels", markdown(rows, ("label", "precision", "recall", "f1", "rows")))
-        self.board.flush()
         epoch = self.prepared.epochs.locate(step - 1)[0] + 1
         self.workdir.append_metrics({"step": step, "kind": "validation", "epoch": epoch, "best": better, **metrics})
         main = self.experiment.eval.metric
         others = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k != main)
         self.console.say(f"step {step:,} (epoch {epoch}): validation {main} {metrics[main]:.4f}  {others}"
                          f"{'  (best so far)' if better else ''}")
+        self._flush()
+
+    def _flush(self) -> None:
+        """Everything told so far can be read where the work directory is."""
+        self.board.flush()
+        self.workdir.flush()
+        self.console.flush()
 
     def _wrong_answers(self) -> str:
         rows = worst(self.prepared.task, self.prepared.splits["validation"].store, self.evaluator.report, 20)
@@ -208,3 +214,4 @@ class Session:
         self.console.say("\n".join(["next:", f"  python -m tfft.evaluate --workdir={path}",
                                     f"  python -m tfft.predict --workdir={path} --text='...'",
                                     f"  python -m tfft.export --workdir={path}", f"  tensorboard --logdir={path}/tensorboard"]))
+        self._flush()

@@ -1,6 +1,6 @@
 """The work directory: all that came of one experiment, enough to rebuild its model from there alone.
 
-    config.json labels.json labels.txt backbone.json tokenizer/ environment.json
+    config.json labels.json labels.txt backbone.json tokenizer/ plan.json environment.json
     checkpoints/ best/weights.safetensors last/weights.safetensors tensorboard/ metrics.jsonl train.log export/<version>/
 """
 
@@ -11,13 +11,16 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tfft import __version__
 from tfft.config import Experiment, differences, from_json, to_json
+from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
+from tfft.files import Lines, copy_tree, is_remote, local_copy, remove_tree, store_errors, to_path, write_text
 
 PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub", "tf-models-official", "numpy")
 
@@ -26,11 +29,14 @@ class Workdir:
     """Paths and small files of a work directory."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path).expanduser()
+        self.path = to_path(path)
         self.config = self.path / "config.json"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.metrics = self.path / "metrics.jsonl"
+        self._metrics = Lines(self.metrics)
+        self._lock = None
+        self.plan = self.path / "plan.json"
         self.export = self.path / "export"
 
     def weights(self, which: str) -> Path:
@@ -43,50 +49,69 @@ class Workdir:
         A run that has saved nothing yet, stopped by a mistake in its config say, gives way to another.
         Raises: UserError with the differences where the work directory holds another experiment.
         """
-        if set(str(self.path.absolute())) & set("[]\\"):
+        remote = is_remote(self.path)
+        if set(str(self.path if remote else self.path.absolute())) & set("[]\\"):
             raise UserError(f"--workdir={self.path}: TensorFlow cannot read checkpoints back from a path with [, ] or a "
                             "backslash. Choose another name.")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held, and released, by the process
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self.config.exists() and self.started:
-                changed = differences(from_json(self.config.read_text(), str(self.config)), experiment)
-                if changed:
-                    raise UserError(f"{self.path} holds a run with other settings:\n" + "\n".join(f"  {c}" for c in changed)
-                                    + "\nTo continue that run, use its settings; to start this one, choose another --workdir.")
-                return True
-            for which in ("best", "last"):  # of a run whose checkpoints somebody removed
-                shutil.rmtree(self.path / which, ignore_errors=True)
-            write_text(self.config, to_json(experiment))
+            with store_errors():
+                self.path.mkdir(parents=True, exist_ok=True)
+                if not remote:  # an object store has no locks
+                    self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held, and released, by the process
+                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self._begin(experiment)
         except BlockingIOError as error:
             raise UserError(f"Another process is training in {self.path}. Wait for it, stop it, or choose another "
                             "--workdir.") from error
         except OSError as error:
             raise UserError(f"Cannot write in the work directory {self.path}: {error}. Choose another --workdir.") from error
+
+    def _begin(self, experiment: Experiment) -> bool:
+        if self.config.exists() and self.started:
+            changed = differences(from_json(self.config.read_text(), str(self.config)), experiment)
+            if changed:
+                raise UserError(f"{self.path} holds a run with other settings:\n" + "\n".join(f"  {c}" for c in changed)
+                                + "\nTo continue that run, use its settings; to start this one, choose another --workdir.")
+            return True
+        for which in ("best", "last"):  # of a run whose checkpoints somebody removed
+            remove_tree(self.path / which)
+        write_text(self.config, to_json(experiment))
         return False
+
+    def release(self) -> None:
+        """Lets another have the work directory, as the end of this process does."""
+        if self._lock:
+            self._lock.close()
 
     @property
     def started(self) -> bool:
         """Whether there is a checkpoint."""
-        return any(self.checkpoints.glob("step-*"))
+        return any(self.checkpoints.glob("step-*/state.json" if is_remote(self.path) else "step-*"))
 
     def experiment(self) -> Experiment:
         """The run's own experiment. Raises UserError where this is no work directory."""
-        if not self.config.is_file():
+        try:
+            with store_errors():
+                found = self.config.exists()
+        except OSError as error:
+            raise UserError(f"Cannot read the work directory {self.path}: {error}") from error
+        if not found:
             raise UserError(f"{self.path} is not the workdir of a run: it has no config.json. Train one first: "
                             "tfft train --config=configs/imdb.py:quick --workdir=...")
         return from_json(self.config.read_text(), str(self.config))
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Adds one line to metrics.jsonl."""
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Adds one line to metrics.jsonl, in an object store not at once."""
+        self._metrics.add(json.dumps(line) + "\n")
+
+    def flush(self) -> None:
+        """Writes what waits to be."""
+        self._metrics.flush()
 
     def forget_after(self, step: int, evaluated: int) -> None:
         """Drops lines of metrics.jsonl beyond a step, and evaluations beyond another: a resumed run writes them again."""
         if self.metrics.exists():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = self.metrics.read_text("utf-8").splitlines(keepends=True)
             kept = [line for line in lines if _step(line) <= (evaluated if '"kind": "validation"' in line else step)]
             if len(kept) < len(lines):
                 write_text(self.metrics, "".join(kept))
@@ -106,6 +131,20 @@ class Workdir:
                             f"library that reads them has changed since. Restore them to continue {self.path}, or start in "
                             "another --workdir.")
 
+    def recorded_plan(self) -> PlanSettings | None:
+        """How the run that is resumed here plans its epochs; None where none has begun."""
+        try:
+            values = json.loads(self.plan.read_text())
+            return PlanSettings(**{**values, "buckets": tuple(values["buckets"])}) if self.started else None
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.plan} is damaged ({error}). Restore it, or start in another --workdir.") from error
+
+    def record_plan(self, settings: PlanSettings) -> None:
+        """Keeps how the run plans, for a session on other devices that would choose otherwise."""
+        write_text(self.plan, json.dumps(dataclasses.asdict(settings), indent=1) + "\n")
+
     def write_environment(self, details: dict[str, Any]) -> None:
         """Writes environment.json: versions, machine, git commit, and `details`."""
         versions = {}
@@ -117,13 +156,6 @@ class Workdir:
         write_text(self.path / "environment.json", json.dumps({
             "tfft": __version__, "python": platform.python_version(), "packages": versions, "git_commit": _git_commit(),
             "machine": platform.platform(), "cpus": os.cpu_count(), **details}, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".making")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _step(line: str) -> float:
@@ -160,11 +192,11 @@ def save_parts(workdir: Workdir, tokenizer, backbone_description: str, labels) -
     labels.save(workdir.path)
     write_text(workdir.path / "labels.txt", "".join(f"{n}\n" for n in labels.names))
     write_text(workdir.path / "backbone.json", backbone_description)
-    temporary, final = workdir.path / ".making-tokenizer", workdir.path / "tokenizer"
-    shutil.rmtree(temporary, ignore_errors=True)
-    save_tokenizer(tokenizer, temporary)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+    final = workdir.path / "tokenizer"
+    with tempfile.TemporaryDirectory() as folder:
+        save_tokenizer(tokenizer, Path(folder) / "tokenizer")
+        remove_tree(final)
+        copy_tree(Path(folder) / "tokenizer", final, last="tokenizer.json")
 
 
 def open_run(path: str | Path, which: str = "") -> Run:
@@ -195,6 +227,7 @@ def open_run(path: str | Path, which: str = "") -> Run:
         chosen = "last"  # a run without validation rows has no best
     saved = load_weights(workdir.weights(chosen), model)
     thresholds = json.loads(saved.get("thresholds", "null"))
-    tokenizer = open_tokenizer(workdir.path / "tokenizer")
+    with local_copy(workdir.path / "tokenizer") as folder:
+        tokenizer = open_tokenizer(folder)
     return Run(workdir, experiment, task, model, tokenizer, int(saved.get("step", 0)),
                None if thresholds is None else np.asarray(thresholds, np.float32))

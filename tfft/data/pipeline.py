@@ -35,7 +35,8 @@ class Epochs:
     def __init__(self, open_epoch: Callable[[int], tuple[TokenStore, np.ndarray, np.ndarray]], settings: PlanSettings):
         self._open = open_epoch
         self.settings = settings
-        self._remembered = functools.lru_cache(maxsize=2)(self._epoch)  # the one being read and the next
+        self._remembered = functools.lru_cache(maxsize=4 if settings.run_length else 2)(self._epoch)
+        # the one being read and the next; a dataset of one shape, when that is rare, is further ahead
         self._lock = threading.RLock()  # readers are parallel; an epoch is planned, and counted, once
         self._counts: list[int] = []
 
@@ -66,7 +67,24 @@ class Epochs:
             epoch += 1
         return epoch, step
 
+    def shape(self, step: int) -> tuple[int, int]:
+        """(examples with filling, length) of a step's global batch."""
+        epoch, batch = self.locate(step)
+        plan = self.epoch(epoch).plan
+        return int(plan.padded_sizes[batch]), int(plan.lengths[batch])
+
+    def same_shape_until(self, step: int, stop: int) -> int:
+        """The first step after `step` whose batch has another shape; `stop` where none before it has."""
+        shape = self.shape(step)
+        return next((other for other in range(step + 1, stop) if self.shape(other) != shape), stop)
+
+    def steps_of_shape(self, epoch: int, shape: tuple[int, int]) -> np.ndarray:
+        """int64[n]: the steps of an epoch whose batches have this shape, in their order."""
+        plan = self.epoch(epoch).plan
+        return self.steps(epoch) + np.flatnonzero((plan.padded_sizes == shape[0]) & (plan.lengths == shape[1]))
+
     def steps(self, epochs: int) -> int:
+        """How many steps the first `epochs` epochs take."""
         return sum(self.num_batches(e) for e in range(epochs))
 
     def tokens(self, first: int, last: int) -> tuple[int, int, int]:
@@ -115,11 +133,13 @@ def make_batch(opened: Epoch, batch: int, targets: Targets, pad_id: int, segment
 
 def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str, ...], target_shape: tuple[int, ...],
             target_dtype: tf.DType, start: int, stop: int, replicas: int = 1, host: int = 0, hosts: int = 1,
-            prefetch: int = 8) -> tf.data.Dataset:
+            prefetch: int = 8, shape: tuple[int, int] | None = None, built: bool = False) -> tf.data.Dataset:
     """Batches of steps start..stop-1, one element for each replica of this host in turn.
 
     Elements: ({input name: int32[b,S]}, targets [b, *target_shape], loss_weights float32[b], indices int64[b]). No step
-    depends on another, so a run resumed at `start` reads what an uninterrupted one would.
+    depends on another, so a run resumed at `start` reads what an uninterrupted one would. With a `shape` (examples of the
+    global batch, length): only the steps whose batches have it, b and S static. `built`: they are made now, all of them,
+    and the dataset can be read on a host where no Python runs.
     """
     segments = "segment_ids" in inputs
     names = ("token_ids", "padding_mask") + (("segment_ids",) if segments else ())
@@ -131,14 +151,34 @@ def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str,
         epoch, batch = epochs.locate(step)
         return make_batch(epochs.epoch(epoch), batch, targets, pad_id, segments, host * here + replica, replicas)
 
+    def structure(*arrays):
+        return dict(zip(names, arrays, strict=False)), *arrays[len(names):]
+
     def load(element):
         *arrays, labels, weights, indices = tf.numpy_function(build, [element], types)
         for array in arrays:
-            array.set_shape([None, None])
-        labels.set_shape([None, *target_shape])
-        weights.set_shape([None])
-        indices.set_shape([None])
-        return dict(zip(names, arrays, strict=True)), labels, weights, indices
+            array.set_shape([rows, length])
+        labels.set_shape([rows, *target_shape])
+        weights.set_shape([rows])
+        indices.set_shape([rows])
+        return structure(*arrays, labels, weights, indices)
 
-    elements = tf.data.Dataset.range(start * here, stop * here)
+    def elements_of(epoch):
+        """The elements of an epoch's steps of `shape`."""
+        steps = epochs.steps_of_shape(int(epoch), shape)
+        steps = steps[(steps >= start) & (steps < stop)]
+        return (steps[:, np.newaxis] * here + np.arange(here)).ravel()
+
+    if shape is None or start >= stop:
+        rows = length = None
+        elements = tf.data.Dataset.range(start * here, stop * here)
+    else:
+        rows, length = shape[0] // replicas, shape[1]
+        among = range(epochs.locate(start)[0], epochs.locate(stop - 1)[0] + 1)
+        if built:
+            made = [build(element) for epoch in among for element in elements_of(epoch)]
+            return tf.data.Dataset.from_tensor_slices(structure(*map(np.stack, zip(*made, strict=True)))).prefetch(prefetch)
+        elements = tf.data.Dataset.range(among.start, among.stop).flat_map(
+            lambda epoch: tf.data.Dataset.from_tensor_slices(tf.ensure_shape(
+                tf.numpy_function(elements_of, [epoch], tf.int64), [None])))
     return elements.map(load, num_parallel_calls=2).prefetch(prefetch)

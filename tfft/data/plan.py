@@ -24,7 +24,8 @@ class PlanSettings:
     """How examples become batches; `multiple` is what every batch size is a multiple of (replicas x micro-batches).
 
     A constant-token batch never holds fewer than `multiple` examples: tokens_per_batch >= multiple * max_length keeps all
-    within the budget.
+    within the budget. A `run_length` above 0 is for devices that compile every shape: all batches of a length have one size,
+    and so many of them follow one another.
     """
 
     batch_size: int
@@ -36,6 +37,7 @@ class PlanSettings:
     seed: int = 0
     multiple: int = 1
     length_multiple: int = 8
+    run_length: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +79,8 @@ def make_plan(lengths: np.ndarray, settings: PlanSettings, epoch: int = 0) -> Pl
     """
     n = len(lengths)
     random = np.random.Generator(np.random.PCG64([settings.seed, epoch]))
+    if settings.run_length:
+        return _plan_in_runs(lengths, settings, random)
     small = np.int32 if n < 2**31 else np.int64
     order = random.permutation(np.arange(n, dtype=small)) if settings.shuffle else np.arange(n, dtype=small)
     if settings.grouping:
@@ -100,6 +104,55 @@ def make_plan(lengths: np.ndarray, settings: PlanSettings, epoch: int = 0) -> Pl
         padded = np.full_like(sizes, settings.batch_size)
     return Plan(order, starts[batch_order], sizes[batch_order], padded[batch_order],
                 round_up(longest, settings)[batch_order], real_tokens)
+
+
+def _plan_in_runs(lengths: np.ndarray, settings: PlanSettings, random: np.random.Generator) -> Plan:
+    """A plan whose batches come in runs of run_length of one shape, the runs shuffled.
+
+    What does not fill a bucket's last batch goes up to the next larger bucket, so that one batch alone, of the largest, is
+    filled with zero-weight rows: that costs less than one batch of max_length. A bucket's last run may be shorter.
+
+    lengths [3, 9, 4, 4, 8], batch_size 2, buckets (4, 12), run_length 1, no shuffle -> batches [0, 2] of length 4, [3, 1] and
+    [4, -1] of length 12
+    """
+    n = len(lengths)
+    small = np.int32 if n < 2**31 else np.int64
+    order = random.permutation(np.arange(n, dtype=small)) if settings.shuffle else np.arange(n, dtype=small)
+    bucket_of = round_up(lengths, settings)[order]
+    if not settings.grouping:
+        bucket_of = np.full(n, bucket_of.max(initial=0))
+    batches = []  # (rows, their number, padded number, length, run)
+    rest, run = order[:0], 0
+    for length in (used := np.unique(bucket_of)):
+        rows = np.concatenate([rest, order[bucket_of == length]])
+        size = _bucket_size(int(length), settings)
+        full = len(rows) // size * size if length < used[-1] else len(rows)
+        rows, rest = rows[:full], rows[full:]
+        first = np.arange(0, full, size)
+        runs = run + np.arange(len(first)) // settings.run_length
+        run += -(-len(first) // settings.run_length)
+        batches.append((rows, np.minimum(size, full - first), np.full(len(first), size), np.full(len(first), length), runs))
+    if not batches:
+        batches = [(order, *[np.zeros(0, np.int64)] * 4)]
+    order, sizes, padded, batch_lengths, runs = (np.concatenate(column) for column in zip(*batches, strict=True))
+    place = random.permutation(run) if settings.shuffle else np.arange(run)
+    batch_order = np.argsort(place[runs], kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    return Plan(order, starts[batch_order], sizes[batch_order], padded[batch_order], batch_lengths[batch_order],
+                int(lengths.sum(dtype=np.int64)))
+
+
+def _bucket_size(length: int, settings: PlanSettings) -> int:
+    """Examples in every batch of a length."""
+    if not settings.tokens_per_batch:
+        return settings.batch_size
+    return max(settings.multiple, settings.tokens_per_batch // length // settings.multiple * settings.multiple)
+
+
+def few_buckets(max_length: int) -> tuple[int, ...]:
+    """At most six lengths up to max_length, for devices that compile every one for a minute: 128 -> 16 32 48 64 96 128."""
+    shares = (-(-max_length * eighths // 8) for eighths in (1, 2, 3, 4, 6, 8))
+    return (*sorted({-(-length // 8) * 8 for length in shares if -(-length // 8) * 8 < max_length}), max_length)
 
 
 def round_up(lengths: np.ndarray, settings: PlanSettings) -> np.ndarray:

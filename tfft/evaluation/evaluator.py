@@ -9,11 +9,14 @@ import orbit
 import tensorflow as tf
 
 from tfft.data.pipeline import Epochs, dataset
-from tfft.data.plan import PlanSettings
+from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.evaluation import metrics
 from tfft.models.kernels import fast_cpu, on_cpu
+from tfft.training.tpu import on_other_hosts
+
+LOOKAHEAD = 200  # batches of one shape that one dataset has at most
 
 
 def resolve_thresholds(task, given: np.ndarray | None) -> np.ndarray | None:
@@ -47,15 +50,18 @@ class Evaluator(orbit.AbstractEvaluator):
 
     def __init__(self, model, task, store: TokenStore, rows: np.ndarray, *, pad_id: int, batch_size: int,
                  max_length: int, strategy, tune: bool = False, thresholds: np.ndarray | None = None,
-                 progress: Callable[[int, int], None] = lambda done, total: None):
+                 progress: Callable[[int, int], None] = lambda done, total: None, xla: bool = False):
         self._model, self._task, self._store, self._strategy = model, task, store, strategy
         self.rows = task.known_rows(store, rows)
         self._pad_id, self._tune, self._progress = pad_id, tune, progress
         self._thresholds = resolve_thresholds(task, thresholds)
         replicas = strategy.num_replicas_in_sync
         batch_size = -(-batch_size // replicas) * replicas
+        self._xla = xla  # compiled: few shapes, all static
         settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas,
-                                length_multiple=1 if on_cpu() else 8)
+                                length_multiple=1 if on_cpu() else 8, buckets=few_buckets(max_length) if xla else (),
+                                run_length=1 if xla else 0)
+        self._forward = tf.function(self._answer, reduce_retracing=not xla)
         self._epochs = Epochs(lambda epoch: (store, self.rows, self.rows), settings)
         self._targets = task.targets(store, weighted=False)
         self.report: Report | None = None
@@ -100,13 +106,24 @@ class Evaluator(orbit.AbstractEvaluator):
         return logits
 
     def _batches(self, steps: int):
+        """(indices int64[b], logits float32[b,outputs]) of each batch."""
+        start = 0
+        while start < steps:
+            stop = self._epochs.same_shape_until(start, min(steps, start + LOOKAHEAD)) if self._xla else steps
+            shape = self._epochs.shape(start) if self._xla else None
+            yield from self._answers(start, stop, shape)
+            start = stop
+
+    def _answers(self, start: int, stop: int, shape: tuple[int, int] | None):
         strategy = self._strategy
         replicas = strategy.num_replicas_in_sync
 
         def make(context=None):
+            host, hosts = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
             return dataset(self._epochs, self._targets, pad_id=self._pad_id, inputs=tuple(self._model.input),
-                           target_shape=self._task.target_shape, target_dtype=self._task.target_dtype, start=0,
-                           stop=steps, replicas=replicas)
+                           target_shape=self._task.target_shape, target_dtype=self._task.target_dtype, start=start,
+                           stop=stop, replicas=replicas, host=host, hosts=hosts, shape=shape,
+                           built=on_other_hosts(strategy))
 
         batches = make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
         for batch in batches:
@@ -114,10 +131,9 @@ class Evaluator(orbit.AbstractEvaluator):
             yield np.concatenate([i.numpy() for i in strategy.experimental_local_results(indices)]), np.concatenate(
                 [v.numpy() for v in strategy.experimental_local_results(logits)])
 
-    @tf.function(reduce_retracing=True)
-    def _forward(self, batch):
+    def _answer(self, batch):
         def replica(batch):
-            with fast_cpu(on_cpu()):
+            with fast_cpu(on_cpu() and not self._xla):
                 return self._model(batch[0], training=False), batch[3]
 
         return self._strategy.run(replica, args=(batch,))

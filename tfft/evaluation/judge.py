@@ -17,9 +17,10 @@ from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.evaluation.mistakes import worst
+from tfft.files import is_remote, to_path, write_text
 from tfft.models.backbone import tokenizer_fingerprint
 from tfft.training.summaries import Console, table
-from tfft.workdir import Workdir, open_run, write_text
+from tfft.workdir import Workdir, open_run
 
 LABELS_SHOWN = 40  # of more labels only the worst are printed
 WORST_SHOWN = 15
@@ -38,7 +39,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     workdir = Workdir(path)
     name = data or split or ("test" if workdir.experiment().data.test else "validation")
     short = re.sub(r"[^\w.-]+", "-", name)[:80]
-    target = Path(output) if output else workdir.path / f"evaluation-{short}.json"
+    target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
     experiment, task, cache = run.experiment, run.task, cache_folder(run.experiment.data.cache)
@@ -80,7 +81,10 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
         print("most confident mistakes:")
         for place, text, label, answer in mistakes:
             print(f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}")
-    write_text(target, report.to_json() + "\n")
+    try:
+        write_text(target, report.to_json() + "\n")
+    except OSError as error:
+        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
     print(f"report: {target}")
     return 0
 
@@ -97,6 +101,8 @@ def label_table(per_label: list[dict]) -> str:
 
 def check_writable(target: Path) -> None:
     """Tries, before anything is computed, whether a file can be written; makes its folder. Raises: UserError."""
+    if is_remote(target):  # nothing there is like a file without a name: a mistake is told when it is written
+        return
     try:
         if target.is_dir():
             raise UserError(f"Cannot write {target}: it is a folder. Name a file with --output.")

@@ -19,6 +19,7 @@ from tfft.data.tokenize import TextTokenizer, features
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import resolve_thresholds
 from tfft.evaluation.judge import check_writable, in_own_words, other_rows
+from tfft.files import local_path
 from tfft.training.summaries import Console
 from tfft.workdir import Run, open_run
 
@@ -112,7 +113,7 @@ def predict_file(workdir: str, weights: str, source: str, output: str, *, probab
     output stay aligned; one against its file's format has nothing to keep, and is left out unless it is an error.
     """
     console = Console()
-    target = Path(output)
+    target = local_path(output, "--output")
     check_writable(target)
     run = open_run(workdir, weights)
     temporary = target.with_name(f".{target.name}.making")

@@ -3,9 +3,9 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfft.data.tokenize import TextTokenizer, features
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import resolve_thresholds
+from tfft.files import copy_tree, is_remote, remove_tree, store_errors, to_path
 from tfft.serving.prediction import Predictor
 from tfft.workdir import Run, open_run
 
@@ -71,20 +72,25 @@ def export(path: str, output: str, weights: str) -> int:
     with contextlib.suppress(RuntimeError):  # the devices of this process are in use already
         tf.config.set_visible_devices([], "GPU")
     run = open_run(path, weights)
-    folder = Path(output) if output else run.workdir.export
-    made = folder / ".making"
+    folder = to_path(output) if output else run.workdir.export
+    made = Path(tempfile.mkdtemp()) if is_remote(folder) else folder / ".making"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(made, ignore_errors=True)
+        with store_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+        remove_tree(made)
         served = ServedModel(run)
         _save(served, made)
         _prove(run, made)
-        version = max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) + 1
-        made.rename(folder / str(version))
+        with store_errors():
+            version = max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) + 1
+        if is_remote(folder):
+            copy_tree(made, folder / str(version), last="saved_model.pb")  # without it a server takes the folder for none
+        else:
+            made.rename(folder / str(version))
     except OSError as error:
         raise UserError(f"Cannot write the export in {folder}: {error}.") from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        remove_tree(made)
     print(f"exported the weights of step {run.step:,} to {folder / str(version)}")
     for name, spec in served.serve.get_concrete_function().structured_outputs.items():
         print(f"  {name}: {spec.dtype.name}{spec.shape}")

@@ -1,13 +1,14 @@
 """Resumable state: complete or absent, checked when read, the last few kept.
 
 A checkpoint is a folder step-0000000120 with TensorFlow's checkpoint files and state.json; state.json is written last, holds
-the size and CRC of each file, and makes the folder complete.
+the size and CRC of each file, and makes the folder complete. On a disk it has another name until then. An object store renames
+no folder: there it is step-0000000120.0, or .1 if the step is saved again, and one without state.json is none yet.
 """
 
 import errno
 import json
 import os
-import shutil
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +16,18 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfft.errors import UserError
+from tfft.files import copy_tree, is_remote, local_copy, remove_tree
 
 
 class Checkpoints:
     """Saves and restores everything a run needs to continue bit for bit: weights, optimizer slots, averages, the loss
     scale, the step, and every dropout seed state, which tf.train.Checkpoint(model) silently leaves out."""
 
-    def __init__(self, folder: Path, model, optimizer, global_step: tf.Variable, keep: int):
+    def __init__(self, folder: Path, model, optimizer, global_step: tf.Variable, keep: int, *, io_device: str = ""):
+        """io_device: where files are read and written; a TPU's host otherwise, which may be another machine."""
         self.folder = folder
-        self._keep = keep
+        self._keep, self._remote = keep, is_remote(folder)
+        self._options = tf.train.CheckpointOptions(experimental_io_device=io_device or None)
         # absent but for float16: the checkpoints of other runs are what they were
         scale = {"loss_scale": optimizer.loss_scale} if optimizer.loss_scale else {}
         self._checkpoint = tf.train.Checkpoint(
@@ -39,32 +43,49 @@ class Checkpoints:
         Raises: UserError where the disk is full; older checkpoints stay as they are.
         """
         step = int(self._step.numpy())
-        made = self.folder / f".making-{step:010d}"
+        made = Path(tempfile.mkdtemp()) if self._remote else self.folder / f".making-{step:010d}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir()
-            self._checkpoint.write(str(made / "checkpoint"))
+            if not self._remote:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                remove_tree(made)
+                made.mkdir()
+            self._checkpoint.write(str(made / "checkpoint"), self._options)
             files = {p.name: [p.stat().st_size, _crc(p)] for p in sorted(made.iterdir())}
             _write(made / "state.json", json.dumps({"step": step, "files": files, "state": state}))
-            final = self.folder / f"step-{step:010d}"
-            old = final.with_suffix(".old")
-            if final.exists():  # out of the way by a rename: a kill at any point leaves one of the two whole
-                shutil.rmtree(old, ignore_errors=True)
-                final.rename(old)
-            made.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
+            final = self._upload(made, step) if self._remote else self._rename(made, step)
         except (OSError, tf.errors.OpError) as error:
-            shutil.rmtree(made, ignore_errors=True)
+            remove_tree(made)
             full = getattr(error, "errno", None) == errno.ENOSPC or "space" in str(error)
             raise UserError(f"Cannot save a checkpoint in {self.folder}: {'the disk is full' if full else error}. Free "
                             "some space and run the same command again: it continues from the last checkpoint.") from error
         for old in self.list()[:-self._keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            remove_tree(old)
+        return final
+
+    def _rename(self, made: Path, step: int) -> Path:
+        final = self.folder / f"step-{step:010d}"
+        old = final.with_suffix(".old")
+        if final.exists():  # out of the way by a rename: a kill at any point leaves one of the two whole
+            remove_tree(old)
+            final.rename(old)
+        made.rename(final)
+        remove_tree(old)
+        return final
+
+    def _upload(self, made: Path, step: int) -> Path:
+        name = f"step-{step:010d}"
+        before = [folder for folder in self.list() if folder.stem == name]
+        final = self.folder / f"{name}.{_attempt(before[-1]) + 1 if before else 0}"
+        remove_tree(final)  # what a killed run left of it
+        copy_tree(made, final, last="state.json")
+        for folder in (*before, made):
+            remove_tree(folder)
         return final
 
     def list(self) -> list[Path]:
         """Checkpoint folders, oldest first; one that was being replaced stands before its replacement."""
+        if self._remote:
+            return sorted((p.parent for p in self.folder.glob("step-*/state.json")), key=lambda p: (p.stem, _attempt(p)))
         return sorted(self.folder.glob("step-*"), key=lambda p: (p.stem, not p.suffix))
 
     def restore(self, warn: Callable[[str], None]) -> dict | None:
@@ -72,22 +93,29 @@ class Checkpoints:
 
         Raises: UserError where checkpoints exist and none is whole: training never silently starts over.
         """
-        for left in self.folder.glob(".making-*"):  # of a run that was killed while it saved
-            shutil.rmtree(left, ignore_errors=True)
         found = self.list()
+        for left in self.folder.glob("step-*" if self._remote else ".making-*"):  # of a run that was killed while it saved
+            if left not in found:
+                remove_tree(left)
         for folder in reversed(found):
-            problem = _damage(folder)
-            if problem is None:
-                try:
-                    self._checkpoint.read(str(folder / "checkpoint")).assert_existing_objects_matched()
-                    return json.loads((folder / "state.json").read_text())["state"]
-                except (tf.errors.OpError, AssertionError, ValueError) as error:
-                    problem = str(error).split("\n")[0]
+            with local_copy(folder) as here:
+                problem = _damage(here)
+                if problem is None:
+                    try:
+                        self._checkpoint.read(str(here / "checkpoint"), self._options).assert_existing_objects_matched()
+                        return json.loads((here / "state.json").read_text())["state"]
+                    except (tf.errors.OpError, AssertionError, ValueError) as error:
+                        problem = str(error).split("\n")[0]
             warn(f"Checkpoint {folder} is damaged ({problem}); trying the one before it.")
         if found:
             raise UserError(f"None of the {len(found)} checkpoints in {self.folder} can be read. To start over, remove that "
                             "folder or choose another --workdir.")
         return None
+
+
+def _attempt(folder: Path) -> int:
+    """step-0000000120.1 -> 1."""
+    return int(folder.suffix[1:])
 
 
 def _damage(folder: Path) -> str | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 import orbit
 import tensorflow as tf
 
-from tfft.config import LOWER_IS_BETTER, Experiment
+from tfft.config import LOWER_IS_BETTER, Experiment, Train
 from tfft.errors import UserError
 from tfft.models.kernels import on_cpu
 from tfft.training.checkpoints import Checkpoints
+from tfft.training.feed import Feed
 from tfft.training.optimizer import AdamW
 from tfft.training.step import Trainer
 
@@ -73,12 +74,17 @@ class Hooks:
     warn: Callable[[str], None]
 
 
+def steps_per_loop(config: Train, xla: bool) -> int:
+    """Steps between two looks at the clock, signals and logs; a CPU's steps are long."""
+    return config.steps_per_loop or (20 if xla or not on_cpu() else 1)
+
+
 class Loop:
     """Trains from wherever the work directory's last checkpoint stands to the last step."""
 
     def __init__(self, experiment: Experiment, folder: Path, *, model, loss, optimizer: AdamW, strategy,
-                 make_dataset: Callable[[int], tf.data.Dataset], evaluator: orbit.AbstractEvaluator | None,
-                 total_steps: int, evaluation_steps: Callable[[int], int], hooks: Hooks):
+                 feed: Feed, evaluator: orbit.AbstractEvaluator | None, total_steps: int,
+                 evaluation_steps: Callable[[int], int], hooks: Hooks, xla: bool = False):
         config = experiment.train
         self.experiment, self.hooks, self.total_steps = experiment, hooks, total_steps
         self._evaluator, self._next_evaluation = evaluator, evaluation_steps
@@ -86,17 +92,18 @@ class Loop:
         with strategy.scope():
             self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step",
                                            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        self.checkpoints = Checkpoints(folder, model, optimizer, self.global_step, config.keep_checkpoints)
+        self.checkpoints = Checkpoints(folder, model, optimizer, self.global_step, config.keep_checkpoints,
+                                       io_device="/job:localhost" if xla else "")
         self.state = State()
         restored = self.checkpoints.restore(hooks.warn)
         if restored is not None:
             self.state = State(**restored)
         self.start_step = int(self.global_step.numpy())
         self._saved_step, self._saved_time = self.start_step, time.monotonic()
-        self.steps_per_loop = config.steps_per_loop or (1 if on_cpu() else 20)
-        self._trainer = Trainer(model, optimizer, loss, config, dataset=make_dataset(self.start_step),
-                                global_step=self.global_step, total_steps=total_steps, strategy=strategy,
-                                use_loop=self.steps_per_loop > 1)
+        self.steps_per_loop = steps_per_loop(config, xla)
+        self._feed = feed
+        self._trainer = Trainer(model, optimizer, loss, config, dataset=None, global_step=self.global_step,
+                                total_steps=total_steps, strategy=strategy, use_loop=self.steps_per_loop > 1, xla=xla)
         self._controller = orbit.Controller(
             global_step=self.global_step, trainer=self._trainer, evaluator=evaluator, strategy=strategy,
             steps_per_loop=self.steps_per_loop, train_actions=[self._after_loop])
@@ -143,9 +150,11 @@ class Loop:
         self.state.evaluated_step = step
         self._save(step)
 
-    def _train(self, first: int, until: int) -> int:
-        """Runs Orbit's loop to a step and checks what came out."""
+    def _train(self, first: int, limit: int) -> int:
+        """Runs Orbit's loop to a step, `limit` at most, and checks what came out. Returns that step."""
         begin = time.monotonic()
+        iterator, until = self._feed.take(first, limit)
+        self._trainer.train_dataset = iterator  # Orbit calls iter() on it: an iterator answers with itself
         with contextlib.redirect_stdout(io.StringIO()):  # Orbit prints every loop; the hooks do that for us
             self._controller.train(until, checkpoint_at_completion=False)
         seconds = time.monotonic() - begin

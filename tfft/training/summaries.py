@@ -7,6 +7,8 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfft.files import Lines
+
 LINE_SECONDS = 20  # between two lines of progress where there is no terminal
 
 
@@ -14,7 +16,7 @@ class Console:
     """Says things on standard error and in a log file; draws a bar with ETA where standard error is a terminal."""
 
     def __init__(self, log: Path | None = None):
-        self._log = open(log, "a", encoding="utf-8") if log else None  # noqa: SIM115 - lives as long as the process
+        self._log = Lines(log) if log else None
         self._bar: tqdm | None = None
         self._last_line = 0.0
 
@@ -28,8 +30,12 @@ class Console:
 
     def log(self, text: str) -> None:
         if self._log:
-            for line in text.split("\n"):
-                self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            self._log.add("".join(f"{now} {line}\n" for line in text.split("\n")))
+
+    def flush(self) -> None:
+        """Writes what of the log waits to be."""
+        if self._log:
             self._log.flush()
 
     def now_and_then(self, text: str) -> None:

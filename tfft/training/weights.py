@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tfft.errors import UserError
+from tfft.files import copy_file, is_remote, local_copy, remove_tree, store_errors
 
 
 def save_weights(path: Path, model, metadata: dict[str, str]) -> None:
@@ -17,16 +19,24 @@ def save_weights(path: Path, model, metadata: dict[str, str]) -> None:
     Raises: UserError where the disk is full or cannot be written; what was there before stays.
     """
     values = {v.path: np.ascontiguousarray(v.numpy()) for v in _weights(model)}
-    temporary = path.with_suffix(".making")
+    remote = is_remote(path)
+    temporary = Path(tempfile.mkdtemp()) / path.name if remote else path.with_suffix(".making")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with store_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
         save_file(values, str(temporary), metadata)
-        os.replace(temporary, path)
+        if remote:
+            copy_file(temporary, path)
+        else:
+            os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UserError(f"Cannot write the weights to {path}: {error}. Is the disk full? Free some space and run the same "
                         "command again.") from error
+    finally:
+        if remote:
+            remove_tree(temporary.parent)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def load_weights(path: Path, model) -> dict[str, str]:
@@ -35,7 +45,7 @@ def load_weights(path: Path, model) -> dict[str, str]:
     Raises: UserError where the file is missing, damaged, or of another model.
     """
     try:
-        with safe_open(str(path), "np") as file:
+        with local_copy(path) as here, safe_open(str(here), "np") as file:
             _check(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, model)  # noqa: SIM118
             for variable in _weights(model):
                 variable.assign(file.get_tensor(variable.path))
