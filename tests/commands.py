@@ -1,6 +1,7 @@
 """Runs the command line as a user does, on the tiny backbone."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,8 +20,10 @@ def arguments(preset: str, data: str, workdir, *more: str) -> list[str]:
 def start(command: list[str], cache: str) -> subprocess.Popen:
     environment = {**os.environ, "TFFT_CACHE": cache, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3",
                    "CUDA_VISIBLE_DEVICES": ""}
+    # A suite that a script started in the background has SIGINT ignored, and its children too; a user's shell has not.
     return subprocess.Popen([sys.executable, "-m", "tfft", *command], env=environment, text=True, cwd=ROOT,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def run(command: list[str], cache: str, code: int = 0) -> tuple[str, str]:

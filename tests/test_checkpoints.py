@@ -202,7 +202,7 @@ def test_full_disk_is_said_and_the_old_stay(copy, other, monkeypatch, error):
     checkpoints.restore(refuse)
     other.step.assign(3)
 
-    def full(path):
+    def full(path, options):
         raise error
 
     monkeypatch.setattr(checkpoints._checkpoint, "write", full)

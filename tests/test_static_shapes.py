@@ -50,10 +50,10 @@ class CompiledStrategy:
 EVERYTHING = {"accumulation": 2, "clip_norm": 0.1, "l2": 0.1, "ema_decay": 0.9, "schedule": "cosine", "warmup_fraction": 0.5}
 
 
-@pytest.mark.parametrize("settings", [{}, EVERYTHING])
-def test_compiled_step_equals_the_uncompiled(settings):
-    compiled = Rig(batches(STEPS), CompiledStrategy(), xla=True, **settings)
-    plain = Rig(batches(STEPS), **settings)
+@pytest.mark.slow
+def test_compiled_step_equals_the_uncompiled():
+    compiled = Rig(batches(STEPS), CompiledStrategy(), xla=True, **EVERYTHING)
+    plain = Rig(batches(STEPS), **EVERYTHING)
     assert compiled.losses(STEPS) == pytest.approx(plain.losses(STEPS), abs=1e-5)
     same(compiled.weights(), plain.weights(), 2e-5)
 
@@ -68,13 +68,15 @@ def test_compiled_step_reports_what_is_not_finite(use_loop):
 
 
 @pytest.mark.parametrize("family", list(families.FAMILIES))
-def test_step_of_every_family_compiles(family):
+def test_steps_of_every_family_compile(family):
     names = families.backbone(family).input
     data = batches(1).map(lambda x, *rest: ({n: x[n] for n in names}, *rest))
     rig = Rig(data, CompiledStrategy(), xla=True, family=family, dropout=0.1)
     batch = next(iter(data))
-    step = tf.function(rig.trainer._replica_step, jit_compile=True)
-    assert "HloModule" in step.experimental_get_compiler_ir(batch)(stage="hlo", platform_name="CPU")
+    answer = lambda batch: rig.model(batch[0], training=False)  # noqa: E731
+    for step in (rig.trainer._replica_step, answer):
+        lowered = tf.function(step, jit_compile=True).experimental_get_compiler_ir(batch)
+        assert "HloModule" in lowered(stage="hlo", platform_name="CPU")
 
 
 # ---- batches
@@ -202,12 +204,11 @@ def test_compiled_run_and_its_continuation_without(open_session, tmp_path):
 
 
 @pytest.mark.slow
-def test_batches_for_a_host_without_python():
+def test_batches_read_on_another_host():
     made = subprocess.run([sys.executable, str(Path(__file__).with_name("remote_host.py"))], capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]
     answer = json.loads(made.stdout.strip().splitlines()[-1])
-    assert answer["built"] and answer["steps"] > 1
-    assert answer["called"] is not True  # else batches need not be built
+    assert answer["same"] and answer["steps"] > 1 and answer["device"].startswith("/job:worker/")
 
 
 class FewShapes(Epochs):
@@ -222,22 +223,21 @@ class FewShapes(Epochs):
 
 @pytest.mark.parametrize("limit", [1, 2, 20])
 @pytest.mark.parametrize("start", [0, 2, 4])
-@pytest.mark.parametrize("built", [False, True])
-def test_feed_gives_every_step_its_batch(built, start, limit):
+def test_feed_gives_every_step_its_batch(start, limit):
     epochs, made = FewShapes(), []
 
     def make(first, stop, shape):
         made.append(shape)
         return [step for step in range(first, stop) if epochs.shape(step) == shape]
 
-    feed, step, read = Feed(epochs, make, 12, static=True, built=built), start, []
+    feed, step, read = Feed(epochs, make, 12, static=True), start, []
     while step < 12:
         iterator, until = feed.take(step, min(step + limit, 12))
         assert step < until <= step + limit and len({epochs.shape(s) for s in range(step, until)}) == 1
         read += [next(iterator) for _ in range(until - step)]
         step = until
     assert read == list(range(start, 12))
-    assert built or len(made) == 2
+    assert len(made) == 2
 
 
 def test_feed_of_any_shape_is_one_iterator():

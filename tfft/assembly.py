@@ -22,7 +22,7 @@ from tfft.training.feed import Feed, Shape
 from tfft.training.loop import steps_per_loop
 from tfft.training.optimizer import AdamW
 from tfft.training.strategy import make_strategy, set_up
-from tfft.training.tpu import compiled_by_xla, on_other_hosts
+from tfft.training.tpu import compiled_by_xla
 
 
 @dataclasses.dataclass
@@ -82,7 +82,7 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
         say("a TPU's matrix units take bfloat16: with --config.train.precision=mixed_bfloat16 activations need half the memory")
     settings = plan_settings(experiment, strategy.num_replicas_in_sync, len(train.rows), xla, recorded)
     return Prepared(experiment, preset, strategy, tokenizer, preparer, splits, task,
-                    _epochs(experiment, preparer, train, settings), xla)
+                    make_epochs(experiment, preparer, train, settings), xla)
 
 
 def plan_settings(experiment: Experiment, replicas: int, rows: int, xla: bool, recorded: PlanSettings | None) -> PlanSettings:
@@ -113,7 +113,8 @@ def plan_settings(experiment: Experiment, replicas: int, rows: int, xla: bool, r
         multiple=multiple, length_multiple=length_multiple or (1 if on_cpu() and not xla else 8), run_length=run_length)
 
 
-def _epochs(experiment: Experiment, preparer: Preparer, train: Split, settings: PlanSettings) -> Epochs:
+def make_epochs(experiment: Experiment, preparer: Preparer, train: Split, settings: PlanSettings) -> Epochs:
+    """The epochs of the training rows."""
     def open_epoch(epoch: int):
         if not experiment.data.augmentation.enabled:
             return train.store, train.rows, train.rows
@@ -153,7 +154,7 @@ def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape 
         host, hosts = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
         return dataset(prepared.epochs, targets, pad_id=prepared.pad_id, inputs=tuple(model.input),
                        target_shape=task.target_shape, target_dtype=task.target_dtype, start=start, stop=stop,
-                       replicas=replicas, host=host, hosts=hosts, shape=shape, built=on_other_hosts(strategy),
+                       replicas=replicas, host=host, hosts=hosts, shape=shape,
                        **({"prefetch": max(8, 2 * replicas)} if shape else {}))
 
     return make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
@@ -162,4 +163,4 @@ def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape 
 def make_feed(prepared: Prepared, model) -> Feed:
     """All training batches of a run."""
     return Feed(prepared.epochs, lambda start, stop, shape: make_dataset(prepared, model, start, stop, shape),
-                prepared.total_steps, static=prepared.xla, built=on_other_hosts(prepared.strategy))
+                prepared.total_steps, static=prepared.xla)

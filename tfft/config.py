@@ -149,8 +149,7 @@ class Train:
                                  low=0.1, high=1)
     ema_decay: float = setting(0.0, "exponential moving average of the weights, evaluated and exported; 0 is off",
                                low=0, high=0.999999)
-    precision: str = setting("float32", "computation dtype of the backbone; weights, optimizer, head and loss are float32. "
-                                       "mixed_float16 scales the loss and skips steps that overflow",
+    precision: str = setting("float32", "computation dtype of the backbone; mixed_float16 skips steps that overflow",
                              choices=("float32", "mixed_bfloat16", "mixed_float16"))
     seed: int = setting(0, "seed of initialisation, order and dropout", low=0)
     deterministic: bool = setting(True, "same bits on every run and after every resume")

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfft.assembly import Built, Prepared, build, prepare
+from tfft.assembly import Built, Prepared, build, make_epochs, plan_settings, prepare
 from tfft.config import Distribution, Experiment
-from tfft.data.pipeline import Epochs
 from tfft.errors import UserError
 from tfft.tpu import lower
 from tfft.tpu.chips import Slice
@@ -66,13 +65,9 @@ def planned_shapes(prepared: Prepared, replicas: int) -> dict[int, tuple[int, in
 
     Raises: UserError where batches cannot be divided over the replicas.
     """
-    config, old = prepared.experiment.train, prepared.epochs
-    multiple = replicas * config.accumulation
-    if config.global_batch_size % multiple and not config.tokens_per_batch:
-        raise UserError(f"config.train.global_batch_size={config.global_batch_size} cannot be divided over {replicas} replicas "
-                        f"x {config.accumulation} micro-batches. Use a multiple of {multiple}.")
-    settings = dataclasses.replace(old.settings, multiple=multiple, length_multiple=config.length_multiple or 8)
-    plan = Epochs(old._open, settings).epoch(0).plan
+    experiment, train = prepared.experiment, prepared.splits["train"]
+    settings = plan_settings(experiment, replicas, len(train.rows), True, None)
+    plan = make_epochs(experiment, prepared.preparer, train, settings).epoch(0).plan
     shapes = {}
     for length in np.unique(plan.lengths):
         mine = plan.lengths == length

@@ -9,6 +9,7 @@ the weights over all rows after each epoch, by one forward pass outside of any s
 
 import argparse
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -177,7 +178,8 @@ def difference(one: dict, two: dict) -> str:
     """The largest difference of the losses between one replica and two."""
     if "error" in one or "error" in two:
         return "-"
-    return f"{max(abs(a - b) for a, b in zip(one['losses'], two['losses'], strict=True)):.1e}"
+    apart = [abs(a - b) for a, b in zip(one["losses"], two["losses"], strict=True)]
+    return f"{max(apart):.1e}" if all(map(math.isfinite, apart)) else "not finite"
 
 
 def main() -> None:

@@ -133,13 +133,14 @@ def make_batch(opened: Epoch, batch: int, targets: Targets, pad_id: int, segment
 
 def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str, ...], target_shape: tuple[int, ...],
             target_dtype: tf.DType, start: int, stop: int, replicas: int = 1, host: int = 0, hosts: int = 1,
-            prefetch: int = 8, shape: tuple[int, int] | None = None, built: bool = False) -> tf.data.Dataset:
+            prefetch: int = 8, shape: tuple[int, int] | None = None) -> tf.data.Dataset:
     """Batches of steps start..stop-1, one element for each replica of this host in turn.
 
     Elements: ({input name: int32[b,S]}, targets [b, *target_shape], loss_weights float32[b], indices int64[b]). No step
     depends on another, so a run resumed at `start` reads what an uninterrupted one would. With a `shape` (examples of the
-    global batch, length): only the steps whose batches have it, b and S static. `built`: they are made now, all of them,
-    and the dataset can be read on a host where no Python runs.
+    global batch, length): only the steps whose batches have it, b and S static.
+
+    Python builds the batches here, in this process, also where the dataset is read on another host of a pod slice.
     """
     segments = "segment_ids" in inputs
     names = ("token_ids", "padding_mask") + (("segment_ids",) if segments else ())
@@ -151,9 +152,6 @@ def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str,
         epoch, batch = epochs.locate(step)
         return make_batch(epochs.epoch(epoch), batch, targets, pad_id, segments, host * here + replica, replicas)
 
-    def structure(*arrays):
-        return dict(zip(names, arrays, strict=False)), *arrays[len(names):]
-
     def load(element):
         *arrays, labels, weights, indices = tf.numpy_function(build, [element], types)
         for array in arrays:
@@ -161,7 +159,7 @@ def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str,
         labels.set_shape([rows, *target_shape])
         weights.set_shape([rows])
         indices.set_shape([rows])
-        return structure(*arrays, labels, weights, indices)
+        return dict(zip(names, arrays, strict=True)), labels, weights, indices
 
     def elements_of(epoch):
         """The elements of an epoch's steps of `shape`."""
@@ -175,9 +173,6 @@ def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str,
     else:
         rows, length = shape[0] // replicas, shape[1]
         among = range(epochs.locate(start)[0], epochs.locate(stop - 1)[0] + 1)
-        if built:
-            made = [build(element) for epoch in among for element in elements_of(epoch)]
-            return tf.data.Dataset.from_tensor_slices(structure(*map(np.stack, zip(*made, strict=True)))).prefetch(prefetch)
         elements = tf.data.Dataset.range(among.start, among.stop).flat_map(
             lambda epoch: tf.data.Dataset.from_tensor_slices(tf.ensure_shape(
                 tf.numpy_function(elements_of, [epoch], tf.int64), [None])))

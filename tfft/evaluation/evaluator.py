@@ -14,9 +14,6 @@ from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.evaluation import metrics
 from tfft.models.kernels import fast_cpu, on_cpu
-from tfft.training.tpu import on_other_hosts
-
-LOOKAHEAD = 200  # batches of one shape that one dataset has at most
 
 
 def resolve_thresholds(task, given: np.ndarray | None) -> np.ndarray | None:
@@ -109,7 +106,7 @@ class Evaluator(orbit.AbstractEvaluator):
         """(indices int64[b], logits float32[b,outputs]) of each batch."""
         start = 0
         while start < steps:
-            stop = self._epochs.same_shape_until(start, min(steps, start + LOOKAHEAD)) if self._xla else steps
+            stop = self._epochs.same_shape_until(start, steps) if self._xla else steps
             shape = self._epochs.shape(start) if self._xla else None
             yield from self._answers(start, stop, shape)
             start = stop
@@ -122,8 +119,7 @@ class Evaluator(orbit.AbstractEvaluator):
             host, hosts = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
             return dataset(self._epochs, self._targets, pad_id=self._pad_id, inputs=tuple(self._model.input),
                            target_shape=self._task.target_shape, target_dtype=self._task.target_dtype, start=start,
-                           stop=stop, replicas=replicas, host=host, hosts=hosts, shape=shape,
-                           built=on_other_hosts(strategy))
+                           stop=stop, replicas=replicas, host=host, hosts=hosts, shape=shape)
 
         batches = make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
         for batch in batches:

@@ -68,28 +68,29 @@ def _dropout(inputs, rate, noise_shape=None, seed=None):
 
 
 def attend(query, key, value, bias, keep, scale: float):
-    """where(keep, softmax(query key^T + bias) * scale, 0) @ value for f[B,S,N,H]; bias float32 and keep bool broadcast to
-    [B,N,S,S].
+    """where(keep, softmax(query key^T + bias) * scale, 0) @ value for f[B,S,N,H]. Scores have keys before queries here, as XLA
+    would lay them out: bias float32 and keep bool broadcast to [B,N,keys,queries].
 
-    Kept for the backward pass beside what goes in and out: the probabilities P. rowsum(dP * P) = rowsum(g * output).
+    Kept for the backward pass beside what goes in and out: the probabilities P. sum(dP * P) over keys = sum(g * output).
     """
     @tf.custom_gradient
     def attention(query, key, value):
         dtype = query.dtype
-        scores = tf.einsum("bqnh,bknh->bnqk", query, key)
-        probabilities = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32) + bias), dtype)
+        scores = tf.cast(tf.einsum("bknh,bqnh->bnkq", key, query), tf.float32) + bias
+        raised = tf.exp(scores - tf.reduce_max(scores, 2, keepdims=True))
+        probabilities = tf.cast(raised / tf.reduce_sum(raised, 2, keepdims=True), dtype)
 
         def dropped():
             return tf.where(keep, probabilities * tf.cast(scale, dtype), tf.zeros([], dtype))
 
-        output = tf.einsum("bnqk,bknh->bqnh", dropped(), value)
+        output = tf.einsum("bnkq,bknh->bqnh", dropped(), value)
 
         def gradient(g):
-            row = tf.einsum("bqnh,bqnh->bnq", tf.cast(g, tf.float32), tf.cast(output, tf.float32))[..., tf.newaxis]
-            back = tf.cast(tf.einsum("bqnh,bknh->bnqk", g, value), tf.float32)
+            row = tf.einsum("bqnh,bqnh->bnq", tf.cast(g, tf.float32), tf.cast(output, tf.float32))[:, :, tf.newaxis]
+            back = tf.cast(tf.einsum("bknh,bqnh->bnkq", value, g), tf.float32)
             slopes = tf.cast(tf.cast(probabilities, tf.float32) * (tf.where(keep, back * scale, 0.0) - row), dtype)
-            return (tf.einsum("bnqk,bknh->bqnh", slopes, key), tf.einsum("bnqk,bqnh->bknh", slopes, query),
-                    tf.einsum("bnqk,bqnh->bknh", dropped(), g))
+            return (tf.einsum("bnkq,bknh->bqnh", slopes, key), tf.einsum("bnkq,bqnh->bknh", slopes, query),
+                    tf.einsum("bnkq,bqnh->bknh", dropped(), g))
 
         return output, gradient
 
@@ -104,11 +105,10 @@ def _attention(layer, query, key, value, attention_mask=None, training=None, ret
     if not usual:
         return ORIGINAL["attention"](layer, query, key, value, attention_mask, training, return_attention_scores, **kwargs)
     mask = attention_mask if attention_mask.shape.rank == 4 else tf.expand_dims(attention_mask, 1)
-    bias = tf.where(tf.cast(mask, tf.bool), 0.0, -1e9)
+    bias = tf.transpose(tf.where(tf.cast(mask, tf.bool), 0.0, -1e9), [0, 1, 3, 2])
     seed = _seed(layer._dropout_layer.seed_generator)
     batch, length, heads, _ = query.shape
-    drawn = random_bytes([batch, heads, key.shape[1], length], seed)  # keys before queries: how XLA lays the scores out
-    keep = tf.transpose(drawn, [0, 1, 3, 2]) >= threshold(rate, seed)
+    keep = random_bytes([batch, heads, key.shape[1], length], seed) >= threshold(rate, seed)
     query *= tf.cast(layer._inverse_sqrt_key_dim, query.dtype)
     return attend(query, key, value, bias, keep, 1 / (1 - rate)), None
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 from tensorflow.python.ops import random_ops_util
 
-from tfft.models.tpu_kernels import lean_tpu
 from tfft.tpu.refusals import Refused, refusal
 from tfft.training.step import Trainer
 
@@ -29,11 +28,7 @@ def training_step(trainer: Trainer, spec: tuple) -> bytes:
 
 def evaluation_step(model, spec: tuple) -> bytes:
     """HLO of the forward pass, as the evaluator runs it. Raises: Refused."""
-    def step(inputs, targets, weights, indices):
-        with lean_tpu():
-            return model(inputs, training=False), indices
-
-    return hlo_of(step, spec)
+    return hlo_of(lambda inputs, targets, weights, indices: (model(inputs, training=False), indices), spec)
 
 
 def hlo_of(step: Callable, spec: tuple) -> bytes:

@@ -18,11 +18,6 @@ def compiled_by_xla(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
-def on_other_hosts(strategy: tf.distribute.Strategy) -> bool:
-    """Whether one process drives the TPUs of several hosts, a pod slice's: on the others no Python of ours runs."""
-    return compiled_by_xla(strategy) and strategy.extended.num_hosts > 1
-
-
 def make_tpu_strategy(seconds: float = ANSWER_SECONDS) -> tf.distribute.Strategy:
     """A strategy of all cores of the TPU that this machine has ("local"), or that TPU_NAME names: a name or grpc:// address,
     of a pod slice too. Call before TensorFlow has made anything: what it holds on devices is lost.
