@@ -17,18 +17,18 @@ def arguments(preset: str, data: str, workdir, *more: str) -> list[str]:
             "--config.train.epochs=2", "--config.train.peak_learning_rate=0.01", "--config.data.validation=20%", *more]
 
 
-def start(command: list[str], cache: str) -> subprocess.Popen:
+def start(command: list[str], cache: str, program: tuple[str, ...] = ("-m", "tfft")) -> subprocess.Popen:
     environment = {**os.environ, "TFFT_CACHE": cache, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3",
                    "CUDA_VISIBLE_DEVICES": ""}
     # A suite that a script started in the background has SIGINT ignored, and its children too; a user's shell has not.
-    return subprocess.Popen([sys.executable, "-m", "tfft", *command], env=environment, text=True, cwd=ROOT,
+    return subprocess.Popen([sys.executable, *program, *command], env=environment, text=True, cwd=ROOT,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
-def run(command: list[str], cache: str, code: int = 0) -> tuple[str, str]:
+def run(command: list[str], cache: str, code: int = 0, program: tuple[str, ...] = ("-m", "tfft")) -> tuple[str, str]:
     """(standard output, standard error on one line) of a command that must leave with `code`."""
-    process = start(command, cache)
+    process = start(command, cache, program)
     out, error = process.communicate(timeout=600)
     assert process.returncode == code, error[-3000:]
     return out, " ".join(error.split())

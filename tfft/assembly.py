@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.config import Experiment
-from tfft.data.pipeline import Epochs, dataset
+from tfft.data.pipeline import Epochs, dataset, place
 from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.data.sources import label_names
@@ -59,12 +59,13 @@ class Built:
 
 
 def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str], None],
-            recorded: PlanSettings | None = None) -> Prepared:
+            recorded: PlanSettings | None = None, strategy: tf.distribute.Strategy | None = None) -> Prepared:
     """Reads, tokenises, splits and plans. `preset` is what tfft.assets made of config.model.backbone; `recorded` are the
-    plan settings that the run began with, perhaps on other devices."""
-    strategy = make_strategy(experiment.distribution)
+    plan settings that the run began with, perhaps on other devices; a strategy that is given has been set up."""
+    if strategy is None:
+        strategy = make_strategy(experiment.distribution)
+        set_up(experiment.train)
     xla = compiled_by_xla(strategy)
-    set_up(experiment.train)
     tokenizer = load_tokenizer(preset)
     preparer = Preparer(experiment, tokenizer, tokenizer_fingerprint(tokenizer), cache, say)
     splits = load_splits(preparer)
@@ -151,10 +152,9 @@ def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape 
     replicas = strategy.num_replicas_in_sync
 
     def make(context=None):
-        host, hosts = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
         return dataset(prepared.epochs, targets, pad_id=prepared.pad_id, inputs=tuple(model.input),
                        target_shape=task.target_shape, target_dtype=task.target_dtype, start=start, stop=stop,
-                       replicas=replicas, host=host, hosts=hosts, shape=shape,
+                       replicas=replicas, shape=shape, **place(context),
                        **({"prefetch": max(8, 2 * replicas)} if shape else {}))
 
     return make() if replicas == 1 else strategy.distribute_datasets_from_function(make)

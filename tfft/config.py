@@ -173,9 +173,9 @@ class Eval:
 
 @dataclasses.dataclass(frozen=True)
 class Distribution:
-    """On which devices the step runs."""
+    """On which devices the step runs. auto: the TPU, else the workers that TF_CONFIG names, else all GPUs, else one device."""
 
-    strategy: str = setting("auto", "auto: all GPUs, else one device", choices=("auto", "one_device", "mirrored"))
+    strategy: str = setting("auto", "auto: what is there", choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"))
     cpu_replicas: int = setting(1, "mirrored: split the CPU into so many logical devices", low=1, high=64)
 
 
@@ -354,7 +354,7 @@ def _check_rules(e: Experiment) -> None:
         raise UserError("config.eval.patience needs validation rows: set data.validation.")
     if e.model.frozen_layers == -1 and train.layer_decay != 1.0:
         raise UserError("config.train.layer_decay has no layer to act on where model.frozen_layers=-1.")
-    if e.distribution.cpu_replicas > 1 and e.distribution.strategy == "one_device":
+    if e.distribution.cpu_replicas > 1 and e.distribution.strategy not in ("auto", "mirrored"):
         raise UserError("config.distribution.cpu_replicas above 1 needs strategy=mirrored.")
 
 

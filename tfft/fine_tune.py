@@ -1,11 +1,15 @@
 """The main job: experiment in, trained run in the work directory out. Imports no TensorFlow until assets are there."""
 
+import contextlib
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 from tfft.assets import backbone_limits, cache_folder, resolve_backbone
 from tfft.config import Experiment, check_limits, split_share
 from tfft.data.sources import Source
+from tfft.training.cluster import LOST, Cluster, find_cluster
 from tfft.workdir import Workdir
 
 
@@ -22,19 +26,44 @@ def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
 
 
 def fine_tune(experiment: Experiment, path: str) -> int:
-    """Trains, or resumes; returns the exit code (128 + signal where one stopped it)."""
+    """Trains, or resumes; returns the exit code (128 + signal where one stopped it).
+
+    Of several hosts only the chief touches the work directory; what the others write goes to a temporary folder.
+    """
+    cluster = find_cluster(experiment.distribution)
     preset, cache = resolve_assets(experiment)
-    workdir = Workdir(path)
+    if cluster is None:
+        return _train(experiment, Workdir(path), preset, cache)
+    with contextlib.nullcontext(path) if cluster.chief else tempfile.TemporaryDirectory(prefix="tfft-worker-") as folder:
+        code = _train(experiment, Workdir(folder), preset, cache, cluster)
+    if code == LOST:
+        sys.stdout.flush()
+        os._exit(code)  # at once: threads of TensorFlow that wait for the lost worker would hold a usual exit up
+    return code
+
+
+def _train(experiment: Experiment, workdir: Workdir, preset: str, cache: Path, cluster: Cluster | None = None) -> int:
     resumed = workdir.begin(experiment)
-    print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
+    chief = cluster is None or cluster.chief
+    if chief:
+        print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     from tfft.session import Session
     from tfft.training.loop import Interrupted
+    from tfft.training.multi_worker import WorkerLost, stops_together
 
     try:
-        Session(experiment, workdir, preset, cache, resumed).run()
+        with stops_together(cluster):
+            Session(experiment, workdir, preset, cache, resumed, cluster).run()
     except Interrupted as stop:
-        print(f"\ntfft: stopped by signal {stop.number} at step {stop.step:,}; saved. The same command again continues "
-              "from there.", file=sys.stderr, flush=True)
+        if chief:
+            _say(f"stopped by signal {stop.number} at step {stop.step:,}; saved. The same command again continues from there.")
         return 128 + stop.number
+    except WorkerLost as lost:
+        _say(str(lost))
+        return LOST
     return 0
+
+
+def _say(text: str) -> None:
+    print(f"\ntfft: {text}", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """One process's part of a training run."""
 
+import dataclasses
 import json
 import math
 import shlex
@@ -7,12 +8,17 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfft import __version__
 from tfft.assembly import build, make_feed, prepare
-from tfft.config import Experiment
+from tfft.config import Experiment, differences
+from tfft.data.plan import PlanSettings
 from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
 from tfft.evaluation.mistakes import worst
+from tfft.training.cluster import Cluster
+from tfft.training.hosts import Hosts
 from tfft.training.loop import Hooks, Loop
+from tfft.training.strategy import make_strategy, set_up
 from tfft.training.summaries import Board, Console, duration, markdown, table
 from tfft.training.weights import save_weights
 from tfft.workdir import Workdir, save_parts
@@ -21,17 +27,26 @@ from tfft.workdir import Workdir, save_parts
 class Session:
     """Builds a run, resumes it where it stands, tells of it in the console, TensorBoard and metrics.jsonl, and sums up."""
 
-    def __init__(self, experiment: Experiment, workdir: Workdir, preset: str, cache: Path, resumed: bool):
+    def __init__(self, experiment: Experiment, workdir: Workdir, preset: str, cache: Path, resumed: bool,
+                 cluster: Cluster | None = None):
         self.experiment, self.workdir = experiment, workdir
-        self.console = Console(workdir.path / "train.log")
+        self.console = Console(workdir.path / "train.log", quiet=cluster is not None and not cluster.chief)
         self.board = Board(workdir.tensorboard)
         say = self.console.say
         say(f"{experiment.name}: {experiment.task.problem} in {workdir.path}" + (" (resumed)" if resumed else ""))
         say(f"data: {describe_data(experiment.data)}")
-        self.prepared = prepared = prepare(experiment, preset, cache, say, workdir.recorded_plan())
-        stores = {name: split.store.folder.name for name, split in prepared.splits.items()}
-        workdir.check_data(stores)
-        workdir.record_plan(prepared.epochs.settings)
+        strategy = make_strategy(experiment.distribution, cluster)
+        set_up(experiment.train)  # before the hosts speak: it clears what TensorFlow has compiled
+        self.hosts = hosts = Hosts(strategy, cluster)
+        hosts.agree(_facts(experiment))
+        recorded = self._recorded_plan()
+        with hosts.together():  # files may be missing on one host
+            self.prepared = prepared = prepare(experiment, preset, cache, say, recorded, strategy)
+            stores = {name: split.store.folder.name for name, split in prepared.splits.items()}
+            workdir.check_data(stores)
+            workdir.record_plan(prepared.epochs.settings)
+        hosts.agree({**{f"the {name} rows": store for name, store in stores.items()},
+                     "the plan of the epochs": str(prepared.epochs.settings)})
         self.total_steps = prepared.total_steps
         self._describe_data()
         self.built = built = build(prepared)
@@ -40,12 +55,12 @@ class Session:
         self.loop = Loop(
             experiment, workdir.checkpoints, model=built.model, loss=prepared.task.loss, optimizer=built.optimizer,
             strategy=prepared.strategy, evaluator=self.evaluator, total_steps=self.total_steps,
-            feed=make_feed(prepared, built.model), evaluation_steps=self._next_evaluation, xla=prepared.xla,
+            feed=make_feed(prepared, built.model), evaluation_steps=self._next_evaluation, xla=prepared.xla, hosts=hosts,
             hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
         workdir.forget_after(self.loop.start_step, self.loop.state.evaluated_step)
         workdir.write_environment({
             "devices": [d.name for d in tf.config.list_logical_devices()],
-            "replicas": prepared.strategy.num_replicas_in_sync, "stores": stores})
+            "replicas": strategy.num_replicas_in_sync, "hosts": hosts.count, "stores": stores})
         self._describe_model()
         self._reset_window()
 
@@ -62,14 +77,21 @@ class Session:
             console.stop()
             self._flush()
         step = int(loop.global_step.numpy())
-        if step > loop.start_step or not self.workdir.weights("last").exists():
+        if self.hosts.most(step > loop.start_step or not self.workdir.weights("last").exists()):
             with loop.averaged():
                 if self.evaluator and self.evaluator.report is None:
                     self.evaluator.evaluate()  # this process judged nothing, and thresholds belong to the weights
                 self._save_weights("last", step, {})
+        self.hosts.most(0)  # none leaves before the chief has written
         self._summary(state)
 
     # ---- before training
+
+    def _recorded_plan(self) -> PlanSettings | None:
+        """How the run began to plan, if it is resumed; the chief's work directory has it."""
+        plan = self.workdir.recorded_plan()
+        values = json.loads(self.hosts.from_chief(json.dumps(dataclasses.asdict(plan) if plan else None)))
+        return PlanSettings(**{**values, "buckets": tuple(values["buckets"])}) if values else None
 
     def _describe_data(self) -> None:
         prepared = self.prepared
@@ -102,7 +124,8 @@ class Session:
         tune = self.experiment.task.problem == "multi_label" and self.experiment.task.tune_thresholds
         return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
                          batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
-                         strategy=prepared.strategy, tune=tune, progress=self._evaluating, xla=prepared.xla)
+                         strategy=prepared.strategy, tune=tune, progress=self._evaluating, xla=prepared.xla,
+                         hosts=self.hosts)
 
     def _evaluating(self, done: int, total: int) -> None:
         self.loop.look()
@@ -184,6 +207,8 @@ class Session:
         self._save_weights("best", step, metrics)
 
     def _save_weights(self, which: str, step: int, metrics: dict[str, float]) -> None:
+        if not self.hosts.chief:
+            return
         report = self.evaluator.report if self.evaluator else None
         thresholds = None if report is None or report.thresholds is None else [float(t) for t in report.thresholds]
         save_weights(self.workdir.weights(which), self.built.model, {
@@ -215,3 +240,12 @@ class Session:
                                     f"  python -m tfft.predict --workdir={path} --text='...'",
                                     f"  python -m tfft.export --workdir={path}", f"  tensorboard --logdir={path}/tensorboard"]))
         self._flush()
+
+
+def _facts(experiment: Experiment) -> dict[str, str]:
+    """What all hosts must have in common: {"config.train.epochs": "2", ...} of what is no default, versions."""
+    changes = [line.partition(": ") for line in differences(Experiment(), experiment)]
+    return {**{f"config.{name}": change.partition(" -> ")[2] for name, _, change in changes},
+            "config.train.steps_per_loop": str(experiment.train.steps_per_loop),
+            "config.eval.global_batch_size": str(experiment.eval.global_batch_size),
+            "the version of tfft": __version__, "the version of TensorFlow": tf.__version__}

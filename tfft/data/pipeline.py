@@ -131,6 +131,11 @@ def make_batch(opened: Epoch, batch: int, targets: Targets, pad_id: int, segment
     return (*inputs, labels[mine], weights[mine], indices[mine])
 
 
+def place(context: tf.distribute.InputContext | None) -> dict[str, int]:
+    """`dataset`'s host and hosts, as tf.distribute tells them."""
+    return {"host": context.input_pipeline_id, "hosts": context.num_input_pipelines} if context else {}
+
+
 def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str, ...], target_shape: tuple[int, ...],
             target_dtype: tf.DType, start: int, stop: int, replicas: int = 1, host: int = 0, hosts: int = 1,
             prefetch: int = 8, shape: tuple[int, int] | None = None) -> tf.data.Dataset:

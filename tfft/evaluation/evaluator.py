@@ -8,12 +8,13 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from tfft.data.pipeline import Epochs, dataset
+from tfft.data.pipeline import Epochs, dataset, place
 from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.evaluation import metrics
 from tfft.models.kernels import fast_cpu, on_cpu
+from tfft.training.hosts import Hosts
 
 
 def resolve_thresholds(task, given: np.ndarray | None) -> np.ndarray | None:
@@ -47,8 +48,10 @@ class Evaluator(orbit.AbstractEvaluator):
 
     def __init__(self, model, task, store: TokenStore, rows: np.ndarray, *, pad_id: int, batch_size: int,
                  max_length: int, strategy, tune: bool = False, thresholds: np.ndarray | None = None,
-                 progress: Callable[[int, int], None] = lambda done, total: None, xla: bool = False):
+                 progress: Callable[[int, int], None] = lambda done, total: None, xla: bool = False,
+                 hosts: Hosts | None = None):
         self._model, self._task, self._store, self._strategy = model, task, store, strategy
+        self._hosts = hosts or Hosts(strategy)
         self.rows = task.known_rows(store, rows)
         self._pad_id, self._tune, self._progress = pad_id, tune, progress
         self._thresholds = resolve_thresholds(task, thresholds)
@@ -81,7 +84,9 @@ class Evaluator(orbit.AbstractEvaluator):
         if self._tune:
             thresholds = metrics.tune_thresholds(targets, probabilities)
         made, per_label = metrics.compute(self._task.problem, targets, probabilities, self._task.labels.names, thresholds)
-        self.report = Report({**made, "loss": loss}, per_label, thresholds, self.rows, targets, probabilities)
+        # what is decided by them must be decided alike, and processors differ in their last bits
+        made = json.loads(self._hosts.from_chief(json.dumps({**made, "loss": loss})))
+        self.report = Report(made, per_label, thresholds, self.rows, targets, probabilities)
         return self.report.metrics
 
     def _logits(self) -> np.ndarray:
@@ -94,6 +99,7 @@ class Evaluator(orbit.AbstractEvaluator):
             logits[indices[known]] = values[known]
             seen[indices[known]] += 1
             self._progress(step + 1, steps)
+        logits, seen = self._hosts.total(logits), self._hosts.total(seen)  # each host has zeros where others computed
         assert (seen == 1).all(), "each row is judged once"
         bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         if len(bad):
@@ -116,10 +122,9 @@ class Evaluator(orbit.AbstractEvaluator):
         replicas = strategy.num_replicas_in_sync
 
         def make(context=None):
-            host, hosts = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
             return dataset(self._epochs, self._targets, pad_id=self._pad_id, inputs=tuple(self._model.input),
                            target_shape=self._task.target_shape, target_dtype=self._task.target_dtype, start=start,
-                           stop=stop, replicas=replicas, host=host, hosts=hosts, shape=shape)
+                           stop=stop, replicas=replicas, shape=shape, **place(context))
 
         batches = make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
         for batch in batches:

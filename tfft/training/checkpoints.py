@@ -37,6 +37,11 @@ class Checkpoints:
             **scale)
         self._step = global_step
 
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """Everything that a checkpoint holds, always in one order."""
+        return [t for t in tf.train.TrackableView(self._checkpoint).descendants() if isinstance(t, tf.Variable)]
+
     def save(self, state: dict) -> Path:
         """Writes a checkpoint with the loop's own `state` (JSON). Replaces one of the same step.
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from tfft.errors import UserError
 from tfft.models.kernels import on_cpu
 from tfft.training.checkpoints import Checkpoints
 from tfft.training.feed import Feed
+from tfft.training.hosts import Hosts
 from tfft.training.optimizer import AdamW
 from tfft.training.step import Trainer
 
@@ -84,18 +86,19 @@ class Loop:
 
     def __init__(self, experiment: Experiment, folder: Path, *, model, loss, optimizer: AdamW, strategy,
                  feed: Feed, evaluator: orbit.AbstractEvaluator | None, total_steps: int,
-                 evaluation_steps: Callable[[int], int], hooks: Hooks, xla: bool = False):
+                 evaluation_steps: Callable[[int], int], hooks: Hooks, xla: bool = False, hosts: Hosts | None = None):
         config = experiment.train
         self.experiment, self.hooks, self.total_steps = experiment, hooks, total_steps
         self._evaluator, self._next_evaluation = evaluator, evaluation_steps
         self._optimizer = optimizer
+        self._hosts = hosts = hosts or Hosts(strategy)
         with strategy.scope():
             self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step",
                                            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.checkpoints = Checkpoints(folder, model, optimizer, self.global_step, config.keep_checkpoints,
                                        io_device="/job:localhost" if xla else "")
         self.state = State()
-        restored = self.checkpoints.restore(hooks.warn)
+        restored = self._restore()
         if restored is not None:
             self.state = State(**restored)
         self.start_step = int(self.global_step.numpy())
@@ -110,13 +113,20 @@ class Loop:
         self._output: dict[str, float] = {}
         self._signals = _Signals()
 
+    def _restore(self) -> dict | None:
+        """The loop's state as the chief finds it in the work directory, which other hosts need not see."""
+        with self._hosts.together():
+            restored = self.checkpoints.restore(self.hooks.warn) if self._hosts.chief else None
+        self._hosts.share(self.checkpoints.variables)
+        return json.loads(self._hosts.from_chief(json.dumps(restored)))
+
     def run(self) -> State:
         """Trains to the end, or to early stopping.
 
         Raises: Interrupted after a signal; UserError where the loss is not finite.
         """
         state = self.state
-        with self._signals as signals:
+        with self._signals:
             step = self.start_step
             if 0 < step == self._next_evaluation(step - 1) and state.evaluated_step < step:
                 self._judge(step)  # stopped by a signal between the last step of an epoch and its evaluation
@@ -124,9 +134,7 @@ class Loop:
                 boundary = min(self._next_evaluation(step), self.total_steps)
                 while step < boundary:
                     step = self._train(step, min(step + self.steps_per_loop, boundary))
-                    if signals.received:
-                        self._save(step)
-                    self.look()
+                    self.look(save=True)
                     self._save_now_and_then(step)
                 self._judge(step)
                 self.look()
@@ -134,13 +142,20 @@ class Loop:
                 self._judge(step)
         return state
 
-    def look(self) -> None:
-        """Leaves if a signal came; the last step is saved wherever this is called, evaluations included.
+    def look(self, save: bool = False) -> None:
+        """Leaves if a signal came to any host; the last step has been saved wherever this is called, evaluations included,
+        or else is to be saved now.
 
-        Raises: Interrupted.
+        Raises: Interrupted, on all hosts after the same step.
         """
-        if self._signals.received:
-            raise Interrupted(self._signals.received, int(self.global_step.numpy()))
+        number = self._hosts.most(self._signals.received)
+        if not number:
+            return
+        step = int(self.global_step.numpy())
+        if save:
+            self._save(step)
+        self._hosts.most(0)  # none leaves before the chief has saved
+        raise Interrupted(number, step)
 
     def _judge(self, step: int) -> None:
         if self._evaluator is not None:
@@ -222,5 +237,6 @@ class Loop:
             self._save(step)
 
     def _save(self, step: int) -> None:
-        self.checkpoints.save(dataclasses.asdict(self.state))
+        if self._hosts.chief:
+            self.checkpoints.save(dataclasses.asdict(self.state))
         self._saved_step, self._saved_time = step, time.monotonic()

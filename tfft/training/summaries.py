@@ -13,9 +13,11 @@ LINE_SECONDS = 20  # between two lines of progress where there is no terminal
 
 
 class Console:
-    """Says things on standard error and in a log file; draws a bar with ETA where standard error is a terminal."""
+    """Says things on standard error and in a log file; draws a bar with ETA where standard error is a terminal. A quiet one
+    only logs."""
 
-    def __init__(self, log: Path | None = None):
+    def __init__(self, log: Path | None = None, quiet: bool = False):
+        self._quiet = quiet
         self._log = Lines(log) if log else None
         self._bar: tqdm | None = None
         self._last_line = 0.0
@@ -23,7 +25,8 @@ class Console:
     def say(self, text: str) -> None:
         if self._bar is not None:
             self._bar.clear()
-        print(text, file=sys.stderr, flush=True)
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
         self.log(text)
         if self._bar is not None:
             self._bar.refresh()
@@ -47,7 +50,7 @@ class Console:
     def start(self, what: str, total: int, done: int = 0) -> None:
         """Begins a bar of `total` steps."""
         self.stop()
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._quiet:
             self._bar = tqdm(total=total, initial=done, desc=what, unit="step", dynamic_ncols=True, smoothing=0.05)
         self._what, self._total, self._first, self._begin = what, total, done, time.monotonic()
         self._last_line = time.monotonic()
@@ -63,7 +66,7 @@ class Console:
         self._last_line = now
         left = (now - self._begin) / max(1, done - self._first) * (self._total - done)
         line = f"{self._what} {done:,}/{self._total:,} ({done / self._total:.0%})  {note}  {duration(left)} left"
-        if self._bar is None:
+        if self._bar is None and not self._quiet:
             print(line, file=sys.stderr, flush=True)
         self.log(line)
 
