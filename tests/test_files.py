@@ -193,9 +193,8 @@ def test_a_whole_run_in_an_object_store(open_session, store, tmp_path, capsys): 
     assert "accuracy" in json.loads((run / "evaluation-validation.json").read_text())["metrics"]
     with pytest.raises(UserError, match="--output"):
         predict_file(path, "", "csv:x.csv", path + "/x.csv", probabilities=False, batch_size=4, on_broken_row="skip")
-    assert export(path, "", "best") == export(path, "", "best") == 0
-    assert names(run / "export") == ["1", "2"]
+    assert export(path, "", "best") == 0 and names(run / "export") == ["1"]
     text = ["a good film", "bad"]
-    serve = tf.saved_model.load(path + "/export/2").signatures["serving_default"]
+    serve = tf.saved_model.load(path + "/export/1").signatures["serving_default"]
     np.testing.assert_allclose(serve(text=tf.constant(text))["probabilities"], Predictor(open_run(path))(text), atol=1e-5)
 

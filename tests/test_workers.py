@@ -222,8 +222,12 @@ def test_aborted_operations_are_told_as_workers_that_are_gone(error, told):
 TRAIN_TWO = ("tools/launch_local.py", "2", "--")
 EXACT = ("--config.model.dropout=0", "--config.model.head_dropout=0", "--config.train.summary_every_steps=1",
          "--config.eval.every_steps=8", "--config.train.layer_decay=0.9", "--config.train.clip_norm=0.5")
-LONG = ("--config.train.epochs=20", "--config.train.checkpoint_every_steps=15", "--config.eval.every_steps=100",
+LONG = ("--config.train.epochs=12", "--config.train.checkpoint_every_steps=15", "--config.eval.every_steps=60",
         "--config.train.ema_decay=0.99")
+
+
+# said by TensorFlow itself, at any log level
+GRPC_SERVER = re.compile("All log messages before absl::InitializeLog|grpc_server_lib.cc")
 
 
 def lines(workdir: Path, kind: str) -> list[dict]:
@@ -270,7 +274,8 @@ def test_two_workers_train_and_judge_like_one_device(pair):
     assert len(lines(one, "train")) == 24 and len(lines(one, "validation")) == 3
     for kind in ("train", "validation"):
         for a, b in zip(lines(one, kind), lines(two, kind), strict=True):
-            assert b == pytest.approx(a, rel=1e-6), kind
+            assert a.keys() == b.keys()
+            assert [b[k] for k in a if k != "kind"] == pytest.approx([a[k] for k in a if k != "kind"], rel=1e-6)
     for which in ("last", "best"):
         for name, value in weights(one, which).items():
             np.testing.assert_allclose(weights(two, which)[name], value, atol=1e-5, err_msg=name)
@@ -280,9 +285,9 @@ def test_two_workers_train_and_judge_like_one_device(pair):
 def test_the_chief_alone_writes_and_speaks(pair):
     one, two, said = pair
     assert sorted(p.name for p in two.iterdir()) == sorted(p.name for p in one.iterdir())
-    logs = [(w / "train.log").read_text().splitlines() for w in (one, two)]
-    assert len(logs[0]) == len(logs[1])
-    assert not [line for line in said.splitlines() if not line.startswith("[0]")]
+    log = (two / "train.log").read_text()
+    assert log.count("next:") == log.count("my_csv: single_label") == said.count("next:") == 1
+    assert not [line for line in said.splitlines() if not line.startswith("[0]") and not GRPC_SERVER.search(line)]
     environment = json.loads((two / "environment.json").read_text())
     assert (environment["replicas"], environment["hosts"]) == (2, 2)
     assert not list(Path(tempfile.gettempdir()).glob("tfft-worker-*"))
@@ -318,7 +323,7 @@ def test_stopped_and_killed_workers_resume_bit_for_bit(uninterrupted, tiny_prese
 
     reached = saved(workdir)
     _, said = run(command, cache, program=TRAIN_TWO)
-    assert step + 30 <= reached < 240 and f"continuing at step {reached}" in said
+    assert step + 30 <= reached < 144 and f"continuing at step {reached}" in said
     for which in ("last", "best"):
         ours, theirs = weights(workdir, which), weights(whole, which)
         assert ours.keys() == theirs.keys() and all((ours[name] == theirs[name]).all() for name in ours)

@@ -60,6 +60,11 @@ def test_steps_lower_with_static_shapes(case):
         assert len(hlo) > 10_000 and not any(op in hlo for op in DYNAMIC)
 
 
+def test_same_step_lowers_to_the_same_bytes():
+    rig, spec = rig_of("single_label")
+    assert lower.training_step(rig.trainer, spec) == lower.training_step(rig.trainer, spec)
+
+
 def test_dropout_is_left_to_the_generator_of_the_device():
     rigs = [rig_of("single_label", dropout) for dropout in (0.1, 0.0)]
     with_dropout, without = (lower.training_step(rig.trainer, spec) for rig, spec in rigs)

@@ -19,7 +19,7 @@ from tfft.tpu.refusals import Refused
 from tfft.tpu.report import Bucket, Report
 from tfft.tpu.roofline import largest_batch
 from tfft.training.step import Trainer
-from tfft.training.summaries import Console
+from tfft.training.summaries import LINE_SECONDS, Console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Options:
 def check(experiment: Experiment, preset: str, cache: Path, options: Options) -> int:
     """Prints the report; returns the exit code, 1 where a length does not compile."""
     console = Console()
-    compiler = Compiler(options.compiler_python, cache / "preflight", lambda seconds: console.now_and_then(
-        f"compiling for {seconds:.0f} s"))
+    compiler = Compiler(options.compiler_python, cache / "preflight", lambda seconds: seconds < LINE_SECONDS or
+                        console.now_and_then(f"compiling for {seconds:.0f} s"))
     here = dataclasses.replace(experiment, distribution=Distribution(strategy="one_device"))
     prepared = prepare(here, preset, cache, console.say)
     shapes = planned_shapes(prepared, options.tpu.replicas)

@@ -54,7 +54,7 @@ def compile_for_tpu(hlo: bytes, topology: str, optimised: str) -> dict:
     begin = time.monotonic()
     with jax_mlir.make_ir_context():
         try:
-            executable = device.client.compile(ir.Module.parse(text), xla_client.DeviceList((device,)), options)
+            executable = _compile(device, ir.Module.parse(text), options)
         except Exception as error:  # whatever the compiler refuses
             return {"device": device.device_kind, "seconds": time.monotonic() - begin, "error": str(error),
                     "places": places(text)}
@@ -68,6 +68,14 @@ def compile_for_tpu(hlo: bytes, topology: str, optimised: str) -> dict:
             "bytes_accessed": float(cost["bytes accessed"]),
             "memory": {part: getattr(memory, f"{part}_size_in_bytes")
                        for part in ("argument", "output", "alias", "temp", "generated_code")}}
+
+
+def _compile(device, module, options):
+    from jaxlib import xla_client
+
+    if hasattr(device.client, "compile_and_load"):  # jax 0.7 and later
+        return device.client.compile(module, xla_client.DeviceList((device,)), options)
+    return device.client.compile(str(module).encode(), options)
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import re
 import subprocess
 import tempfile
 import time
@@ -47,7 +46,7 @@ class Compiler:
     Raises: UserError where `python` cannot compile.
     """
 
-    def __init__(self, python: str, cache: Path, wait: Callable[[float], None] = lambda seconds: None):
+    def __init__(self, python: str, cache: Path, wait: Callable[[float], object] = lambda seconds: None):
         self._python, self._cache, self._wait = python, cache, wait
         self.versions = compiler_versions(python)
 
@@ -64,9 +63,7 @@ class Compiler:
         return made, False
 
     def _key(self, hlo: bytes, chip: Chip) -> str:
-        """TensorFlow numbers its functions by the order of tracing; all else in the HLO is what the step is."""
-        named = re.sub(rb"inference_\w*?\d+__", lambda m: re.sub(rb"\d", b"0", m[0]), hlo)
-        parts = (named, chip.smallest.encode(), json.dumps(self.versions, sort_keys=True).encode(), SCRIPT.read_bytes(),
+        parts = (hlo, chip.smallest.encode(), json.dumps(self.versions, sort_keys=True).encode(), SCRIPT.read_bytes(),
                  Path(traffic.__file__).read_bytes())
         return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
+from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.ops import random_ops_util
 
 from tfft.tpu.refusals import Refused, refusal
@@ -40,9 +41,22 @@ def hlo_of(step: Callable, spec: tuple) -> bytes:
     with _marked_draws():
         made = compiled.experimental_get_compiler_ir(*tf.nest.flatten(spec))
         try:
-            return made(stage="hlo_serialized", platform_name="CPU")
+            return _canonical(made(stage="hlo_serialized", platform_name="CPU"))
         except (ValueError, tf.errors.OpError) as error:
             raise Refused(refusal(str(error))) from error
+
+
+def _canonical(hlo: bytes) -> bytes:
+    """The same HLO for the same step: without TensorFlow's running number of the function, and without lines of Python."""
+    module = hlo_pb2.HloModuleProto.FromString(hlo)
+    module.name = module.entry_computation_name = "step"
+    for computation in module.computations:
+        if computation.id == module.entry_computation_id:
+            computation.name = "step"
+        for instruction in computation.instructions:
+            instruction.metadata.ClearField("source_file")
+            instruction.metadata.ClearField("source_line")
+    return module.SerializeToString(deterministic=True)
 
 
 @contextlib.contextmanager

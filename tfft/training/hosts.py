@@ -31,7 +31,7 @@ class Hosts:
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """The sum of every host's values, integers or float32, of the same shape on all; the same bits on all."""
-        if self.count == 1:
+        if self.count == 1 or not values.size:  # TensorFlow's ring crashes on an empty tensor
             return values
         kind = np.float32 if values.dtype == np.float32 else np.int64
         assert values.dtype == kind or values.dtype.kind in "iub", values.dtype
