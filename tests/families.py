@@ -72,12 +72,12 @@ def tokenizer(family: str):
     return FAMILIES[family][2]()
 
 
-def backbone(family: str, dropout: float = 0.1, seed: int = 3, precision: str = "float32"):
+def backbone(family: str, dropout: float = 0.1, seed: int = 3, precision: str = "float32", layers: int = LAYERS):
     """A new backbone of the family, the same random weights for the same seed (drawn without TensorFlow's own seed)."""
     kind, settings, _, _ = FAMILIES[family]
     size = tokenizer(family).vocabulary_size()
     sizes = {"vocab_size": size} if family == "electra" else {"vocabulary_size": size}
-    made = kind(**sizes, **COMMON, **settings, dropout=dropout, dtype=precision)
+    made = kind(**sizes, **{**COMMON, "num_layers": layers}, **settings, dropout=dropout, dtype=precision)
     draw = np.random.default_rng(seed)
     for variable in made.trainable_variables:
         variable.assign(draw.normal(1.0 if variable.path.endswith("gamma") else 0.0, 0.2, variable.shape))

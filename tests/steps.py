@@ -1,11 +1,13 @@
 """A tiny classifier and what trains it, for the tests of training."""
 
+import dataclasses
+
 import families
 import numpy as np
 import tensorflow as tf
 
 from tfft.config import Model, TextClassification, Train
-from tfft.models.adaptation import decays
+from tfft.models.adaptation import decays, freeze, learning_rate_multipliers
 from tfft.tasks.labels import Labels
 from tfft.tasks.text_classification import TextClassificationTask
 from tfft.training.optimizer import AdamW
@@ -31,16 +33,22 @@ def batches(count: int = 5, size: int = 4, length: int = 6) -> tf.data.Dataset:
 class Rig:
     """Model, optimizer and trainer in a strategy's scope, weights always the same."""
 
-    def __init__(self, dataset, strategy=None, *, dropout=0.0, family="bert", loss=None, total_steps=10, use_loop=False,
-                 model=None, xla=False, **settings):
+    def __init__(self, dataset, strategy=None, *, dropout=0.0, family="bert", layers=2, adaptation=None, loss=None,
+                 total_steps=10, use_loop=False, model=None, xla=False, **settings):
         self.strategy = strategy or tf.distribute.get_strategy()
         self.config = Train(**{**CONFIG, **settings})
         with self.strategy.scope():
-            self.model = model or TASK.build_model(
-                families.backbone(family, dropout, precision=self.config.precision), Model(head_dropout=dropout), seed=0)
-            variables = self.model.trainable_variables
-            self.optimizer = AdamW(variables, self.config, multipliers=[1.0] * len(variables),
-                                   decayed=[decays(v) for v in variables])
+            if model is None:
+                adaptation = adaptation or Model()
+                backbone = families.backbone(family, dropout, precision=self.config.precision, layers=layers)
+                freeze(backbone, adaptation)
+                model = TASK.build_model(backbone, dataclasses.replace(adaptation, head_dropout=dropout), seed=0)
+                multipliers = learning_rate_multipliers(backbone, model.trainable_variables, self.config.layer_decay)
+            else:
+                multipliers = [1.0] * len(model.trainable_variables)
+            self.model = model
+            self.optimizer = AdamW(model.trainable_variables, self.config, multipliers=multipliers,
+                                   decayed=[decays(v) for v in model.trainable_variables])
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False,
                                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.trainer = Trainer(self.model, self.optimizer, loss or TASK.loss, self.config, dataset=dataset,

@@ -2,11 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tfft.data import plan as planning
-from tfft.data.plan import PlanSettings, few_buckets, make_plan, round_up
+from tfft.data.plan import PlanSettings, few_buckets, make_plan, round_up, share
 
 MAX = 40
 LENGTHS = st.lists(st.integers(1, MAX), min_size=1, max_size=120).map(lambda v: np.array(v, np.int32))
@@ -160,17 +160,24 @@ def test_round_up(buckets, multiple, limit, expected):
     assert made.tolist() == expected
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.integers(1, 3), st.integers(0, 5))
-def test_slices_of_the_longest_search_agree_with_a_plain_loop(batch_size, seed):
-    """More than 2^16 batches, so that several slices are searched."""
-    lengths = np.random.default_rng(seed).integers(1, MAX, (1 << 16) * batch_size + 5)
-    chosen = PlanSettings(batch_size=batch_size, max_length=MAX, grouping=False, seed=seed)
+@pytest.mark.parametrize("longest", [250, 300, 70_000])
+@pytest.mark.parametrize("tokens", [0, 300_000])
+def test_lengths_of_any_size(longest, tokens):
+    """The plan keeps lengths as small integers: 250 is rounded up to 256, which is none of 8 bits."""
+    lengths = np.random.default_rng(0).integers(1, longest, 200)
+    lengths[7] = longest
+    chosen = PlanSettings(batch_size=4, max_length=80_000, tokens_per_batch=tokens)
     plan = make_plan(lengths, chosen)
     assert plan.real_tokens == lengths.sum()
-    for index in [0, 1, plan.num_batches // 2, plan.num_batches - 1]:
-        batch = plan.batch(index)
+    for batch in batches(plan):
         assert batch.length == round_up(lengths[batch.indices[batch.indices >= 0]].max(), chosen)
+        assert not tokens or len(batch.indices) * batch.length <= tokens
+
+
+@given(st.integers(1, 50), st.integers(1, 8))
+def test_shares_join_to_the_batch(size, parts):
+    rows = np.arange(size * parts)
+    assert np.concatenate([rows[share(len(rows), part, parts)] for part in range(parts)]).tolist() == rows.tolist()
 
 
 # ---- runs of one shape, for devices that compile every shape

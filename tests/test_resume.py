@@ -1,12 +1,17 @@
 """A run that is stopped at any moment ends with the same bits as one that is not."""
 
 import json
+import os
+import runpy
 import shutil
 import signal
+import subprocess
+import sys
 
+import numpy as np
 import pytest
-from commands import arguments, run, start, wait_for
-from safetensors.numpy import load_file
+from commands import ROOT, arguments, run, start, wait_for
+from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.slow
 LONG = ("--config.train.epochs=40", "--config.train.checkpoint_every_steps=15", "--config.eval.every_steps=200",
@@ -65,6 +70,32 @@ def test_sigterm_saves_and_leaves(uninterrupted, tiny_preset, reviews, tmp_path)
     _, said = run(command, cache)
     assert f"continuing at step {step}" in said
     assert_same(tmp_path / "run", whole)
+
+
+def test_two_replicas_killed_and_stopped_end_with_the_same_bits(tiny_preset, reviews, tmp_path):
+    """tools/kill_and_resume.py, small: SIGKILL, SIGTERM, and the same command to the end."""
+    settings = arguments(tiny_preset, reviews, "", *LONG, "--config.train.epochs=8", "--config.eval.every_steps=40",
+                         "--config.distribution.cpu_replicas=2")
+    command = [sys.executable, ROOT / "tools" / "kill_and_resume.py", "--kills=1", f"--folder={tmp_path}", "--",
+               *(a for a in settings[1:] if not a.startswith("--workdir"))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600,
+                          env={**os.environ, "TFFT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT),
+                               "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 0, done.stdout + done.stderr
+    for expected in ("left alone: 96 steps", "SIGKILL 1 after step", "SIGTERM after step", "exit code 143",
+                     "have the same bits; 3 evaluations the same"):
+        assert expected in done.stdout, (expected, done.stdout)
+
+
+def test_one_other_bit_is_seen(tmp_path):
+    different = runpy.run_path(str(ROOT / "tools" / "kill_and_resume.py"))["different"]
+    weights = {"a": np.zeros(3, np.float32), "b": np.ones(2, np.float32)}
+    for run_, last in (("one", weights), ("other", {**weights, "a": np.array([0, -0.0, 0], np.float32)})):
+        for which, values in (("best", weights), ("last", last)):
+            (tmp_path / run_ / which).mkdir(parents=True)
+            save_file(values, tmp_path / run_ / which / "weights.safetensors")
+    assert different(tmp_path / "one", tmp_path / "other") == ["last/a"]
+    assert different(tmp_path / "one", tmp_path / "one") == []
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(uninterrupted, tiny_preset, reviews, tmp_path):

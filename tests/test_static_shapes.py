@@ -15,7 +15,7 @@ from steps import TASK, Rig, batches
 from stores import make_store
 from test_step import linear_rig, same
 
-from tfft import assembly
+from tfft import assembly, session
 from tfft.assembly import make_feed, plan_settings
 from tfft.config import resolve
 from tfft.data.pipeline import Epochs, dataset
@@ -129,7 +129,7 @@ def open_session(tiny_preset, reviews, cache, monkeypatch):
             "train": {"global_batch_size": 16, "epochs": 2, "peak_learning_rate": 0.01, "steps_per_loop": 3, **settings}})
         monkeypatch.setattr(assembly, "compiled_by_xla", lambda strategy: static)
         if strategy:
-            monkeypatch.setattr(assembly, "make_strategy", lambda config: strategy)
+            monkeypatch.setattr(session, "make_strategy", lambda config, cluster: strategy)
         opened = Workdir(workdir)
         return Session(experiment, opened, tiny_preset, Path(cache), opened.begin(experiment))
 

