@@ -262,6 +262,12 @@ def test_plan_settings_where_xla_compiles():
     assert planned(xla=False).run_length == 0 and planned(xla=False).buckets == ()
 
 
+def test_constant_token_batches_are_the_same_for_one_to_eight_replicas():
+    assert len({planned(replicas, xla=False, tokens_per_batch=1024) for replicas in (1, 2, 4, 8)}) == 1
+    assert [planned(replicas, xla=False, tokens_per_batch=1000).multiple for replicas in (1, 2)] == [1, 2]  # 8 do not fit
+    assert planned(3, xla=False, tokens_per_batch=1024).multiple == 3
+
+
 def test_plan_settings_of_a_resumed_run_are_those_it_began_with():
     begun = planned(replicas=8, tokens_per_batch=2048)
     assert planned(replicas=4, tokens_per_batch=2048, recorded=begun) == begun

@@ -24,6 +24,8 @@ from tfft.training.optimizer import AdamW
 from tfft.training.strategy import make_strategy, set_up
 from tfft.training.tpu import compiled_by_xla
 
+SHARED = 8  # constant-token batches are multiples of it, so that 1, 2, 4 and 8 replicas train on the same ones
+
 
 @dataclasses.dataclass
 class Prepared:
@@ -104,6 +106,8 @@ def plan_settings(experiment: Experiment, replicas: int, rows: int, xla: bool, r
             raise UserError(f"This run's batches are multiples of {recorded.multiple} examples, which {replicas} replicas "
                             "cannot share. Continue it on as many replicas as it began with, or on a divisor of that number.")
         return recorded
+    if SHARED % multiple == 0 and config.tokens_per_batch >= SHARED * experiment.data.max_length:
+        multiple = SHARED
     buckets, length_multiple, run_length = config.length_buckets, config.length_multiple, 0
     if xla:  # batches of a run are of like length, so that an epoch should have many runs
         run_length = config.steps_per_loop or max(1, min(steps_per_loop(config, xla), rows // config.global_batch_size // 30))

@@ -125,8 +125,8 @@ class Train:
     epochs: int = setting(3, "passes over the training rows", low=1)
     steps: int = setting(0, "stop after so many optimizer updates; 0: epochs decide", low=0)
     global_batch_size: int = setting(32, "examples in one step, over all replicas", low=1)
-    tokens_per_batch: int = setting(0, "constant-token batches: a batch holds as many examples as fit into so many "
-                                       "tokens, padding included; 0: global_batch_size examples", low=0)
+    tokens_per_batch: int = setting(0, "constant-token batches: as many examples (a multiple of 8 where 8 fit) as so "
+                                       "many tokens allow, padding included; 0: global_batch_size examples", low=0)
     accumulation: int = setting(1, "micro-batches a step is computed in (memory falls, the result stays)", low=1)
     length_grouping: bool = setting(True, "put texts of like length into one batch")
     length_buckets: tuple[int, ...] = setting((), "allowed batch lengths, ascending; () is every multiple of length_multiple")
