@@ -181,4 +181,8 @@ def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str,
         elements = tf.data.Dataset.range(among.start, among.stop).flat_map(
             lambda epoch: tf.data.Dataset.from_tensor_slices(tf.ensure_shape(
                 tf.numpy_function(elements_of, [epoch], tf.int64), [None])))
-    return elements.map(load, num_parallel_calls=2).prefetch(prefetch)
+    # Nothing is left to tune. And when an iterator is given up, which the garbage collector may do at any place, TensorFlow's
+    # tuning thread (2.20) can miss that it has been cancelled; it then sleeps on for up to a minute, and all wait for it.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return elements.map(load, num_parallel_calls=2).prefetch(prefetch).with_options(options)
