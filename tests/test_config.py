@@ -165,12 +165,13 @@ def test_groups(given, message):
     ({"train": {"length_buckets": (0, 128)}}, "must be positive and ascend"),
     ({"train": {"length_buckets": (32, 64)}}, "config.train.length_buckets ends at 64, below data.max_length=128"),
     ({"train": {"tokens_per_batch": 100}}, "config.train.tokens_per_batch=100 is below data.max_length=128"),
-    ({"train": {"accumulation": 3}}, "config.train.accumulation=3 does not divide global_batch_size=32"),
+    ({"train": {"accumulation": 3}}, "config.train.accumulation=3 does not divide config.train.global_batch_size=32"),
     ({"train": {"accumulation": 2, "tokens_per_batch": 4096}}, "config.train.accumulation needs batches of a fixed number"),
     ({"train": {"schedule": "exponential"}}, "schedule=exponential needs end_learning_rate_fraction above 0"),
     ({"eval": {"patience": 2}, "data": {"validation": ""}}, "config.eval.patience needs validation rows"),
     ({"model": {"frozen_layers": -1}, "train": {"layer_decay": 0.9}}, "config.train.layer_decay has no layer to act on"),
     ({"distribution": {"cpu_replicas": 2, "strategy": "one_device"}}, "cpu_replicas above 1 needs strategy=mirrored"),
+    ({"distribution": {"strategy": "tpu"}, "train": {"precision": "mixed_float16"}}, "use mixed_bfloat16"),
 ])
 def test_rules(groups, message):
     assert message in told(**groups)

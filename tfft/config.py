@@ -290,12 +290,9 @@ def _fill(e: Experiment) -> Experiment:
     return dataclasses.replace(e, task=task, eval=evaluation)
 
 
-PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
-
-
 def split_share(spec: str) -> float | None:
     """The share that '10%' names; None where `spec` is a source or empty."""
-    match = PERCENT.fullmatch(spec.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", spec.strip())
     return float(match.group(1)) / 100 if match else None
 
 
@@ -344,8 +341,7 @@ def _check_rules(e: Experiment) -> None:
         raise UserError(f"config.train.tokens_per_batch={train.tokens_per_batch} is below data.max_length="
                         f"{data.max_length}: the longest examples would fit in no batch.")
     if train.global_batch_size % train.accumulation and not train.tokens_per_batch:
-        raise UserError(f"config.train.accumulation={train.accumulation} does not divide global_batch_size="
-                        f"{train.global_batch_size}.")
+        raise UserError(f"config.train.accumulation={train.accumulation} does not divide config.{train.global_batch_size=}.")
     if train.tokens_per_batch and train.accumulation > 1:
         raise UserError("config.train.accumulation needs batches of a fixed number of examples: set tokens_per_batch=0.")
     if train.schedule == "exponential" and train.end_learning_rate_fraction <= 0:
@@ -356,6 +352,8 @@ def _check_rules(e: Experiment) -> None:
         raise UserError("config.train.layer_decay has no layer to act on where model.frozen_layers=-1.")
     if e.distribution.cpu_replicas > 1 and e.distribution.strategy not in ("auto", "mirrored"):
         raise UserError("config.distribution.cpu_replicas above 1 needs strategy=mirrored.")
+    if e.distribution.strategy == "tpu" and train.precision == "mixed_float16":
+        raise UserError("config.train.precision=mixed_float16 is for GPUs; a TPU computes in bfloat16: use mixed_bfloat16.")
 
 
 def check_limits(e: Experiment, *, max_length: int | None, num_layers: int | None) -> None:
