@@ -1,6 +1,7 @@
 """Which devices the step runs on."""
 
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from tfft.config import Distribution, Train
 from tfft.errors import UserError
@@ -25,6 +26,19 @@ def make_strategy(config: Distribution, cluster: Cluster | None = None) -> tf.di
     if chosen == "one_device":
         return tf.distribute.get_strategy()  # TensorFlow places ops on the GPU where there is one
     return _logical_cpus(config.cpu_replicas) if config.cpu_replicas > 1 else tf.distribute.MirroredStrategy()
+
+
+_create_device_dataset = multi_device_iterator_ops._create_device_dataset
+
+
+def _untuned_device_dataset(*arguments, **options) -> tf.data.Dataset:
+    """What hands one replica its batches, without the thread that tunes it: see tfft.data.pipeline.dataset."""
+    chosen = tf.data.Options()
+    chosen.autotune.enabled = False
+    return _create_device_dataset(*arguments, **options).with_options(chosen)
+
+
+multi_device_iterator_ops._create_device_dataset = _untuned_device_dataset  # TensorFlow leaves no other way to say so
 
 
 def choose(config: Distribution, cluster: Cluster | None) -> str:
