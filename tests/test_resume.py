@@ -75,7 +75,7 @@ def test_sigterm_saves_and_leaves(uninterrupted, tiny_preset, reviews, tmp_path)
 def test_two_replicas_killed_and_stopped_end_with_the_same_bits(tiny_preset, reviews, tmp_path):
     """tools/kill_and_resume.py, small: SIGKILL, SIGTERM, and the same command to the end."""
     settings = arguments(tiny_preset, reviews, "", *LONG, "--config.train.epochs=8", "--config.eval.every_steps=40",
-                         "--config.distribution.cpu_replicas=2")
+                         "--config.train.accumulation=1", "--config.train.ema_decay=0", "--config.distribution.cpu_replicas=2")
     command = [sys.executable, ROOT / "tools" / "kill_and_resume.py", "--kills=1", f"--folder={tmp_path}", "--",
                *(a for a in settings[1:] if not a.startswith("--workdir"))]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600,
