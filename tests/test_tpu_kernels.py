@@ -1,7 +1,6 @@
 """The TPU kernels compute what Keras's layers compute."""
 
 import families
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,11 +62,7 @@ def test_backbones_answer_the_same_without_dropout(family):
 
 def test_bfloat16_is_as_near_to_float32_as_keras_is():
     exact = step(families.backbone("bert", dropout=0.0), False)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = families.backbone("bert", dropout=0.0)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = families.backbone("bert", dropout=0.0, precision="mixed_bfloat16")
 
     def error(made):
         return sum(float(np.square(a - b).sum()) for a, b in zip(made, exact, strict=True)) ** 0.5

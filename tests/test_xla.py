@@ -37,12 +37,8 @@ def task_of(case: str) -> TextClassificationTask:
 def rig_of(case: str, dropout: float = 0.1, xla: bool = True, frozen: int = 0, **changes) -> tuple[Rig, tuple]:
     """(rig, the static shapes of a batch of 4 texts or pairs of 16 tokens)."""
     settings = {**CASES[case][2], **changes}
-    task, bfloat16 = task_of(case), settings.get("precision") == "mixed_bfloat16"
-    keras.config.set_dtype_policy("mixed_bfloat16" if bfloat16 else "float32")
-    try:
-        backbone = families.backbone("bert", dropout)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    task = task_of(case)
+    backbone = families.backbone("bert", dropout, precision=settings.get("precision", "float32"))
     freeze(backbone, Model(frozen_layers=frozen))
     model = task.build_model(backbone, Model(head_dropout=dropout), seed=0)
     rig = Rig(None, model=model, loss=task.loss, xla=xla, **settings)
