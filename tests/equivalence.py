@@ -5,7 +5,7 @@
 
 import json
 import os
-import socket
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
+LAUNCHER = HERE.parent / "tools" / "launch_local.py"
 ONE = "1"  # the column that all others are compared with
 # Micro-batches must give what the large batch gives, so this case is compared with that one, on one replica too.
 COMPARED_WITH = {"gradient accumulation": "plain"}
@@ -27,19 +28,9 @@ def start(out: Path, column: str, **environment: str) -> subprocess.Popen:
                         **environment})
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def run(folder: Path) -> dict:
     """What tests/replicas.py found in every column, together."""
-    workers = [f"localhost:{port}" for port in free_ports(2)]
+    workers = [f"localhost:{port}" for port in runpy.run_path(str(LAUNCHER))["free_ports"](2)]
     runs = {column: [start(folder / f"{column}.json", column)] for column in (ONE, "2", "4")}
     runs["2 workers"] = [start(folder / "2 workers.json", "2 workers", TF_CONFIG=json.dumps(
         {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})) for index in range(2)]

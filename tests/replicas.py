@@ -31,7 +31,7 @@ from steps import TASK, Rig  # noqa: E402
 from stores import make_store  # noqa: E402
 
 from tfft.config import Model, TextClassification, Train  # noqa: E402
-from tfft.data.pipeline import Epochs, dataset  # noqa: E402
+from tfft.data.pipeline import Epochs, distributed  # noqa: E402
 from tfft.data.plan import PlanSettings  # noqa: E402
 from tfft.evaluation.evaluator import Evaluator  # noqa: E402
 from tfft.tasks.text_classification import TextClassificationTask  # noqa: E402
@@ -83,14 +83,9 @@ def make_data(case: Case, strategy, store):
                     PlanSettings(batch_size=8, max_length=16, seed=3, multiple=replicas * accumulation, **dict(case.plan)))
     task = TextClassificationTask(TextClassification(loss="cross_entropy", class_weights=case.class_weights),
                                   dataclasses.replace(TASK.labels, counts=(26, 14)))
-
-    def make(context=None):
-        hosts = {"host": context.input_pipeline_id, "hosts": context.num_input_pipelines} if context else {}
-        return dataset(epochs, task.targets(store, weighted=True), pad_id=0,
+    return distributed(strategy, epochs, task.targets(store, weighted=True), pad_id=0,
                        inputs=("token_ids", "padding_mask", "segment_ids"), target_shape=(), target_dtype=tf.int32, start=0,
-                       stop=STEPS, replicas=replicas, **hosts)
-
-    return make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
+                       stop=STEPS)
 
 
 def different(store) -> np.ndarray:

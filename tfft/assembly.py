@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.config import Experiment
-from tfft.data.pipeline import Epochs, dataset, place
+from tfft.data.pipeline import Epochs, distributed
 from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.data.sources import label_names
@@ -153,15 +153,9 @@ def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape 
     of that shape alone."""
     train, task, strategy = prepared.splits["train"], prepared.task, prepared.strategy
     targets = task.targets(train.store, weighted=True)
-    replicas = strategy.num_replicas_in_sync
-
-    def make(context=None):
-        return dataset(prepared.epochs, targets, pad_id=prepared.pad_id, inputs=tuple(model.input),
-                       target_shape=task.target_shape, target_dtype=task.target_dtype, start=start, stop=stop,
-                       replicas=replicas, shape=shape, **place(context),
-                       **({"prefetch": max(8, 2 * replicas)} if shape else {}))
-
-    return make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
+    return distributed(strategy, prepared.epochs, targets, pad_id=prepared.pad_id, inputs=tuple(model.input),
+                       target_shape=task.target_shape, target_dtype=task.target_dtype, start=start, stop=stop, shape=shape,
+                       **({"prefetch": max(8, 2 * strategy.num_replicas_in_sync)} if shape else {}))
 
 
 def make_feed(prepared: Prepared, model) -> Feed:

@@ -1,6 +1,5 @@
 """One process's part of a training run."""
 
-import dataclasses
 import json
 import math
 import shlex
@@ -90,8 +89,8 @@ class Session:
     def _recorded_plan(self) -> PlanSettings | None:
         """How the run began to plan, if it is resumed; the chief's work directory has it."""
         plan = self.workdir.recorded_plan()
-        values = json.loads(self.hosts.from_chief(json.dumps(dataclasses.asdict(plan) if plan else None)))
-        return PlanSettings(**{**values, "buckets": tuple(values["buckets"])}) if values else None
+        told = self.hosts.from_chief(plan.to_json() if plan else "")
+        return PlanSettings.from_json(told) if told else None
 
     def _describe_data(self) -> None:
         prepared = self.prepared

@@ -134,8 +134,7 @@ class Workdir:
     def recorded_plan(self) -> PlanSettings | None:
         """How the run that is resumed here plans its epochs; None where none has begun."""
         try:
-            values = json.loads(self.plan.read_text())
-            return PlanSettings(**{**values, "buckets": tuple(values["buckets"])}) if self.started else None
+            return PlanSettings.from_json(self.plan.read_text()) if self.started else None
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -143,7 +142,7 @@ class Workdir:
 
     def record_plan(self, settings: PlanSettings) -> None:
         """Keeps how the run plans, for a session on other devices that would choose otherwise."""
-        write_text(self.plan, json.dumps(dataclasses.asdict(settings), indent=1) + "\n")
+        write_text(self.plan, settings.to_json() + "\n")
 
     def write_environment(self, details: dict[str, Any]) -> None:
         """Writes environment.json: versions, machine, git commit, and `details`."""

@@ -47,7 +47,7 @@ def main() -> int:
 def worker_environments(count: int, cpu_threads: int = 0) -> list[dict[str, str]]:
     """The environment of each of `count` workers: TF_CONFIG with free ports, a share of the CPU's threads and of the GPUs."""
     threads = str(cpu_threads or max(1, len(os.sched_getaffinity(0)) // count))
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     gpus = _gpus()
     share = len(gpus) // count  # a GPU cannot be shared: the CPU computes where there are fewer than workers
     return [{**os.environ, "PYTHONUNBUFFERED": "1", "TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads,
@@ -72,7 +72,7 @@ def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return options, [sys.executable, *(["-m", "tfft.train"] if rest[0].startswith("-") else []), *rest]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports of this machine that nobody listens on now."""
     probes = [socket.socket() for _ in range(count)]
     try:

@@ -131,11 +131,6 @@ def make_batch(opened: Epoch, batch: int, targets: Targets, pad_id: int, segment
     return (*inputs, labels[mine], weights[mine], indices[mine])
 
 
-def place(context: tf.distribute.InputContext | None) -> dict[str, int]:
-    """`dataset`'s host and hosts, as tf.distribute tells them."""
-    return {"host": context.input_pipeline_id, "hosts": context.num_input_pipelines} if context else {}
-
-
 def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str, ...], target_shape: tuple[int, ...],
             target_dtype: tf.DType, start: int, stop: int, replicas: int = 1, host: int = 0, hosts: int = 1,
             prefetch: int = 8, shape: tuple[int, int] | None = None) -> tf.data.Dataset:
@@ -181,8 +176,24 @@ def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str,
         elements = tf.data.Dataset.range(among.start, among.stop).flat_map(
             lambda epoch: tf.data.Dataset.from_tensor_slices(tf.ensure_shape(
                 tf.numpy_function(elements_of, [epoch], tf.int64), [None])))
-    # Nothing is left to tune. And when an iterator is given up, which the garbage collector may do at any place, TensorFlow's
-    # tuning thread (2.20) can miss that it has been cancelled; it then sleeps on for up to a minute, and all wait for it.
+    return untuned(elements.map(load, num_parallel_calls=2).prefetch(prefetch))
+
+
+def untuned(made: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset without tf.data's autotuning: nothing in it is left to tune. And when an iterator is given up, which the
+    garbage collector may do at any place, TensorFlow's tuning thread (2.20) can miss that it has been cancelled; it then
+    sleeps on for up to a minute, and all wait for it."""
     options = tf.data.Options()
     options.autotune.enabled = False
-    return elements.map(load, num_parallel_calls=2).prefetch(prefetch).with_options(options)
+    return made.with_options(options)
+
+
+def distributed(strategy: tf.distribute.Strategy, epochs: Epochs, targets: Targets, **arguments):
+    """`dataset`, for every replica of a strategy: each host reads its own replicas' share."""
+    replicas = strategy.num_replicas_in_sync
+
+    def make(context: tf.distribute.InputContext | None = None):
+        place = {"host": context.input_pipeline_id, "hosts": context.num_input_pipelines} if context else {}
+        return dataset(epochs, targets, replicas=replicas, **place, **arguments)
+
+    return make() if replicas == 1 else strategy.distribute_datasets_from_function(make)

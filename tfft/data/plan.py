@@ -5,6 +5,7 @@ and every host's share follow from it.
 """
 
 import dataclasses
+import json
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,15 @@ class PlanSettings:
     multiple: int = 1
     length_multiple: int = 8
     run_length: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "PlanSettings":
+        """What `to_json` wrote. Raises ValueError, KeyError or TypeError where it is damaged."""
+        values = json.loads(text)
+        return cls(**{**values, "buckets": tuple(values["buckets"])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +89,11 @@ def make_plan(lengths: np.ndarray, settings: PlanSettings, epoch: int = 0) -> Pl
     """
     n = len(lengths)
     random = np.random.Generator(np.random.PCG64([settings.seed, epoch]))
-    if settings.run_length:
-        return _plan_in_runs(lengths, settings, random)
-    small = np.int32 if n < 2**31 else np.int64
-    order = np.arange(n, dtype=small)
+    order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
     if settings.shuffle:
         random.shuffle(order)
+    if settings.run_length:
+        return _plan_in_runs(order, lengths, settings, random)
     window = WINDOW_BATCHES * settings.batch_size if settings.shuffle else max(n, 1)
     ordered = np.empty(n, np.min_scalar_type(int(np.max(lengths, initial=0))))  # as small as they are: half the time and memory
     for begin in range(0, n, window):
@@ -111,8 +120,8 @@ def share(rows: int, part: int, parts: int) -> slice:
     return slice(part * size, (part + 1) * size)
 
 
-def _plan_in_runs(lengths: np.ndarray, settings: PlanSettings, random: np.random.Generator) -> Plan:
-    """A plan whose batches come in runs of run_length of one shape, the runs shuffled.
+def _plan_in_runs(order: np.ndarray, lengths: np.ndarray, settings: PlanSettings, random: np.random.Generator) -> Plan:
+    """A plan of the rows in `order` whose batches come in runs of run_length of one shape, the runs shuffled.
 
     What does not fill a bucket's last batch goes up to the next larger bucket, so that one batch alone, of the largest, is
     filled with zero-weight rows: that costs less than one batch of max_length. A bucket's last run may be shorter.
@@ -120,12 +129,9 @@ def _plan_in_runs(lengths: np.ndarray, settings: PlanSettings, random: np.random
     lengths [3, 9, 4, 4, 8], batch_size 2, buckets (4, 12), run_length 1, no shuffle -> batches [0, 2] of length 4, [3, 1] and
     [4, -1] of length 12
     """
-    n = len(lengths)
-    small = np.int32 if n < 2**31 else np.int64
-    order = random.permutation(np.arange(n, dtype=small)) if settings.shuffle else np.arange(n, dtype=small)
     bucket_of = round_up(lengths, settings)[order]
     if not settings.grouping:
-        bucket_of = np.full(n, bucket_of.max(initial=0))
+        bucket_of = np.full_like(bucket_of, bucket_of.max(initial=0))
     batches = []  # (rows, their number, padded number, length, run)
     rest, run = order[:0], 0
     for length in (used := np.unique(bucket_of)):

@@ -8,7 +8,7 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from tfft.data.pipeline import Epochs, dataset, place
+from tfft.data.pipeline import Epochs, distributed
 from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
@@ -119,15 +119,9 @@ class Evaluator(orbit.AbstractEvaluator):
 
     def _answers(self, start: int, stop: int, shape: tuple[int, int] | None):
         strategy = self._strategy
-        replicas = strategy.num_replicas_in_sync
-
-        def make(context=None):
-            return dataset(self._epochs, self._targets, pad_id=self._pad_id, inputs=tuple(self._model.input),
-                           target_shape=self._task.target_shape, target_dtype=self._task.target_dtype, start=start,
-                           stop=stop, replicas=replicas, shape=shape, **place(context))
-
-        batches = make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
-        for batch in batches:
+        for batch in distributed(strategy, self._epochs, self._targets, pad_id=self._pad_id, inputs=tuple(self._model.input),
+                                 target_shape=self._task.target_shape, target_dtype=self._task.target_dtype, start=start,
+                                 stop=stop, shape=shape):
             logits, indices = self._forward(batch)
             yield np.concatenate([i.numpy() for i in strategy.experimental_local_results(indices)]), np.concatenate(
                 [v.numpy() for v in strategy.experimental_local_results(logits)])

@@ -125,7 +125,7 @@ def keep_mask(shape: list, rate: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.reshape(tf.bitcast(bits[:words], tf.uint8), [-1])[:count] >= threshold, shape)
 
 
-def _seed(generator) -> tf.Tensor:
+def layer_seed(generator) -> tf.Tensor:
     """int32[2]: draws from a layer's own generator, whose state is checkpointed."""
     return tf.cast(tf.convert_to_tensor(keras_random.draw_seed(generator)), tf.int32)
 
@@ -133,7 +133,7 @@ def _seed(generator) -> tf.Tensor:
 def _dropout(inputs, rate, noise_shape=None, seed=None):
     if not 0 < rate < 1 or noise_shape is not None or inputs.dtype != tf.float32:
         return ORIGINAL["dropout"](inputs, rate, noise_shape=noise_shape, seed=seed)
-    mask = tf.cast(keep_mask(_shape(inputs), rate, _seed(seed)), tf.float32) * (1 / (1 - rate))
+    mask = tf.cast(keep_mask(_shape(inputs), rate, layer_seed(seed)), tf.float32) * (1 / (1 - rate))
     return inputs * tf.stop_gradient(mask)
 
 
@@ -167,7 +167,7 @@ def _attention(layer, query, key, value, attention_mask=None, training=None, ret
     mask = attention_mask if attention_mask.shape.rank == 4 else tf.expand_dims(attention_mask, 1)
     bias = (1.0 - tf.cast(tf.cast(mask, tf.bool), tf.float32)) * -1e9
     sizes = [*_shape(query)[:3], _shape(key)[2]]
-    keep = tf.cast(keep_mask(sizes, rate, _seed(layer._dropout_layer.seed_generator)), tf.float32) * (1 / (1 - rate))
+    keep = tf.cast(keep_mask(sizes, rate, layer_seed(layer._dropout_layer.seed_generator)), tf.float32) * (1 / (1 - rate))
     return tf.transpose(attend(query, key, value, bias, keep), [0, 2, 1, 3]), None
 
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import random as keras_random
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
-from tfft.models.kernels import replaced
+from tfft.models.kernels import layer_seed, replaced
 
 FLOATS = (tf.bfloat16, tf.float32)
 
@@ -54,15 +54,11 @@ def threshold(rate: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(whole + tf.cast(above, tf.int32), tf.uint8)
 
 
-def _seed(generator) -> tf.Tensor:
-    return tf.cast(tf.convert_to_tensor(keras_random.draw_seed(generator)), tf.int32)
-
-
 def _dropout(inputs, rate, noise_shape=None, seed=None):
     usual = 0 < rate < 1 and noise_shape is None and inputs.dtype in FLOATS and inputs.shape.is_fully_defined()
     if not usual:
         return ORIGINAL["dropout"](inputs, rate, noise_shape=noise_shape, seed=seed)
-    seed = _seed(seed)
+    seed = layer_seed(seed)
     keep = random_bytes(inputs.shape.as_list(), seed) >= threshold(rate, seed)
     return tf.where(keep, inputs * tf.cast(1 / (1 - rate), inputs.dtype), tf.zeros([], inputs.dtype))
 
@@ -106,7 +102,7 @@ def _attention(layer, query, key, value, attention_mask=None, training=None, ret
         return ORIGINAL["attention"](layer, query, key, value, attention_mask, training, return_attention_scores, **kwargs)
     mask = attention_mask if attention_mask.shape.rank == 4 else tf.expand_dims(attention_mask, 1)
     bias = tf.transpose(tf.where(tf.cast(mask, tf.bool), 0.0, -1e9), [0, 1, 3, 2])
-    seed = _seed(layer._dropout_layer.seed_generator)
+    seed = layer_seed(layer._dropout_layer.seed_generator)
     batch, length, heads, _ = query.shape
     keep = random_bytes([batch, heads, key.shape[1], length], seed) >= threshold(rate, seed)
     query *= tf.cast(layer._inverse_sqrt_key_dim, query.dtype)

@@ -4,6 +4,7 @@ import tensorflow as tf
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from tfft.config import Distribution, Train
+from tfft.data.pipeline import untuned
 from tfft.errors import UserError
 from tfft.training.cluster import Cluster, has_tpu
 
@@ -32,10 +33,8 @@ _create_device_dataset = multi_device_iterator_ops._create_device_dataset
 
 
 def _untuned_device_dataset(*arguments, **options) -> tf.data.Dataset:
-    """What hands one replica its batches, without the thread that tunes it: see tfft.data.pipeline.dataset."""
-    chosen = tf.data.Options()
-    chosen.autotune.enabled = False
-    return _create_device_dataset(*arguments, **options).with_options(chosen)
+    """What hands one replica its batches."""
+    return untuned(_create_device_dataset(*arguments, **options))
 
 
 multi_device_iterator_ops._create_device_dataset = _untuned_device_dataset  # TensorFlow leaves no other way to say so
