@@ -129,9 +129,9 @@ def test_export_answers_raw_text_without_tfft(trained, shared_cache):
         "import sys, json, tensorflow as tf, tensorflow_text\n"
         "serve = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
         "made = serve(text=tf.constant(json.loads(sys.argv[2])))\n"
-        "assert made['probabilities'].dtype == tf.float32\n"
+        "assert made['scores'].dtype == tf.float32\n"
         "print(json.dumps({'label': [x.decode() for x in made['label'].numpy()],\n"
-        "                  'probability': made['probabilities'].numpy().max(axis=1).tolist(),\n"
+        "                  'probability': made['scores'].numpy().max(axis=1).tolist(),\n"
         "                  'names': [x.decode() for x in made['label_names'].numpy()[0]]}))\n"
         "assert not any(m.startswith(('keras', 'tfft', 'orbit')) and '.' not in m and m != 'keras' for m in sys.modules)\n")
     answer = subprocess.run([sys.executable, "-c", code, str(workdir / "export" / "1"), json.dumps(texts)],
@@ -142,6 +142,28 @@ def test_export_answers_raw_text_without_tfft(trained, shared_cache):
     for i, e in enumerate(expected):
         assert got["label"][i] == e["predicted_label"]
         assert got["probability"][i] == pytest.approx(e["probability"], abs=2e-6)
+
+
+def test_calibrate_then_export_with_it(trained, shared_cache, tmp_path):
+    workdir, _ = trained
+    out, _ = run(["calibrate", f"--workdir={workdir}", "--precision=0.9"], shared_cache)
+    found = json.loads((workdir / "calibration.json").read_text())
+    assert found["error_after"] <= found["error_before"] + 0.05 and found["precision"] >= 0.9 and "--calibrated" in out
+    run(["evaluate", f"--workdir={workdir}"], shared_cache)
+    out, _ = run(["export", f"--workdir={workdir}", f"--output={tmp_path}/reviews", "--calibrated", "--weights=best,bfloat16"],
+                 shared_cache)
+    assert "abstained int32(None,)" in out and "allowed 5.0e-02" in out
+    card = (tmp_path / "reviews/1/model_card.md").read_text()
+    for part in ("# reviews", "in bfloat16", "## Validation, while training", "## Evaluation: validation", " tokens | ",
+                 f"temperature {found['temperature']:.4f}", "| tensorflow | 2."):
+        assert part in card, part
+
+
+@pytest.mark.parametrize("words, said", [("bestt", "Unknown value 'bestt'. Did you mean 'best'?"),
+                                         ("best,last", "--weights=best,last: one of best, last, and one of float32")])
+def test_wrong_weights_are_told_before_tensorflow(trained, shared_cache, words, said):
+    _, error = run(["export", f"--workdir={trained[0]}", f"--weights={words}"], shared_cache, code=2)
+    assert said in error and "loading TensorFlow" not in error
 
 
 def test_plan_tells_rows_lengths_and_time(tiny_preset, reviews, shared_cache, tmp_path):

@@ -14,7 +14,7 @@ from tfft.tasks.text_classification import TextClassificationTask
 def make(problem, names, folder, labels, targets, probabilities, thresholds=None, rows=None):
     task = TextClassificationTask(TextClassification(problem=problem), Labels(names))
     rows = np.arange(len(targets)) if rows is None else np.array(rows)
-    report = Report({}, [], thresholds, rows, np.array(targets), np.array(probabilities, np.float32))
+    report = Report({}, [], thresholds, rows, np.array(targets), np.array(probabilities, np.float32), np.zeros(0))
     return task, make_store(folder, labels), report
 
 

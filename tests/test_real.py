@@ -57,4 +57,4 @@ def test_a_minute_of_training_learns_and_exports(tmp_path):
                  CACHE)
     assert re.findall(r'"predicted_label": "(\d)"', out) == ["1", "0"]
     out, _ = run(["export", f"--workdir={tmp_path}/run"], CACHE)
-    assert "probabilities" in out and (tmp_path / "run/export/1/saved_model.pb").exists()
+    assert "scores" in out and (tmp_path / "run/export/1/saved_model.pb").exists()

@@ -7,6 +7,7 @@ COMMANDS = {
     "train": "fine-tune a pretrained Transformer",
     "evaluate": "judge a run on its test rows or on other data",
     "predict": "answer texts, or a file of them",
+    "calibrate": "fit a temperature on the validation rows, and when to abstain",
     "export": "write a SavedModel that takes raw text",
     "plan": "look at data, lengths, steps and time before training",
     "preflight": "compile the training step for a TPU, without one",

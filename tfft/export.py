@@ -5,25 +5,43 @@ import sys
 from absl import flags
 
 from tfft import flags as command_line
-from tfft.errors import UserError
+from tfft.errors import UserError, unknown
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of the run.")
 OUTPUT = flags.DEFINE_string("output", "", "Folder for the version folders; '' is <workdir>/export.")
-WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
+WEIGHTS = flags.DEFINE_list("weights", [], "Which weights, and what they are kept in: best or last (default: what "
+                            "config.export.weights says), float32 (default), bfloat16 or float16; e.g. last,bfloat16. All is "
+                            "computed and answered in float32.")
+CALIBRATED = flags.DEFINE_bool("calibrated", False, "Bake in what tfft calibrate has found for these weights.")
+
+WHICH, DTYPES = ("best", "last"), ("float32", "bfloat16", "float16")
 
 
 def main() -> int:
     if not WORKDIR.value:
         raise UserError("Name the run: --workdir=runs/imdb")
 
+    which, dtype = parse_weights(WEIGHTS.value)
+
     from tfft.workdir import Workdir
 
     Workdir(WORKDIR.value).experiment()
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    from tfft.serving.saved_model import export
+    from tfft.serving.export import export
 
-    return export(WORKDIR.value, OUTPUT.value, WEIGHTS.value)
+    return export(WORKDIR.value, OUTPUT.value, which, dtype, CALIBRATED.value)
+
+
+def parse_weights(words: list[str]) -> tuple[str, str]:
+    """["last", "bfloat16"] -> ("last", "bfloat16"). Raises: UserError."""
+    for word in words:
+        if word not in WHICH + DTYPES:
+            raise UserError(f"--weights: {unknown('value', word, WHICH + DTYPES)}")
+    which, dtypes = ([word for word in words if word in known] for known in (WHICH, DTYPES))
+    if len(which) > 1 or len(dtypes) > 1:
+        raise UserError(f"--weights={','.join(words)}: one of {', '.join(WHICH)}, and one of {', '.join(DTYPES)}.")
+    return which[0] if which else "", dtypes[0] if dtypes else "float32"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The work directory: all that came of one experiment, enough to rebuild its model from there alone.
 
     config.json labels.json labels.txt backbone.json tokenizer/ plan.json environment.json
-    checkpoints/ best/weights.safetensors last/weights.safetensors tensorboard/ metrics.jsonl train.log export/<version>/
+    checkpoints/ best/weights.safetensors last/weights.safetensors tensorboard/ metrics.jsonl train.log calibration.json
+    export/<version>/
 """
 
 import dataclasses
@@ -38,6 +39,7 @@ class Workdir:
         self._lock = None
         self.plan = self.path / "plan.json"
         self.export = self.path / "export"
+        self.calibration = self.path / "calibration.json"
 
     def weights(self, which: str) -> Path:
         """The file of the 'best' or 'last' weights."""

@@ -27,8 +27,8 @@ def resolve_thresholds(task, given: np.ndarray | None) -> np.ndarray | None:
 @dataclasses.dataclass
 class Report:
     """What an evaluation found. thresholds: float32[L] where several labels may hold, else None. rows int64[n] of the
-    store, targets and probabilities float32[n,outputs] are in the same order; regression: targets and probabilities are
-    values in the data's own unit."""
+    store, targets, probabilities and logits float32[n,outputs] are in the same order; regression: targets and probabilities
+    are values in the data's own unit. slices: the metrics of parts of the rows, where somebody asked for them."""
 
     metrics: dict[str, float]
     per_label: list[dict]
@@ -36,9 +36,13 @@ class Report:
     rows: np.ndarray
     targets: np.ndarray
     probabilities: np.ndarray
+    logits: np.ndarray
+    slices: list[dict] = dataclasses.field(default_factory=list)
 
-    def to_json(self) -> str:
-        return json.dumps({"metrics": self.metrics, "per_label": self.per_label,
+    def to_json(self, **details) -> str:
+        """The figures, after `details`."""
+        return json.dumps({**details, "metrics": self.metrics, "rows": len(self.rows), "per_label": self.per_label,
+                           "slices": self.slices,
                            "thresholds": None if self.thresholds is None else [float(t) for t in self.thresholds]},
                           indent=1, ensure_ascii=False)
 
@@ -86,7 +90,7 @@ class Evaluator(orbit.AbstractEvaluator):
         made, per_label = metrics.compute(self._task.problem, targets, probabilities, self._task.labels.names, thresholds)
         # what is decided by them must be decided alike, and processors differ in their last bits
         made = json.loads(self._hosts.from_chief(json.dumps({**made, "loss": loss})))
-        self.report = Report(made, per_label, thresholds, self.rows, targets, probabilities)
+        self.report = Report(made, per_label, thresholds, self.rows, targets, probabilities, logits)
         return self.report.metrics
 
     def _logits(self) -> np.ndarray:

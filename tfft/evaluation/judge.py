@@ -15,12 +15,14 @@ from tfft.assets import cache_folder
 from tfft.config import Data
 from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.errors import UserError
-from tfft.evaluation.evaluator import Evaluator
+from tfft.evaluation.calibration import calibrate
+from tfft.evaluation.evaluator import Evaluator, Report
 from tfft.evaluation.mistakes import worst
+from tfft.evaluation.slices import by_length
 from tfft.files import is_remote, to_path, write_text
 from tfft.models.backbone import tokenizer_fingerprint
 from tfft.training.summaries import Console, table
-from tfft.workdir import Workdir, open_run
+from tfft.workdir import Run, Workdir, open_run
 
 LABELS_SHOWN = 40  # of more labels only the worst are printed
 WORST_SHOWN = 15
@@ -42,38 +44,24 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
-    experiment, task, cache = run.experiment, run.task, cache_folder(run.experiment.data.cache)
-
-    def preparer(say: Callable[[str], None]) -> Preparer:
-        return Preparer(experiment, run.tokenizer, tokenizer_fingerprint(run.tokenizer), cache, say)
-
+    experiment, task = run.experiment, run.task
     if data:
         with other_rows(experiment.data, on_broken_row or experiment.data.on_broken_row) as settings:
-            store = preparer(lambda text: console.say(in_own_words(text))).store(data, settings)
+            store = _preparer(run, lambda text: console.say(in_own_words(text))).store(data, settings)
         chosen = Split(data, store, np.arange(len(store)))
     else:
-        splits = load_splits(preparer(console.say))
-        if name not in splits:
-            raise UserError(f"The run has no {name} split. Give rows with --data=csv:FILE, or another --split.")
-        _warn_of_changes(workdir, splits, console.say)
-        chosen = splits[name]
+        chosen = own_split(run, name, console.say)
     strangers = task.unknown_labels(chosen.store, chosen.rows)
     if strangers:
         shown = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(strangers.items())[:5])
         console.say(f"unknown labels: {shown}; the model cannot answer them, and they are left out of the metrics")
-    evaluator = Evaluator(run.model, task, chosen.store, chosen.rows, pad_id=int(run.tokenizer.pad_token_id),
-                          batch_size=experiment.eval.global_batch_size, max_length=experiment.data.max_length,
-                          strategy=tf.distribute.get_strategy(), thresholds=run.thresholds,
-                          progress=lambda done, total: console.advance(done, ""))
-    if not len(evaluator.rows):
-        raise UserError(f"None of the {len(chosen.rows):,} rows has a label that the model knows "
-                        f"({', '.join(task.labels.names[:10])}).")
-    console.start(f"evaluating {len(evaluator.rows):,} rows", -(-len(evaluator.rows) // experiment.eval.global_batch_size))
-    metrics = evaluator.evaluate()
-    console.stop()
-    report = evaluator.report
-    print(f"{chosen.name}: {len(evaluator.rows):,} rows, weights of step {run.step:,}")
-    print(table([(name, value) for name, value in metrics.items()]))
+    report = _report(run, chosen, console)
+    report.slices = by_length(task, report, chosen.store.column("full_length")[report.rows])
+    print(f"{chosen.name}: {len(report.rows):,} rows, weights of step {run.step:,}")
+    print(table([(name, value) for name, value in report.metrics.items()]))
+    if len(report.slices) > 1:
+        print(table([(part["slice"], part["rows"], part["metrics"][experiment.eval.metric]) for part in report.slices],
+                    ("length", "rows", experiment.eval.metric)))
     if report.per_label:
         print(label_table(report.per_label))
     mistakes = worst(task, chosen.store, report, 5)
@@ -82,11 +70,69 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
         for place, text, label, answer in mistakes:
             print(f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}")
     try:
-        write_text(target, report.to_json() + "\n")
+        write_text(target, report.to_json(data=chosen.name, step=run.step) + "\n")
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
     print(f"report: {target}")
     return 0
+
+
+def calibrate_run(path: str, weights: str, precision: float) -> int:
+    """Fits a temperature, and for a wanted precision an abstain threshold, on the validation rows; keeps them with the run."""
+    console = Console()
+    run = open_run(path, weights)
+    if run.task.problem == "regression":
+        raise UserError("This run answers numbers, which have no probabilities to calibrate.")
+    report = _report(run, own_split(run, "validation", console.say), console)
+    found = calibrate(run.task.problem, report.logits, report.targets, run.step, precision)
+    try:
+        write_text(run.workdir.calibration, found.to_json() + "\n")
+    except OSError as error:
+        raise UserError(f"Cannot write {run.workdir.calibration}: {error}.") from error
+    print(f"{found.rows:,} validation rows, weights of step {found.step:,}")
+    lines = [("temperature", found.temperature), ("calibration error before", found.error_before), ("after", found.error_after)]
+    if found.abstain_threshold is not None:
+        lines += [("abstain threshold", found.abstain_threshold), ("precision of the answers given", found.precision),
+                  ("share of rows answered", found.coverage)]
+    print(table(lines))
+    print(f"written to {run.workdir.calibration}; bake it into an export:\n"
+          f"  python -m tfft.export --workdir={run.workdir.path} --calibrated")
+    return 0
+
+
+def own_split(run: Run, name: str, say: Callable[[str], None]) -> Split:
+    """A split that the run was trained or judged with. Raises: UserError where it has no such split."""
+    splits = own_splits(run, say)
+    if name not in splits:
+        raise UserError(f"The run has no {name} split. Give rows with --data=csv:FILE, or another --split.")
+    _warn_of_changes(run.workdir, splits, say)
+    return splits[name]
+
+
+def own_splits(run: Run, say: Callable[[str], None]) -> dict[str, Split]:
+    """The rows that a run was trained and judged with, by the names of their splits."""
+    return load_splits(_preparer(run, say))
+
+
+def _preparer(run: Run, say: Callable[[str], None]) -> Preparer:
+    return Preparer(run.experiment, run.tokenizer, tokenizer_fingerprint(run.tokenizer),
+                    cache_folder(run.experiment.data.cache), say)
+
+
+def _report(run: Run, chosen: Split, console: Console) -> Report:
+    """Evaluates a run on rows. Raises: UserError where none has a label that the model knows."""
+    experiment = run.experiment
+    evaluator = Evaluator(run.model, run.task, chosen.store, chosen.rows, pad_id=int(run.tokenizer.pad_token_id),
+                          batch_size=experiment.eval.global_batch_size, max_length=experiment.data.max_length,
+                          strategy=tf.distribute.get_strategy(), thresholds=run.thresholds,
+                          progress=lambda done, total: console.advance(done, ""))
+    if not len(evaluator.rows):
+        raise UserError(f"None of the {len(chosen.rows):,} rows has a label that the model knows "
+                        f"({', '.join(run.task.labels.names[:10])}).")
+    console.start(f"evaluating {len(evaluator.rows):,} rows", -(-len(evaluator.rows) // experiment.eval.global_batch_size))
+    evaluator.evaluate()
+    console.stop()
+    return evaluator.report
 
 
 def label_table(per_label: list[dict]) -> str:

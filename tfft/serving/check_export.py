@@ -1,9 +1,11 @@
 """Asks a SavedModel the questions on standard input, in a process that has only tensorflow and tensorflow-text.
 
-Run as a script: it imports nothing of tfft. Reads {"folder", "text", "text_pair", "output"}, prints
-{"together": answers of one batch, "alone": answers of batches of one} as one JSON line.
+Run as a script: it imports nothing of tfft. Reads {"folder", "columns": {"text": [base64, ...]}, "batches": [[row, ...], ...],
+"tokens": {name: [[id, ...], ...]}, "reference": [row, ...]}; prints one JSON line: {"ops": {"core", "text", "unknown"},
+"batches": the serving_default outputs of each batch, "signatures": the outputs of each on the reference rows}.
 """
 
+import base64
 import json
 import os
 import sys
@@ -11,22 +13,58 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf  # noqa: E402
-import tensorflow_text  # noqa: E402, F401 - registers the tokenizers' ops
+from tensorflow.core.protobuf import saved_model_pb2  # noqa: E402
+from tensorflow.python.framework import op_def_registry  # noqa: E402
 
 
 def main() -> None:
     question = json.load(sys.stdin)
-    serve = tf.saved_model.load(question["folder"]).signatures["serving_default"]
-    columns = {name: [text.encode("utf-8", "replace") for text in question[name]]
-               for name in ("text", "text_pair") if question[name] is not None}
+    used = used_ops(question["folder"])
+    core = {name for name in used if op_def_registry.get(name)}
+    import tensorflow_text  # noqa: F401 - registers the tokenizers' ops
 
-    def ask(begin: int, end: int) -> list:
-        return serve(**{name: tf.constant(texts[begin:end]) for name, texts in columns.items()})[
-            question["output"]].numpy().tolist()
-
-    count = len(columns["text"])
-    alone = [answer for i in range(count) for answer in ask(i, i + 1)]
-    print(json.dumps({"together": ask(0, count), "alone": alone}))
+    text = {name for name in used - core if op_def_registry.get(name)}
+    print(json.dumps({"ops": {"core": sorted(core), "text": sorted(text), "unknown": sorted(used - core - text)},
+                      **(answers(question) if used == core | text else {})}, default=bytes.decode))
 
 
-main()
+def used_ops(folder: str) -> set[str]:
+    """The ops of all graphs and functions in a SavedModel; calls of its own functions are none."""
+    model = saved_model_pb2.SavedModel()
+    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
+        model.ParseFromString(file.read())
+    found, own = set(), set()
+    for meta in model.meta_graphs:
+        found.update(node.op for node in meta.graph_def.node)
+        for function in meta.graph_def.library.function:
+            own.add(function.signature.name)
+            found.update(node.op for node in function.node_def)
+    return found - own
+
+
+def answers(question: dict) -> dict:
+    signatures = tf.saved_model.load(question["folder"]).signatures
+    columns = {name: [base64.b64decode(text) for text in texts] for name, texts in question["columns"].items()}
+
+    def ask(name: str, **inputs) -> dict:
+        return {key: value.numpy().tolist() for key, value in signatures[name](**inputs).items()}
+
+    def texts(rows: list[int]) -> dict:
+        return {name: tf.constant([column[row] for row in rows]) for name, column in columns.items()}
+
+    reference = question["reference"]
+    made = {"serving_default": ask("serving_default", **texts(reference)),
+            "tokens": ask("tokens", **{name: tf.constant(ids, tf.int32) for name, ids in question["tokens"].items()})}
+    examples = tf.constant([example({name: column[row] for name, column in columns.items()}) for row in reference])
+    made |= {name: ask(name, inputs=examples) for name in signatures if name in ("classify", "regress")}
+    return {"batches": [ask("serving_default", **texts(rows)) for rows in question["batches"]], "signatures": made}
+
+
+def example(texts: dict[str, bytes]) -> bytes:
+    return tf.train.Example(features=tf.train.Features(feature={
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text])) for name, text in texts.items()
+    })).SerializeToString()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from tfft.assets import cache_folder
 from tfft.config import Data
 from tfft.data.formats import Broken, Record
 from tfft.data.sources import Row, Source
-from tfft.data.tokenize import TextTokenizer, features
+from tfft.data.tokenize import TextTokenizer, Tokens, features
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import resolve_thresholds
 from tfft.evaluation.judge import check_writable, in_own_words, other_rows
@@ -26,11 +26,16 @@ from tfft.workdir import Run, open_run
 CHUNK = 4096  # rows in memory at once
 
 
+def as_bytes(text: str | bytes) -> bytes:
+    """UTF-8; what has none, such as half a surrogate pair, becomes a question mark."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+
+
 class Predictor:
     """A run's model behind its tokenizer: texts -> probabilities float32[n,L], or values float32[n,1]."""
 
-    def __init__(self, run: Run, batch_size: int = 64):
-        self.task, self._model, self._batch_size = run.task, run.model, batch_size
+    def __init__(self, run: Run, batch_size: int = 64, temperature: float = 1.0):
+        self.task, self._model, self._batch_size, self._temperature = run.task, run.model, batch_size, temperature
         self.thresholds = resolve_thresholds(run.task, run.thresholds)
         self.text_tokenizer = TextTokenizer.of(run.tokenizer, run.experiment.data)
         strings = tf.TensorSpec([None], tf.string)
@@ -41,13 +46,17 @@ class Predictor:
         return self.text_tokenizer(texts, second if self.text_tokenizer.pairs else None)
 
     def _logits(self, inputs):
-        return self.task.probabilities(self._model(inputs, training=False))
+        logits = self._model(inputs, training=False)
+        return self.task.probabilities(logits / self._temperature if self.task.problem != "regression" else logits)
 
-    def __call__(self, texts: list[str], second: list[str] | None = None) -> np.ndarray:
+    def tokens(self, texts: list[str | bytes], second: list[str | bytes] | None = None) -> Tokens:
+        """By the same ops as in training, inside a graph."""
+        encoded, other = ([as_bytes(t) for t in column] for column in (texts, second or []))
+        return self._tokenise(tf.constant(encoded, tf.string, [len(encoded)]), tf.constant(other, tf.string, [len(other)]))
+
+    def __call__(self, texts: list[str | bytes], second: list[str | bytes] | None = None) -> np.ndarray:
         """Answers in the order of `texts`; computed by length, so that little padding is."""
-        encoded = [t.encode("utf-8", "replace") for t in texts]
-        other = [t.encode("utf-8", "replace") for t in second or []]
-        tokens = self._tokenise(tf.constant(encoded, tf.string, [len(encoded)]), tf.constant(other, tf.string, [len(other)]))
+        tokens = self.tokens(texts, second)
         order = np.argsort(tokens.token_ids.row_lengths().numpy(), kind="stable")
         made = np.zeros((len(texts), self.task.outputs), np.float32)
         for begin in range(0, len(order), self._batch_size):

@@ -1,129 +1,149 @@
-"""The SavedModel: raw text in; label names and float32 probabilities out."""
+"""The SavedModel: raw text, token ids or tf.Examples in; label names and float32 scores out."""
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import tempfile
+import functools
 from pathlib import Path
 
-import numpy as np
+import keras
 import tensorflow as tf
 
 from tfft.data.tokenize import TextTokenizer, features
-from tfft.errors import UserError
+from tfft.evaluation.calibration import Calibration
 from tfft.evaluation.evaluator import resolve_thresholds
-from tfft.files import copy_tree, is_remote, remove_tree, store_errors, to_path
-from tfft.serving.prediction import Predictor
-from tfft.workdir import Run, open_run
+from tfft.models.inference import Arranged
+from tfft.workdir import Run
 
-# what must not differ between the trained model and what is served
-NASTY = ["", " ", "plain words", "two\nlines\ttab", "emoji \U0001f600 and \U0001f468\u200d\U0001f469\u200d\U0001f467",
-         "control \x00\x01\x1f\x7f characters", "long " * 5000, "x" * 20000, "caf\u00e9 cafe\u0301", "\u05e9\u05dc\u05d5\u05dd",
-         "\u4e2d\u6587\u5b57", "[CLS] [SEP] <s> </s> [MASK]", "\ufeff\u200b\u2028\u0085"]
-TOLERANCE = 1e-4  # float32, other batch shapes
+METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
 
 
 class ServedModel(tf.Module):
-    """serving_default: text string[B] (and text_pair string[B]) -> named outputs.
+    """A run's model with its tokenizer, label names, thresholds, temperature and abstain threshold in one graph.
 
-    Single label: label string[B], probabilities float32[B,L], label_names string[B,L]. Several labels: the same with
-    selected int32[B,L] (1 where the probability reaches the label's threshold) and label, the selected names joined by
-    ",". Regression: value float32[B].
+    serving_default takes text string[B] (and text_pair string[B]), tokens the backbone's inputs int32[B,S]. Both answer
+    - single label: label string[B], scores float32[B,L], label_names string[B,L]; with an abstain threshold also abstained
+      int32[B], and label is "" where it is 1
+    - several labels: the same without abstained; selected int32[B,L] is 1 where a score reaches its label's threshold, and
+      label the selected names joined by ","
+    - regression: value float32[B]
+    classify and regress take inputs string[B], serialised tf.Examples with the features text and text_pair, and answer as
+    TensorFlow Serving's APIs of these names want it: classes string[B,L] and scores, or outputs float32[B].
+
+    dtype: what weights of two or more axes are kept in; all is computed in float32.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, dtype: str = "float32", calibration: Calibration | None = None):
         super().__init__(name="tfft")
         self._task, self._model = run.task, run.model
+        self._temperature = calibration.temperature if calibration else 1.0
+        self._abstain = calibration.abstain_threshold if calibration else None
         self.text_tokenizer = TextTokenizer.of(run.tokenizer, run.experiment.data)
-        self.weights = [v.value for v in run.model.variables]  # tracked, so that they are saved
         self._tokenizer = run.tokenizer
+        self.weights = Weights(run.model, dtype)
         self._names = tf.constant(run.task.labels.names, tf.string) if run.task.labels.names else None
         if run.task.problem == "multi_label":
-            self._thresholds = tf.constant(resolve_thresholds(run.task, run.thresholds))
-        text = tf.TensorSpec([None], tf.string, name="text")
-        pair = tf.TensorSpec([None], tf.string, name="text_pair")
-        if self.text_tokenizer.pairs:
-            self.serve = tf.function(lambda text, text_pair: self._answer(text, text_pair), input_signature=[text, pair])
-        else:
-            self.serve = tf.function(lambda text: self._answer(text, None), input_signature=[text])
+            self._thresholds = tf.constant(scaled_thresholds(resolve_thresholds(run.task, run.thresholds), self._temperature))
+        texts = ("text", "text_pair") if self.text_tokenizer.pairs else ("text",)
+        self.serve = tf.function(lambda **texts: self._answer(self._inputs(**texts))).get_concrete_function(
+            **{name: tf.TensorSpec([None], tf.string, name=name) for name in texts})
+        self.tokens = tf.function(lambda **inputs: self._answer(inputs)).get_concrete_function(
+            **{name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self._model.input})
+        # a feature that an example lacks is an error, not an empty text
+        spec = {name: tf.io.FixedLenFeature([], tf.string) for name in texts}
+        self.examples = tf.function(lambda inputs: self._of_examples(tf.io.parse_example(inputs, spec)))
+        self.examples = self.examples.get_concrete_function(inputs=tf.TensorSpec([None], tf.string, name="inputs"))
 
-    def _answer(self, text, second) -> dict[str, tf.Tensor]:
-        inputs = features(self.text_tokenizer(text, second), self.text_tokenizer.pad_id, tuple(self._model.input), multiple=8)
-        probabilities = tf.cast(self._task.probabilities(self._model(inputs, training=False)), tf.float32)
+    @property
+    def signatures(self) -> dict:
+        """Each signature's concrete function, by name."""
+        method = "regress" if self._task.problem == "regression" else "classify"
+        return {"serving_default": self.serve, "tokens": self.tokens, method: self.examples}
+
+    def _inputs(self, text, text_pair=None) -> dict[str, tf.Tensor]:
+        return features(self.text_tokenizer(text, text_pair), self.text_tokenizer.pad_id, tuple(self._model.input), multiple=8)
+
+    def _scores(self, inputs) -> tf.Tensor:
+        logits = self.weights.call(inputs)
+        if self._task.problem != "regression" and self._temperature != 1:
+            logits /= self._temperature
+        return tf.cast(self._task.probabilities(logits), tf.float32)
+
+    def _answer(self, inputs) -> dict[str, tf.Tensor]:
+        scores = self._scores(inputs)
         if self._task.problem == "regression":
-            return {"value": probabilities[:, 0]}
-        names = tf.tile(self._names[tf.newaxis], [tf.shape(probabilities)[0], 1])
-        made = {"probabilities": probabilities, "label_names": names}
+            return {"value": scores[:, 0]}
+        names = self._all_names(scores)
+        made = {"scores": scores, "label_names": names}
         if self._task.problem == "multi_label":
-            selected = probabilities >= self._thresholds
+            selected = scores >= self._thresholds
             joined = tf.strings.reduce_join(tf.ragged.boolean_mask(names, selected), axis=1, separator=",")
             return {**made, "selected": tf.cast(selected, tf.int32), "label": joined}
-        return {**made, "label": tf.gather(self._names, tf.argmax(probabilities, axis=1))}
+        label = tf.gather(self._names, tf.argmax(scores, axis=1))
+        if self._abstain is None:
+            return {**made, "label": label}
+        abstained = tf.reduce_max(scores, axis=1) < self._abstain
+        return {**made, "label": tf.where(abstained, "", label), "abstained": tf.cast(abstained, tf.int32)}
+
+    def _of_examples(self, texts) -> dict[str, tf.Tensor]:
+        scores = self._scores(self._inputs(**texts))
+        if self._task.problem == "regression":
+            return {"outputs": scores[:, 0]}
+        return {"classes": self._all_names(scores), "scores": scores}
+
+    def _all_names(self, scores) -> tf.Tensor:
+        """string[B,L]"""
+        return tf.tile(self._names[tf.newaxis], [tf.shape(scores)[0], 1])
+
+    def save(self, folder: Path) -> None:
+        """Writes the SavedModel; TensorFlow's own errors, a full disk's among them, become OSErrors."""
+        try:
+            tf.saved_model.save(self, str(folder), signatures=self.signatures)
+            updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+            for name in METHODS.keys() & self.signatures.keys():
+                updater.replace_method_name(signature_key=name, method_name=METHODS[name], tags="serve")
+            updater.save()
+        except tf.errors.OpError as error:
+            raise OSError(error.message.split("\n")[0]) from error
 
 
-def export(path: str, output: str, weights: str) -> int:
-    """Writes the next integer version folder, whole or not at all, and proves it in a process of its own.
+class Weights(tf.Module):
+    """A model's variables as an export keeps them: in float32, or its matrices in a dtype of half the size."""
 
-    Computes on the CPU: a GPU's memory would not do for two processes, nor its products for the comparison.
-    Raises: UserError where it cannot be written, or answers otherwise than the trained model.
-    """
-    with contextlib.suppress(RuntimeError):  # the devices of this process are in use already
-        tf.config.set_visible_devices([], "GPU")
-    run = open_run(path, weights)
-    folder = to_path(output) if output else run.workdir.export
-    made = Path(tempfile.mkdtemp()) if is_remote(folder) else folder / ".making"
-    try:
-        with store_errors():
-            folder.mkdir(parents=True, exist_ok=True)
-        remove_tree(made)
-        served = ServedModel(run)
-        _save(served, made)
-        _prove(run, made)
-        with store_errors():
-            version = max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) + 1
-        if is_remote(folder):
-            copy_tree(made, folder / str(version), last="saved_model.pb")  # without it a server takes the folder for none
-        else:
-            made.rename(folder / str(version))
-    except OSError as error:
-        raise UserError(f"Cannot write the export in {folder}: {error}.") from error
-    finally:
-        remove_tree(made)
-    print(f"exported the weights of step {run.step:,} to {folder / str(version)}")
-    for name, spec in served.serve.get_concrete_function().structured_outputs.items():
-        print(f"  {name}: {spec.dtype.name}{spec.shape}")
-    return 0
+    def __init__(self, model: keras.Model, dtype: str):
+        super().__init__(name="weights")
+        self._dtype, self._model, self._arranged = dtype, model, Arranged(model)
+        replaced = {id(v) for v in self._arranged.replaces}
+        self._tables = {id(v) for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)
+                        for v in layer.weights}
+        self.kept = {str(number): self._keep(v) for number, v in enumerate(model.variables) if id(v) not in replaced}
+        self.joined = {str(number): [tf.Variable(self._narrow(kernel), trainable=False), tf.Variable(bias, trainable=False)]
+                       for number, (kernel, bias) in enumerate(self._arranged.joined.values())}
 
+    def _narrow(self, value):
+        return tf.cast(value, self._dtype) if len(value.shape) > 1 else value
 
-def _save(served: ServedModel, folder: Path) -> None:
-    """Writes the SavedModel; TensorFlow's own errors, a full disk's among them, become OSErrors."""
-    try:
-        tf.saved_model.save(served, str(folder), signatures={"serving_default": served.serve})
-    except tf.errors.OpError as error:
-        raise OSError(error.message.split("\n")[0]) from error
+    def _keep(self, variable) -> tf.Variable:
+        small = self._dtype == "float32" or variable.dtype != "float32" or len(variable.shape) < 2
+        return variable.value if small else tf.Variable(self._narrow(variable.value), trainable=False)
+
+    def call(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The model's answer, computed in float32."""
+        joined = {key: functools.partial(_wide, *pair) for key, pair in zip(self._arranged.joined, self.joined.values(),
+                                                                           strict=True)}
+        with keras.StatelessScope() as scope, self._arranged(joined):
+            for number, kept in self.kept.items():
+                variable = self._model.variables[int(number)]
+                if kept.dtype != variable.dtype:  # the layer of a table takes its rows and casts these alone
+                    table = id(variable) in self._tables
+                    scope.add_update((variable, tf.convert_to_tensor(kept) if table else tf.cast(kept, variable.dtype)))
+            return self._model(inputs, training=False)
 
 
-def _prove(run: Run, folder: Path) -> None:
-    """Compares the export, loaded by a process that has only tensorflow and tensorflow-text, with the trained model."""
-    pairs = bool(run.experiment.data.text_pair_column)
-    second = list(reversed(NASTY)) if pairs else None
-    expected = Predictor(run)(NASTY, second)
-    question = {"folder": str(folder), "text": NASTY, "text_pair": second,
-                "output": "value" if run.task.problem == "regression" else "probabilities"}
-    # -P: what lies beside the script is not imported
-    answer = subprocess.run([sys.executable, "-P", str(Path(__file__).with_name("check_export.py"))],
-                            input=json.dumps(question), capture_output=True, text=True,
-                            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
-    if answer.returncode:
-        last = (answer.stderr.strip() or "no message").splitlines()[-1]
-        raise UserError(f"The export does not load on its own: {last}. Nothing was published.")
-    answers = json.loads(answer.stdout.strip().splitlines()[-1])
-    for kind in ("together", "alone"):  # in one batch, and each in its own
-        got = np.asarray(answers[kind], np.float32).reshape(expected.shape)
-        difference = np.abs(got - expected).max(axis=1)
-        worst = int(difference.argmax())
-        if not difference[worst] <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-            raise UserError(f"The export answers otherwise than the trained model (by {difference[worst]:.2g}) on "
-                            f"{NASTY[worst][:60]!r}, {kind}. Nothing was published.")
+def _wide(kernel: tf.Variable, bias: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.cast(kernel, tf.float32), tf.convert_to_tensor(bias)
+
+
+def scaled_thresholds(thresholds, temperature: float):
+    """float32[L]: where a probability p must reach a threshold t, what sigmoid(logit(p) / temperature) must reach."""
+    if temperature == 1:
+        return thresholds
+    odds = tf.math.log(tf.constant(thresholds, tf.float64)) - tf.math.log1p(-tf.constant(thresholds, tf.float64))
+    return tf.cast(tf.sigmoid(odds / temperature), tf.float32).numpy()

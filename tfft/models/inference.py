@@ -1,0 +1,156 @@
+"""A Transformer's encoder layers as a server runs them: the same answers with less work.
+
+    arranged = Arranged(model)                    # once
+    with arranged():                              # while a graph is traced
+        logits = model(inputs, training=False)
+
+- Real tokens are brought together in one matrix [tokens, width]: padding is multiplied by nothing. Only attention, which needs
+  texts apart, sees it.
+- Query, key and value are one matrix product, their kernels one variable.
+- Products with bias and activation, scores with scale and mask, and layer normalisation are written as TensorFlow's optimiser
+  recognises them: on a CPU they become single oneDNN calls (grappler's remapper, TensorFlow 2.20).
+Layers of other kinds (DeBERTa's, others with a LoRA or quantised kernel) are left as they are.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+
+from tfft.models.kernels import replaced
+
+Encoder = keras_hub.layers.TransformerEncoder
+
+
+def plain(layer) -> bool:
+    """Whether a layer is nothing but float32 kernel, bias and activation."""
+    return (layer.bias is not None and layer.compute_dtype == "float32" and not getattr(layer, "quantization_mode", None)
+            and not getattr(layer, "lora_enabled", False))
+
+
+class Arranged:
+    """The encoder layers of a model that can be arranged so.
+
+    joined: by layer, NumPy arrays float32[D,3D] and float32[3D], the kernels and biases of query, key and value side by side;
+    replaces: the model's variables that they stand for.
+    """
+
+    def __init__(self, model: keras.Model):
+        self._layers = {id(layer): layer for layer in model._flatten_layers() if isinstance(layer, Encoder) and _usual(layer)}
+        self.joined, self.replaces = {}, []
+        for key, layer in self._layers.items():
+            parts = _projections(layer)
+            width = parts[0].kernel.shape[0]
+            self.joined[key] = (np.concatenate([part.kernel.numpy().reshape(width, -1) for part in parts], axis=1),
+                                np.concatenate([part.bias.numpy().reshape(-1) for part in parts]))
+            self.replaces += [v for part in parts for v in (part.kernel, part.bias)]
+
+    def __call__(self, joined: dict[int, Callable]) -> contextlib.AbstractContextManager:
+        """Inside, the layers compute so. joined: what gives each layer's (kernel, bias) tensors."""
+        return replaced(((Encoder, "call", _Trace(self._layers, joined).call()),
+                         (keras.layers.LayerNormalization, "call", normalise)))
+
+
+def _projections(layer) -> tuple:
+    attention = layer._self_attention_layer
+    return attention._query_dense, attention._key_dense, attention._value_dense
+
+
+def _usual(layer) -> bool:
+    attention = layer._self_attention_layer
+    parts = (*_projections(layer), attention._output_dense, layer._feedforward_intermediate_dense,
+             layer._feedforward_output_dense)
+    return type(attention) is keras.layers.MultiHeadAttention and all(plain(part) for part in parts)
+
+
+class _Trace:
+    """One pass through a model: remembers which matrix of real tokens a padded tensor was made of."""
+
+    def __init__(self, layers: dict, joined: dict[int, Callable]):
+        self._layers, self._joined = layers, joined
+        self._rows: dict[int, tuple] = {}
+        self._compact: dict[int, tuple] = {}
+
+    def call(self):
+        """What takes the place of the layers' own call."""
+        trace, original = self, Encoder.call
+
+        def call(layer, inputs, padding_mask=None, attention_mask=None, training=None, return_attention_scores=False):
+            usual = (id(layer) in trace._layers and padding_mask is not None and attention_mask is None and not training
+                     and not return_attention_scores and inputs.dtype == tf.float32)
+            if usual:
+                return trace._encode(layer, inputs, padding_mask)
+            return original(layer, inputs, padding_mask=padding_mask, attention_mask=attention_mask, training=training,
+                            return_attention_scores=return_attention_scores)
+
+        return call
+
+    def _positions(self, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(int32[tokens] where the real tokens are in the flattened mask, int32[B x S] which of them each position takes).
+
+        mask [[1, 1, 0], [1, 0, 0]] -> [0, 1, 3] and [0, 1, 1, 2, 2, 2]: padding takes a neighbour's, which nobody looks at.
+        The first position counts as real, so that there is one.
+        """
+        if id(mask) not in self._rows:
+            flat = tf.reshape(tf.cast(mask, tf.int32), [-1])
+            flat = tf.maximum(flat, tf.cast(tf.equal(tf.range(tf.size(flat)), 0), tf.int32))
+            real = tf.cast(tf.where(flat > 0)[:, 0], tf.int32)
+            self._rows[id(mask)] = mask, real, tf.cumsum(flat) - 1
+        return self._rows[id(mask)][1:]
+
+    def _encode(self, layer, inputs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        real, taken = self._positions(mask)
+        shape, width = tf.shape(inputs), inputs.shape[-1]
+        known = self._compact.get(id(inputs))
+        x = known[1] if known else tf.gather(tf.reshape(inputs, [-1, width]), real)
+        first = layer.normalize_first
+        attended = self._attend(layer, layer._self_attention_layer_norm(x) if first else x, mask, real, taken)
+        x = attended + x
+        x = x if first else layer._self_attention_layer_norm(x)
+        y = layer._feedforward_layer_norm(x) if first else x
+        x = dense(layer._feedforward_output_dense, dense(layer._feedforward_intermediate_dense, y)) + x
+        x = x if first else layer._feedforward_layer_norm(x)
+        made = tf.reshape(tf.gather(x, taken), [shape[0], shape[1], width])
+        self._compact[id(made)] = made, x
+        return made
+
+    def _attend(self, layer, x: tf.Tensor, mask: tf.Tensor, real: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
+        attention = layer._self_attention_layer
+        heads, size = attention._num_heads, attention._key_dim
+        batch, length = tf.shape(mask)[0], tf.shape(mask)[1]
+        kernel, bias = self._joined[id(layer)]()
+        joined = tf.gather(tf.nn.bias_add(tf.matmul(x, kernel), bias), taken)
+        query, key, value = tf.unstack(tf.transpose(tf.reshape(joined, [batch, length, 3, heads, size]), [2, 0, 3, 1, 4]))
+        hidden = (1.0 - tf.cast(mask[:, tf.newaxis, tf.newaxis, :], tf.float32)) * -1e9
+        scores = tf.matmul(query, key, transpose_b=True) * (1 / size**0.5) + hidden
+        mixed = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [0, 2, 1, 3])
+        mixed = tf.gather(tf.reshape(mixed, [-1, heads * size]), real)
+        output = attention._output_dense
+        return tf.nn.bias_add(tf.matmul(mixed, tf.reshape(tf.convert_to_tensor(output.kernel), [heads * size, -1])),
+                              tf.convert_to_tensor(output.bias))
+
+
+def dense(layer, x: tf.Tensor) -> tf.Tensor:
+    y = tf.nn.bias_add(tf.matmul(x, tf.convert_to_tensor(layer.kernel)), tf.convert_to_tensor(layer.bias))
+    return y if layer.activation is None else layer.activation(y)
+
+
+def normalise(layer, inputs):
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis, as a batch normalisation whose channels are the
+    rows: the form that the optimiser takes for layer normalisation."""
+    usual = inputs.dtype == tf.float32 and layer.gamma is not None and layer.beta is not None and not layer.rms_scaling
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    if not usual or axes not in ([-1], [inputs.shape.rank - 1]) or layer.compute_dtype != "float32":
+        return ORIGINAL_NORMALISE(layer, inputs)
+    shape, width = tf.shape(inputs), inputs.shape[-1]
+    rows = tf.reshape(inputs, [1, -1, width, 1])
+    count = tf.shape(rows)[1]
+    made = tf.raw_ops.FusedBatchNormV3(x=rows, scale=tf.ones([count]), offset=tf.zeros([count]), mean=[], variance=[],
+                                       epsilon=layer.epsilon, data_format="NCHW", is_training=True).y
+    return tf.ensure_shape(tf.reshape(made, shape), inputs.shape) * layer.gamma + layer.beta
+
+
+ORIGINAL_NORMALISE = keras.layers.LayerNormalization.call

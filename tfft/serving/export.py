@@ -1,0 +1,115 @@
+"""Exports a run: a version folder that TensorFlow Serving takes as it is, proven before it gets its name."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfft.data.prepare import Split
+from tfft.errors import UserError
+from tfft.evaluation.calibration import Calibration
+from tfft.evaluation.judge import own_splits
+from tfft.files import copy_tree, is_remote, remove_tree, store_errors, to_path
+from tfft.serving.card import write_card
+from tfft.serving.prove import HELD_OUT, prove
+from tfft.serving.saved_model import ServedModel
+from tfft.serving.schema import write_schema
+from tfft.serving.warm_up import batch_sizes, write_batching, write_warm_up
+from tfft.training.summaries import Console
+from tfft.workdir import Run, open_run
+
+
+def export(path: str, output: str, weights: str, dtype: str = "float32", calibrated: bool = False) -> int:
+    """Writes the next integer version folder, whole or not at all, and proves it in a process of its own.
+
+    weights: 'best', 'last' or '' for what the config says; dtype: what they are kept in.
+    Computes on the CPU: a GPU's memory would not do for two processes, nor its products for the comparison.
+    Raises: UserError where it cannot be written, or answers otherwise than the trained model.
+    """
+    with contextlib.suppress(RuntimeError):  # the devices of this process are in use already
+        tf.config.set_visible_devices([], "GPU")
+    console = Console()
+    run = open_run(path, weights)
+    calibration = read_calibration(run) if calibrated else None
+    folder = to_path(output) if output else run.workdir.export
+    name = folder.name if output else run.experiment.name
+    made = Path(tempfile.mkdtemp()) if is_remote(folder) else folder / f".making-{os.getpid()}"
+    try:
+        with store_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+        lengths, held_out = _rows(run, console)
+        console.say("writing the SavedModel")
+        served = ServedModel(run, dtype, calibration)
+        served.save(made)
+        console.say(f"comparing its answers with the trained model's, on {len(held_out)} held-out texts and nasty ones")
+        proof = prove(run, made, dtype, calibration, held_out)
+        sizes = batch_sizes(lengths)
+        requests = write_warm_up(made, name, served.text_tokenizer, sizes)
+        write_batching(made, sizes, lengths)
+        write_schema(made, served, ("text", "text_pair") if served.text_tokenizer.pairs else ("text",))
+        write_card(made, run, name, dtype, calibration, proof)
+        final = publish(made, folder)
+    except OSError as error:
+        raise UserError(f"Cannot write the export in {folder}: {error}.") from error
+    finally:
+        remove_tree(made)
+    print(f"exported the weights of step {run.step:,} to {final}")
+    print(f"proven on {proof.rows} texts in {proof.batches} batches: largest difference {proof.largest:.1e}, allowed "
+          f"{proof.tolerance:.1e}; {requests} warm-up requests; batches of up to {sizes[-1]}")
+    for signature, function in served.signatures.items():
+        shown = ", ".join(f"{key} {spec.dtype.name}{spec.shape}" for key, spec in sorted(function.structured_outputs.items()))
+        print(f"  {signature}: {shown}")
+    return 0
+
+
+def publish(made: Path, folder: Path) -> Path:
+    """Gives a finished export the next version number; two that finish at once get two."""
+    while True:
+        with store_errors():
+            version = max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) + 1
+        final = folder / str(version)
+        if is_remote(folder):
+            copy_tree(made, final, last="saved_model.pb")  # without it a server takes the folder for none
+            return final
+        try:
+            made.rename(final)  # fails where the folder exists and is not empty
+            return final
+        except FileExistsError:
+            continue
+        except OSError:
+            if not final.exists():
+                raise
+
+
+def read_calibration(run: Run) -> Calibration:
+    """What was fitted for these very weights. Raises: UserError where nothing was."""
+    command = f"python -m tfft.calibrate --workdir={run.workdir.path}"
+    try:
+        found = Calibration.from_json(run.workdir.calibration.read_text(), str(run.workdir.calibration))
+    except FileNotFoundError as error:
+        raise UserError(f"--calibrated: this run was not calibrated yet: {command}") from error
+    if found.step != run.step:
+        raise UserError(f"--calibrated: the calibration is of the weights of step {found.step:,}, these are of step "
+                        f"{run.step:,}. Run again: {command}")
+    return found
+
+
+def _rows(run: Run, console: Console) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """(tokens of each training text, some held-out texts); without held-out ones where the data cannot be read any more."""
+    try:
+        splits = own_splits(run, lambda text: None)
+    except UserError as error:
+        console.say(f"warning: the run's rows cannot be read ({error}); the export is proven without held-out texts, and its "
+                    "batches are planned for texts of max_length")
+        return np.full(1, run.experiment.data.max_length), []
+    held_out = splits.get("test") or splits.get("validation")
+    return splits["train"].lengths, _sample(held_out) if held_out else []
+
+
+def _sample(split: Split) -> list[tuple[str, str]]:
+    rows = np.random.default_rng(0).permutation(split.rows)[:HELD_OUT]
+    pairs = "pair" in split.store.meta["columns"]
+    return [(split.store.string("text", row), split.store.string("pair", row) if pairs else "") for row in rows]

@@ -1,0 +1,60 @@
+"""What lies beside a SavedModel for TensorFlow Serving: how to batch, and requests to warm up with."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from tfft.data.plan import few_buckets
+from tfft.data.tokenize import TextTokenizer
+
+TOKENS_AT_ONCE = 8192  # of a largest batch: more adds waiting, and hardly any throughput
+SMALLEST, LARGEST = 8, 128  # rows of a largest batch
+WARM_UP = "assets.extra/tf_serving_warmup_requests"  # where TensorFlow Serving looks
+
+
+def batch_sizes(lengths: np.ndarray) -> tuple[int, ...]:
+    """The allowed batch sizes, 1, 2, 4, ... up to what holds TOKENS_AT_ONCE of the data's longer texts (their 95th
+    percentile). lengths: int[n] tokens, none over max_length.
+
+    [256, 256, 40] -> 1 2 4 8 16 32
+    """
+    long = max(1.0, float(np.quantile(lengths, 0.95))) if len(lengths) else 1.0
+    largest = min(LARGEST, max(SMALLEST, 2 ** int(np.log2(TOKENS_AT_ONCE / long))))
+    return tuple(2**power for power in range(int(np.log2(largest)) + 1))
+
+
+def write_batching(folder: Path, sizes: tuple[int, ...], lengths: np.ndarray) -> None:
+    """batching_params.pbtxt, which --enable_per_model_batching_parameters reads. Threads are left to the server, which
+    knows its processors."""
+    median, long = (int(np.quantile(lengths, q)) for q in (0.5, 0.95)) if len(lengths) else (0, 0)
+    (folder / "batching_params.pbtxt").write_text(
+        f"# {len(lengths):,} training texts: median {median} tokens, 95th percentile {long}. A largest batch of such long\n"
+        f"# texts has at most {TOKENS_AT_ONCE:,} tokens ({SMALLEST} to {LARGEST} rows). Any lengths may share a batch.\n"
+        f"max_batch_size {{ value: {sizes[-1]} }}\n"
+        "batch_timeout_micros { value: 1000 }\n"
+        "max_enqueued_batches { value: 100 }\n"
+        + "".join(f"allowed_batch_sizes: {size}\n" for size in sizes))
+
+
+def write_warm_up(folder: Path, name: str, tokenizer: TextTokenizer, sizes: tuple[int, ...]) -> int:
+    """Requests of every bucket length and batch size, the largest first; returns their number."""
+    path = folder / WARM_UP
+    path.parent.mkdir()
+    # nobody's own words: "a a a ...", which is a token a word, and two special ones
+    logs = [_request(name, " ".join(["a"] * max(1, length - 2)), size, tokenizer.pairs)
+            for length in reversed(few_buckets(tokenizer.max_length)) for size in reversed(sizes)]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+    return len(logs)
+
+
+def _request(name: str, text: str, size: int, pairs: bool) -> prediction_log_pb2.PredictionLog:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = name, "serving_default"
+    columns = {"text": text[:len(text) // 2], "text_pair": text[len(text) // 2:]} if pairs else {"text": text}
+    for column, value in columns.items():
+        request.inputs[column].CopyFrom(tf.make_tensor_proto([value.encode()] * size, tf.string))
+    return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
