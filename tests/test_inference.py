@@ -17,14 +17,14 @@ LENGTHS = (9, 1, 4, 7)
 ARRANGED = {"bert": 2, "distilbert": 2, "electra": 2, "albert": 2, "roberta": 2, "xlm_roberta": 2, "deberta_v3": 0}
 
 
-def answers(model, inputs) -> tuple[Arranged, np.ndarray, set[str]]:
+def answers(model, inputs, compact=True) -> tuple[Arranged, np.ndarray, set[str]]:
     """(what was arranged, its answer, the ops of its graph)."""
     arranged = Arranged(model)
     joined = {key: functools.partial(lambda *pair: pair, *map(tf.constant, pair)) for key, pair in arranged.joined.items()}
 
     @tf.function
     def call(inputs):
-        with arranged(joined):
+        with arranged(joined, compact):
             return model(inputs, training=False)
 
     graph = call.get_concrete_function(inputs).graph
@@ -32,20 +32,21 @@ def answers(model, inputs) -> tuple[Arranged, np.ndarray, set[str]]:
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)
-@pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
-def test_every_family_answers_the_same(family, pooling):
+@pytest.mark.parametrize("pooling, compact", [("mean", True), ("max", True), ("cls", True), ("mean", False)])
+def test_every_family_answers_the_same(family, pooling, compact):
     model = pooled_classifier(families.backbone(family), Model(pooling=pooling), 3, seed=0)
     inputs = families.inputs(model, IDS, LENGTHS)
-    arranged, got, ops = answers(model, inputs)
+    arranged, got, ops = answers(model, inputs, compact)
     np.testing.assert_allclose(got, model(inputs, training=False), atol=2e-6)
-    assert len(arranged.joined) == ARRANGED[family] and ("FusedBatchNormV3" in ops) is True
+    assert len(arranged.joined) == ARRANGED[family] and ("FusedBatchNormV3" in ops) == compact
     if ARRANGED[family]:
-        assert ops.count("Where") == 1  # real tokens are looked for once
+        assert ops.count("Where") == compact  # real tokens are looked for once
         # four products a layer, and no more than that and the head
         assert sum(op == "MatMul" for op in ops) <= 4 * families.LAYERS + 3
 
 
-def test_layers_that_normalise_first_answer_the_same():
+@pytest.mark.parametrize("compact", [True, False])
+def test_layers_that_normalise_first_answer_the_same(compact):
     import keras
 
     inputs = {"x": keras.Input((None, 8)), "padding_mask": keras.Input((None,), dtype="int32")}
@@ -54,7 +55,7 @@ def test_layers_that_normalise_first_answer_the_same():
     model = keras.Model(inputs, made * keras.ops.cast(inputs["padding_mask"], "float32")[:, :, None])
     values = {"x": tf.random.stateless_normal([4, 9, 8], [1, 2]),
               "padding_mask": tf.cast(tf.sequence_mask(LENGTHS, 9), tf.int32)}
-    arranged, got, _ = answers(model, values)
+    arranged, got, _ = answers(model, values, compact)
     assert len(arranged.joined) == 1
     np.testing.assert_allclose(got, model(values, training=False), atol=2e-6)
 

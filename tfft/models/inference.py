@@ -1,18 +1,21 @@
 """A Transformer's encoder layers as a server runs them: the same answers with less work.
 
     arranged = Arranged(model)                    # once
-    with arranged():                              # while a graph is traced
+    with arranged(joined, compact=True):          # while a graph is traced
         logits = model(inputs, training=False)
 
-- Real tokens are brought together in one matrix [tokens, width]: padding is multiplied by nothing. Only attention, which needs
-  texts apart, sees it.
+- compact: real tokens are brought together in one matrix [tokens, width]; padding is multiplied by nothing. Only attention,
+  which needs texts apart, sees it.
 - Query, key and value are one matrix product, their kernels one variable.
-- Products with bias and activation, scores with scale and mask, and layer normalisation are written as TensorFlow's optimiser
-  recognises them: on a CPU they become single oneDNN calls (grappler's remapper, TensorFlow 2.20).
+- Products with bias and activation, scores with scale and mask, and (compact) layer normalisation are written as TensorFlow's
+  optimiser recognises them: on a CPU they become single oneDNN calls (grappler's remapper, TensorFlow 2.20).
+
+For a short text alone, gathering its tokens and oneDNN's normalisation cost more than they save: so not compact.
 Layers of other kinds (DeBERTa's, others with a LoRA or quantised kernel) are left as they are.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import keras
@@ -48,10 +51,10 @@ class Arranged:
                                 np.concatenate([part.bias.numpy().reshape(-1) for part in parts]))
             self.replaces += [v for part in parts for v in (part.kernel, part.bias)]
 
-    def __call__(self, joined: dict[int, Callable]) -> contextlib.AbstractContextManager:
+    def __call__(self, joined: dict[int, Callable], compact: bool) -> contextlib.AbstractContextManager:
         """Inside, the layers compute so. joined: what gives each layer's (kernel, bias) tensors."""
-        return replaced(((Encoder, "call", _Trace(self._layers, joined).call()),
-                         (keras.layers.LayerNormalization, "call", normalise)))
+        return replaced(((Encoder, "call", _Trace(self._layers, joined, compact).call()),
+                         (keras.layers.LayerNormalization, "call", functools.partialmethod(_normalise, compact=compact))))
 
 
 def _projections(layer) -> tuple:
@@ -67,12 +70,12 @@ def _usual(layer) -> bool:
 
 
 class _Trace:
-    """One pass through a model: remembers which matrix of real tokens a padded tensor was made of."""
+    """One pass through a model: remembers which matrix of tokens a padded tensor was made of."""
 
-    def __init__(self, layers: dict, joined: dict[int, Callable]):
-        self._layers, self._joined = layers, joined
+    def __init__(self, layers: dict, joined: dict[int, Callable], compact: bool):
+        self._layers, self._joined, self._compact = layers, joined, compact
         self._rows: dict[int, tuple] = {}
-        self._compact: dict[int, tuple] = {}
+        self._flat: dict[int, tuple] = {}
 
     def call(self):
         """What takes the place of the layers' own call."""
@@ -101,56 +104,74 @@ class _Trace:
             self._rows[id(mask)] = mask, real, tf.cumsum(flat) - 1
         return self._rows[id(mask)][1:]
 
+    def _bring_together(self, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """float32[B,S,D] or [B x S,D] -> [tokens,D]"""
+        x = tf.reshape(x, [-1, x.shape[-1]])
+        return tf.gather(x, self._positions(mask)[0]) if self._compact else x
+
+    def _spread(self, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """float32[tokens,D] -> [B,S,D]"""
+        x = tf.gather(x, self._positions(mask)[1]) if self._compact else x
+        return tf.reshape(x, [tf.shape(mask)[0], tf.shape(mask)[1], x.shape[-1]])
+
     def _encode(self, layer, inputs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        real, taken = self._positions(mask)
-        shape, width = tf.shape(inputs), inputs.shape[-1]
-        known = self._compact.get(id(inputs))
-        x = known[1] if known else tf.gather(tf.reshape(inputs, [-1, width]), real)
+        known = self._flat.get(id(inputs))
+        x = known[1] if known else self._bring_together(inputs, mask)
         first = layer.normalize_first
-        attended = self._attend(layer, layer._self_attention_layer_norm(x) if first else x, mask, real, taken)
-        x = attended + x
+        x = self._attend(layer, layer._self_attention_layer_norm(x) if first else x, mask) + x
         x = x if first else layer._self_attention_layer_norm(x)
         y = layer._feedforward_layer_norm(x) if first else x
-        x = dense(layer._feedforward_output_dense, dense(layer._feedforward_intermediate_dense, y)) + x
+        x = _dense(layer._feedforward_output_dense, _dense(layer._feedforward_intermediate_dense, y)) + x
         x = x if first else layer._feedforward_layer_norm(x)
-        made = tf.reshape(tf.gather(x, taken), [shape[0], shape[1], width])
-        self._compact[id(made)] = made, x
+        made = self._spread(x, mask)
+        self._flat[id(made)] = made, x
         return made
 
-    def _attend(self, layer, x: tf.Tensor, mask: tf.Tensor, real: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
+    def _attend(self, layer, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         attention = layer._self_attention_layer
         heads, size = attention._num_heads, attention._key_dim
-        batch, length = tf.shape(mask)[0], tf.shape(mask)[1]
         kernel, bias = self._joined[id(layer)]()
-        joined = tf.gather(tf.nn.bias_add(tf.matmul(x, kernel), bias), taken)
-        query, key, value = tf.unstack(tf.transpose(tf.reshape(joined, [batch, length, 3, heads, size]), [2, 0, 3, 1, 4]))
+        joined = self._spread(tf.nn.bias_add(tf.matmul(x, kernel), bias), mask)
+        apart = tf.reshape(joined, [tf.shape(mask)[0], tf.shape(mask)[1], 3, heads, size])
+        query, key, value = tf.unstack(tf.transpose(apart, [2, 0, 3, 1, 4]))
         hidden = (1.0 - tf.cast(mask[:, tf.newaxis, tf.newaxis, :], tf.float32)) * -1e9
         scores = tf.matmul(query, key, transpose_b=True) * (1 / size**0.5) + hidden
         mixed = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [0, 2, 1, 3])
-        mixed = tf.gather(tf.reshape(mixed, [-1, heads * size]), real)
+        mixed = self._bring_together(tf.reshape(mixed, [-1, heads * size]), mask)
         output = attention._output_dense
         return tf.nn.bias_add(tf.matmul(mixed, tf.reshape(tf.convert_to_tensor(output.kernel), [heads * size, -1])),
                               tf.convert_to_tensor(output.bias))
 
 
-def dense(layer, x: tf.Tensor) -> tf.Tensor:
+def _dense(layer, x: tf.Tensor) -> tf.Tensor:
     y = tf.nn.bias_add(tf.matmul(x, tf.convert_to_tensor(layer.kernel)), tf.convert_to_tensor(layer.bias))
     return y if layer.activation is None else layer.activation(y)
 
 
-def normalise(layer, inputs):
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis, as a batch normalisation whose channels are the
-    rows: the form that the optimiser takes for layer normalisation."""
-    usual = inputs.dtype == tf.float32 and layer.gamma is not None and layer.beta is not None and not layer.rms_scaling
+def _normalise(layer, inputs: tf.Tensor, compact: bool) -> tf.Tensor:
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis (Ba et al. 2016)."""
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
-    if not usual or axes not in ([-1], [inputs.shape.rank - 1]) or layer.compute_dtype != "float32":
+    usual = inputs.dtype == tf.float32 and layer.compute_dtype == "float32" and not layer.rms_scaling
+    if not usual or layer.gamma is None or layer.beta is None or axes not in ([-1], [inputs.shape.rank - 1]):
         return ORIGINAL_NORMALISE(layer, inputs)
-    shape, width = tf.shape(inputs), inputs.shape[-1]
-    rows = tf.reshape(inputs, [1, -1, width, 1])
-    count = tf.shape(rows)[1]
-    made = tf.raw_ops.FusedBatchNormV3(x=rows, scale=tf.ones([count]), offset=tf.zeros([count]), mean=[], variance=[],
-                                       epsilon=layer.epsilon, data_format="NCHW", is_training=True).y
-    return tf.ensure_shape(tf.reshape(made, shape), inputs.shape) * layer.gamma + layer.beta
+    if compact:
+        return _normalise_rows(inputs, layer)
+    centred = inputs - tf.reduce_mean(inputs, -1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
+    return centred * (tf.math.rsqrt(variance + layer.epsilon) * layer.gamma) + layer.beta
+
+
+def _normalise_rows(inputs: tf.Tensor, layer) -> tf.Tensor:
+    """Layer normalisation as a batch normalisation whose channels are the rows. FusedBatchNorm, Reshape to a matrix, Mul, Add,
+    with nothing between them: the form that the optimiser takes for one operation."""
+    width = inputs.shape[-1]
+    flat = inputs if inputs.shape.rank == 2 else tf.reshape(inputs, [-1, width])
+    count = tf.shape(flat)[0]  # in a reshape to [1, -1, ...] the optimiser does not recognise it
+    unit = tf.raw_ops.FusedBatchNormV3(x=tf.reshape(flat, [1, count, width, 1]), scale=tf.ones([count]),
+                                       offset=tf.zeros([count]), mean=[], variance=[], epsilon=layer.epsilon,
+                                       data_format="NCHW", is_training=True).y
+    made = tf.reshape(unit, [count, width]) * layer.gamma + layer.beta
+    return made if inputs.shape.rank == 2 else tf.reshape(made, [*tf.unstack(tf.shape(inputs))[:-1], width])
 
 
 ORIGINAL_NORMALISE = keras.layers.LayerNormalization.call

@@ -12,6 +12,7 @@ from tfft.evaluation.evaluator import resolve_thresholds
 from tfft.models.inference import Arranged
 from tfft.workdir import Run
 
+SMALL = 256  # tokens, padding included, up to which a batch is computed as it stands
 METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
 
 
@@ -61,7 +62,9 @@ class ServedModel(tf.Module):
         return features(self.text_tokenizer(text, text_pair), self.text_tokenizer.pad_id, tuple(self._model.input), multiple=8)
 
     def _scores(self, inputs) -> tf.Tensor:
-        logits = self.weights.call(inputs)
+        ids = inputs["token_ids"]
+        logits = tf.cond(tf.size(ids) <= SMALL, lambda: self.weights.call(inputs, compact=False),
+                         lambda: self.weights.call(inputs, compact=True))
         if self._task.problem != "regression" and self._temperature != 1:
             logits /= self._temperature
         return tf.cast(self._task.probabilities(logits), tf.float32)
@@ -124,11 +127,11 @@ class Weights(tf.Module):
         small = self._dtype == "float32" or variable.dtype != "float32" or len(variable.shape) < 2
         return variable.value if small else tf.Variable(self._narrow(variable.value), trainable=False)
 
-    def call(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """The model's answer, computed in float32."""
+    def call(self, inputs: dict[str, tf.Tensor], compact: bool) -> tf.Tensor:
+        """The model's answer, computed in float32; see tfft.models.inference."""
         joined = {key: functools.partial(_wide, *pair) for key, pair in zip(self._arranged.joined, self.joined.values(),
                                                                            strict=True)}
-        with keras.StatelessScope() as scope, self._arranged(joined):
+        with keras.StatelessScope() as scope, self._arranged(joined, compact):
             for number, kept in self.kept.items():
                 variable = self._model.variables[int(number)]
                 if kept.dtype != variable.dtype:  # the layer of a table takes its rows and casts these alone
