@@ -276,6 +276,8 @@ def test_the_proving_process_finds_the_export_right(tiny_preset, tmp_path, monke
     proof = found["proof"]
     assert proof.rows == 28 and 0 < proof.largest <= proof.tolerance and "MatMul" in proof.core_ops
     assert {name.split(">")[0] for name in proof.text_ops} <= {"TFText"} | {n for n in proof.text_ops if ">" not in n}
+    saved = [shape for name, shape in tf.train.list_variables(str(tmp_path / "out/1/variables/variables")) if shape]
+    assert sum(map(np.prod, saved)) == run.model.count_params()  # each weight once
     model = saved_model_pb2.SavedModel.FromString((tmp_path / "out/1/saved_model.pb").read_bytes())
     methods = {name: signature.method_name for name, signature in model.meta_graphs[0].signature_def.items()}
     verb = "regress" if problem == "regression" else "classify"

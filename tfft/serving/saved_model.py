@@ -33,7 +33,7 @@ class ServedModel(tf.Module):
 
     def __init__(self, run: Run, dtype: str = "float32", calibration: Calibration | None = None):
         super().__init__(name="tfft")
-        self._task, self._model = run.task, run.model
+        self._task, self._input_names = run.task, tuple(run.model.input)
         self._temperature = calibration.temperature if calibration else 1.0
         self._abstain = calibration.abstain_threshold if calibration else None
         self.text_tokenizer = TextTokenizer.of(run.tokenizer, run.experiment.data)
@@ -46,7 +46,7 @@ class ServedModel(tf.Module):
         self.serve = tf.function(lambda **texts: self._answer(self._inputs(**texts))).get_concrete_function(
             **{name: tf.TensorSpec([None], tf.string, name=name) for name in texts})
         self.tokens = tf.function(lambda **inputs: self._answer(inputs)).get_concrete_function(
-            **{name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self._model.input})
+            **{name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self._input_names})
         # a feature that an example lacks is an error, not an empty text
         spec = {name: tf.io.FixedLenFeature([], tf.string) for name in texts}
         self.examples = tf.function(lambda inputs: self._of_examples(tf.io.parse_example(inputs, spec)))
@@ -59,7 +59,7 @@ class ServedModel(tf.Module):
         return {"serving_default": self.serve, "tokens": self.tokens, method: self.examples}
 
     def _inputs(self, text, text_pair=None) -> dict[str, tf.Tensor]:
-        return features(self.text_tokenizer(text, text_pair), self.text_tokenizer.pad_id, tuple(self._model.input), multiple=8)
+        return features(self.text_tokenizer(text, text_pair), self.text_tokenizer.pad_id, self._input_names, multiple=8)
 
     def _scores(self, inputs) -> tf.Tensor:
         ids = inputs["token_ids"]
@@ -112,11 +112,13 @@ class Weights(tf.Module):
 
     def __init__(self, model: keras.Model, dtype: str):
         super().__init__(name="weights")
-        self._dtype, self._model, self._arranged = dtype, model, Arranged(model)
+        self._dtype, self._arranged = dtype, Arranged(model)
+        self._untracked = lambda: model  # a module saves what its attributes hold, and that would be every weight again
         replaced = {id(v) for v in self._arranged.replaces}
         self._tables = {id(v) for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)
                         for v in layer.weights}
-        self.kept = {str(number): self._keep(v) for number, v in enumerate(model.variables) if id(v) not in replaced}
+        self.kept = {str(number): self._keep(v) for number, v in enumerate(model.variables)
+                     if id(v) not in replaced and "seed_generator" not in v.path}
         self.joined = {str(number): [tf.Variable(self._narrow(kernel), trainable=False), tf.Variable(bias, trainable=False)]
                        for number, (kernel, bias) in enumerate(self._arranged.joined.values())}
 
@@ -129,15 +131,16 @@ class Weights(tf.Module):
 
     def call(self, inputs: dict[str, tf.Tensor], compact: bool) -> tf.Tensor:
         """The model's answer, computed in float32; see tfft.models.inference."""
+        model = self._untracked()
         joined = {key: functools.partial(_wide, *pair) for key, pair in zip(self._arranged.joined, self.joined.values(),
                                                                            strict=True)}
         with keras.StatelessScope() as scope, self._arranged(joined, compact):
             for number, kept in self.kept.items():
-                variable = self._model.variables[int(number)]
+                variable = model.variables[int(number)]
                 if kept.dtype != variable.dtype:  # the layer of a table takes its rows and casts these alone
                     table = id(variable) in self._tables
                     scope.add_update((variable, tf.convert_to_tensor(kept) if table else tf.cast(kept, variable.dtype)))
-            return self._model(inputs, training=False)
+            return model(inputs, training=False)
 
 
 def _wide(kernel: tf.Variable, bias: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
