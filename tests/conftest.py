@@ -61,3 +61,11 @@ def reviews(tmp_path_factory) -> str:
 @pytest.fixture
 def cache(tmp_path) -> str:
     return str(tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_saved(tmp_path_factory):
+    """The folder of one version of tests/served.py's SavedModel."""
+    from served import save
+
+    return save(tmp_path_factory.mktemp("saved") / "1")

@@ -12,8 +12,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # Import name -> the distribution that brings it, where the names differ. orbit and official come with the Model Garden.
 DISTRIBUTIONS = {
-    "absl": "absl-py", "google": "protobuf", "jaxlib": "jax", "official": "tf-models-official", "orbit": "tf-models-official",
-    "sklearn": "scikit-learn", "tensorflow_serving": "tensorflow-serving-api",
+    "absl": "absl-py", "google": "protobuf", "grpc": "grpcio", "grpc_health": "grpcio-health-checking", "jaxlib": "jax",
+    "official": "tf-models-official", "orbit": "tf-models-official", "sklearn": "scikit-learn",
+    "tensorflow_serving": "tensorflow-serving-api",
 }
 # Imported by tfft and required by a declared package for good: tensorboard and protobuf by tensorflow, and so on.
 IMPLIED = {"protobuf", "tensorboard", "tf-models-official"}
