@@ -1,11 +1,12 @@
 """Texts in, answers out, in the run's own process; files of any size are streamed."""
 
 import csv
+import functools
 import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,15 @@ class Predictor:
             made[chosen] = self._forward(inputs).numpy()
         return made
 
+    @property
+    def pairs(self) -> bool:
+        """Whether it takes two texts."""
+        return self.text_tokenizer.pairs
+
+    def answers(self, texts: list[str], second: list[str] | None) -> list[tuple[dict, dict[str, float]]]:
+        """Each text's answer, and each label's probability."""
+        return [(self.answer(p), dict(zip(self.task.labels.names, p.tolist()))) for p in self(texts, second)]
+
     def answer(self, probabilities: np.ndarray) -> dict:
         """One row's answer under names a reader understands."""
         if self.task.problem == "regression":
@@ -81,10 +91,14 @@ class Predictor:
 
 def predict_texts(workdir: str, weights: str, texts: list[str], second: list[str] | None) -> int:
     """Prints one JSON line for each text."""
-    predictor = Predictor(open_run(workdir, weights))
+    return print_answers(Predictor(open_run(workdir, weights)), texts, second)
+
+
+def print_answers(predictor, texts: list[str], second: list[str] | None) -> int:
+    """Prints one JSON line for each text. predictor: a Predictor, or whatever else has its `pairs` and `answers`."""
     sys.stdout.reconfigure(errors="backslashreplace")  # an argument that is no UTF-8 is no reason to stop
-    for text, probabilities in zip(texts, predictor(texts, second), strict=True):
-        print(json.dumps({"text": text, **_rounded(predictor.answer(probabilities))}, ensure_ascii=False))
+    for text, (answer, _) in zip(texts, predictor.answers(texts, second), strict=True):
+        print(json.dumps({"text": text, **_rounded(answer)}, ensure_ascii=False))
     return 0
 
 
@@ -107,7 +121,7 @@ class AskedRows(Source):
 
     def report(self) -> list[str]:
         """What the rows read so far lacked, a line for each kind."""
-        lines = [in_own_words(self.broken_report())] if self.broken_count else []
+        lines = [self.broken_report()] if self.broken_count else []
         if self._first_empty:
             first, rows = self._first_empty, "row has" if self.empty_count == 1 else "rows have"
             lines.append(f"{self.empty_count:,} {rows} an empty answer; first: {first.file}:{first.line}: {first.reason}")
@@ -121,50 +135,53 @@ def predict_file(workdir: str, weights: str, source: str, output: str, *, probab
     on_broken_row: a row without text is an "error", is left out ("skip"), or has an "empty" answer, so that input and
     output stay aligned; one against its file's format has nothing to keep, and is left out unless it is an error.
     """
-    console = Console()
     target = local_path(output, "--output")
     check_writable(target)
     run = open_run(workdir, weights)
+    with other_rows(run.experiment.data, "error" if on_broken_row == "error" else "skip") as data:
+        rows = AskedRows(source, data, cache_folder(data.cache), keep=on_broken_row == "empty")
+        return answer_rows(Predictor(run, batch_size), rows, target, probabilities, in_own_words)
+
+
+def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, words: Callable[[str], str]) -> int:
+    """Writes the rows with a predictor's answers. words: how what the rows lacked is told by the command in question."""
+    console = Console()
     temporary = target.with_name(f".{target.name}.making")
     try:
-        with other_rows(run.experiment.data, "error" if on_broken_row == "error" else "skip") as data:
-            rows = AskedRows(source, data, cache_folder(data.cache), keep=on_broken_row == "empty")
-            predictor = Predictor(run, batch_size)
-            # half a surrogate pair, which a json file can hold, is written as json writes it
-            with open(temporary, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-                done = _write(file, target.suffix, _answers(predictor, rows, target.suffix, probabilities, console))
+        # half a surrogate pair, which a json file can hold, is written as json writes it
+        with open(temporary, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+            done = _write(file, target.suffix, _answers(predictor, rows, target.suffix, probabilities, console))
         os.replace(temporary, target)
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
     for line in rows.report():
-        console.say(line)
+        console.say(words(line))
     console.say(f"{done:,} rows in {target}")
     return 0
 
 
-def _answers(predictor: Predictor, source: AskedRows, suffix: str, probabilities: bool,
-             console: Console) -> Iterator[tuple[Row, dict]]:
+def _answers(predictor, source: AskedRows, suffix: str, probabilities: bool, console: Console) -> Iterator[tuple[Row, dict]]:
     """Each row and its answer's columns (of None where it has no text), a chunk in memory at a time."""
-    names = predictor.task.labels.names if probabilities else ()
-
-    def columns(values: np.ndarray) -> dict:
-        answer = _rounded(predictor.answer(values))
-        each = {name: round(float(p), 6) for name, p in zip(names, values, strict=False)}
+    def columns(answer: dict, each: dict[str, float]) -> dict:
+        answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()} if probabilities else {}
         if suffix == ".jsonl":
-            return {**answer, "probabilities": each} if names else answer
+            return {**answer, "probabilities": each} if each else answer
         return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
 
-    empty = dict.fromkeys(columns(np.zeros(predictor.task.outputs, np.float32)))
+    @functools.cache
+    def empty() -> dict:
+        return dict.fromkeys(columns(*predictor.answers([""], [""] if predictor.pairs else None)[0]))
+
     rows: Iterator[Row] = source.rows(labels=False)
     done = 0
     while chunk := list(itertools.islice(rows, CHUNK)):
         asked = [row for row in chunk if row.text]
-        second = [row.text_pair or "" for row in asked] if predictor.text_tokenizer.pairs else None
-        made = iter(predictor([row.text for row in asked], second))
+        second = [row.text_pair or "" for row in asked] if predictor.pairs else None
+        made = iter(predictor.answers([row.text for row in asked], second))
         for row in chunk:
-            yield row, columns(next(made)) if row.text else empty
+            yield row, columns(*next(made)) if row.text else empty()
         done += len(chunk)
         console.say(f"{done:,} rows answered")
 

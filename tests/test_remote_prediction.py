@@ -1,0 +1,142 @@
+"""predict --server: the answers of predict --workdir, through a server, in the same files."""
+
+import csv
+import json
+
+import commands
+import numpy as np
+import pytest
+import served
+from tiny_run import make_run
+
+from tfft.errors import UserError
+from tfft.serving import prediction
+from tfft.serving.prediction import predict_file, predict_texts
+from tfft.serving.remote_prediction import predict_file_remotely, predict_texts_remotely
+from tfft.serving.saved_model import ServedModel
+
+PROBLEMS = {"single": ("single_label", {}), "value": ("regression", {}),
+            "pairs": ("multi_label", {"text_pair_column": "other"})}
+ROWS = [["n", "text", "other"], ["0", "good film", "bad"], ["1", "", ""], ["2", "poor, poor " * 9, "a film"],
+        *([str(n), "the fine film " * (n % 4 + 1), "fine"] for n in range(3, 40))]
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_preset, tmp_path_factory):
+    """A run of each kind; its export is served under the run's name."""
+    base = tmp_path_factory.mktemp("runs")
+    made = {}
+    for name, (problem, data) in PROBLEMS.items():
+        made[name] = make_run(tiny_preset, base / f"{name}-run", problem, **data)
+        ServedModel(made[name]).save(base / name / "1")
+    with served.serving(served.settings(*(base / name for name in PROBLEMS))) as server:
+        by_grpc = f"grpc://127.0.0.1:{server.server.grpc_port}"
+        yield made, {"single": f"{by_grpc}/single", "pairs": f"{server.url}/pairs", "value": f"{server.url}/value"}
+
+
+def read(path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
+
+
+def same(one, other) -> bool:
+    """Equal, but for the last digit of what was rounded."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    try:
+        return one == other or bool(np.isclose(float(one), float(other), rtol=0, atol=2e-6))
+    except (TypeError, ValueError):
+        return False
+
+
+@pytest.mark.parametrize("name, suffix", [("single", ".csv"), ("pairs", ".jsonl"), ("value", ".csv")])
+def test_a_server_answers_as_the_run_does(runs, name, suffix, monkeypatch, tmp_path, capsys):
+    made, addresses = runs
+    monkeypatch.setattr(prediction, "open_run", lambda *_: made[name])
+    with open(tmp_path / "in.csv", "w", newline="") as file:
+        csv.writer(file).writerows(ROWS)
+    more = {"probabilities": True, "batch_size": 8, "on_broken_row": "empty"}
+    predict_file("run", "", str(tmp_path / "in.csv"), str(tmp_path / f"run{suffix}"), **more)
+    said = capsys.readouterr().err
+    predict_file_remotely(addresses[name], str(tmp_path / "in.csv"), str(tmp_path / f"server{suffix}"), text_column="text",
+                          text_pair_column="other" if name == "pairs" else "", **more)
+    assert capsys.readouterr().err.splitlines()[-2:-1] == said.splitlines()[-2:-1]  # the row without text
+    expected = read(tmp_path / f"run{suffix}")
+    assert len(expected) == len(ROWS) - 1 and len({json.dumps(row) for row in expected}) > 4
+    assert same(expected, read(tmp_path / f"server{suffix}"))
+
+
+def test_texts_of_the_command_line(runs, monkeypatch, capsys):
+    made, addresses = runs
+    monkeypatch.setattr(prediction, "open_run", lambda *_: made["single"])
+    texts = ["good", "", "\udcff film"]
+    predict_texts("run", "", texts, None)
+    expected = capsys.readouterr().out
+    predict_texts_remotely(addresses["single"], texts, None)
+    assert same(*([json.loads(line) for line in out.splitlines()] for out in (expected, capsys.readouterr().out)))
+
+
+def test_mistakes_are_told_in_flags_of_the_command(runs, tmp_path, capsys):
+    _, addresses = runs
+    (tmp_path / "in.csv").write_text("n,texts\n0,good\n1,bad,film\n")
+
+    def predict(name: str = "single", **changed):
+        flags = {"text_column": "texts", "text_pair_column": "", "probabilities": False, "batch_size": 4,
+                 "on_broken_row": "empty", **changed}
+        return predict_file_remotely(addresses[name], str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), **flags)
+
+    with pytest.raises(UserError, match=r"in.csv: --text_column: Unknown column 'text'. .* 'texts'\? Known: n, texts.$"):
+        predict(text_column="text")
+    with pytest.raises(UserError, match=r"in.csv:3: this row is broken: .* with --on_broken_row=skip$"):
+        predict(on_broken_row="error")
+    with pytest.raises(UserError, match="^This model takes pairs of texts: give --text_pair_column.$"):
+        predict("pairs")
+    with pytest.raises(UserError, match="^This model takes single texts: leave --text_pair_column out.$"):
+        predict(text_pair_column="n")
+    with pytest.raises(UserError, match="^This model takes pairs of texts: give --text_pair for each --text.$"):
+        predict_texts_remotely(addresses["pairs"], ["a"], None)
+    assert not (tmp_path / "out.csv").exists()
+    assert predict() == 0 and "1 broken row skipped" in capsys.readouterr().err
+    assert read(tmp_path / "out.csv")[0]["predicted_label"] in ("neg", "pos")
+
+
+def test_what_is_no_export(tmp_path):
+    import tensorflow as tf
+
+    class Other(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        def serve(self, text):
+            return {"length": tf.strings.length(text)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="pixels")])
+        def look(self, pixels):
+            return {"length": pixels}
+
+    for number, name in enumerate(("serve", "look")):
+        model = Other()
+        tf.saved_model.save(model, str(tmp_path / name / "1"), signatures=[model.serve, model.look][number])
+    with served.serving(served.settings(tmp_path / "serve", tmp_path / "look")) as server:
+        with pytest.raises(UserError, match="answers length, where an export of tfft's has label, scores and label_names"):
+            predict_texts_remotely(f"{server.url}/serve", ["a"], None)
+        with pytest.raises(UserError, match="takes pixels, not text: it is no export of tfft's"):
+            predict_texts_remotely(f"{server.url}/look", ["a"], None)
+
+
+def test_the_command(runs, tmp_path):
+    _, addresses = runs
+    out, _ = commands.run(["predict", f"--server={addresses['single']}", "--text=good film", "--text=bad"], str(tmp_path))
+    assert [json.loads(line)["predicted_label"] in ("neg", "pos") for line in out.splitlines()] == [True, True]
+
+
+@pytest.mark.parametrize("flags, message", [
+    ([], "Name the run, --workdir=runs/imdb, or a served model, --server=grpc://localhost:8500/imdb"),
+    (["--workdir=run", "--server=http://h/imdb"], "Name the run, --workdir=runs/imdb, or a served model"),
+    (["--workdir=run", "--text=a", "--text_column=b"], "--text_column goes with --server: a run reads the columns that it was"),
+    (["--server=http://h/imdb", "--text=a", "--weights=last"], "--weights goes with --workdir"),
+    (["--server=http://h/imdb", "--text=a", "--text=b", "--text_pair=c"], "There are 2 --text and 1 --text_pair"),
+    (["--server=localhost:8500", "--text=a"], "'localhost:8500' is no address of a model")])
+def test_mistakes_of_the_command_line_are_told_before_tensorflow_is_loaded(flags, message, tmp_path):
+    _, error = commands.run(["predict", *flags], str(tmp_path), code=2)
+    assert message in error and "loading TensorFlow" not in error
