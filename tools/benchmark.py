@@ -270,7 +270,7 @@ def plain_table(found: dict) -> str:
 
 def machine() -> dict:
     """Where and with what the figures were measured."""
-    packages = ("tensorflow", "keras", "keras-hub", "torch", "transformers", "tfft")
+    packages = ("tensorflow", "keras", "keras-hub", "torch", "transformers", "onnxruntime", "tokenizers", "tfft")
     installed = {name: metadata.version(name) for name in packages if list(metadata.distributions(name=name))}
     model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     return {"processor": model[0] if model else platform.machine(), "cores": len(os.sched_getaffinity(0)),
