@@ -49,8 +49,8 @@ class ServedModel(tf.Module):
             **{name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self._input_names})
         # a feature that an example lacks is an error, not an empty text
         spec = {name: tf.io.FixedLenFeature([], tf.string) for name in texts}
-        self.examples = tf.function(lambda inputs: self._of_examples(tf.io.parse_example(inputs, spec)))
-        self.examples = self.examples.get_concrete_function(inputs=tf.TensorSpec([None], tf.string, name="inputs"))
+        self.examples = tf.function(lambda inputs: self._of_examples(tf.io.parse_example(inputs, spec))).get_concrete_function(
+            inputs=tf.TensorSpec([None], tf.string, name="inputs"))
 
     @property
     def signatures(self) -> dict:
