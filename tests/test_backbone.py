@@ -77,7 +77,7 @@ def test_fingerprint_follows_what_the_tokenizer_answers():
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """{family: (folder of a SavedModel, its texts' probabilities before)}."""
+    """{family: (folder of a SavedModel, its texts' scores before)}."""
     made = {}
     for family in FAMILIES:
         backbone, tokenizer = families.backbone(family), families.tokenizer(family)
@@ -87,8 +87,8 @@ def exported(tmp_path_factory):
         model.get_layer("head").kernel.assign(np.linspace(-3, 3, 2 * families.WIDTH).reshape(families.WIDTH, 2))
         served = ServedModel(Run(None, experiment, task, model, tokenizer, 0, None))
         folder = tmp_path_factory.mktemp("export") / family
-        tf.saved_model.save(served, str(folder), signatures={"serving_default": served.serve})
-        made[family] = (str(folder), served.serve(tf.constant(TEXTS))["probabilities"].numpy())
+        served.save(folder)
+        made[family] = (str(folder), served.serve(text=tf.constant(TEXTS))["scores"].numpy())
     return made
 
 
@@ -96,7 +96,7 @@ LOAD = """
 import json, sys
 import tensorflow as tf, tensorflow_text
 folders, texts = json.load(sys.stdin)
-print(json.dumps({n: tf.saved_model.load(f).signatures["serving_default"](text=tf.constant(texts))["probabilities"]
+print(json.dumps({n: tf.saved_model.load(f).signatures["serving_default"](text=tf.constant(texts))["scores"]
                   .numpy().tolist() for n, f in folders.items()}))
 """
 

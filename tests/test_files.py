@@ -18,8 +18,8 @@ from tfft import files
 from tfft.config import resolve
 from tfft.errors import UserError
 from tfft.evaluation.judge import judge
+from tfft.serving.export import export
 from tfft.serving.prediction import Predictor, predict_file
-from tfft.serving.saved_model import export
 from tfft.training.checkpoints import Checkpoints
 from tfft.workdir import Workdir, open_run
 
@@ -196,5 +196,5 @@ def test_a_whole_run_in_an_object_store(open_session, store, tmp_path, capsys): 
     assert export(path, "", "best") == 0 and names(run / "export") == ["1"]
     text = ["a good film", "bad"]
     serve = tf.saved_model.load(path + "/export/1").signatures["serving_default"]
-    np.testing.assert_allclose(serve(text=tf.constant(text))["probabilities"], Predictor(open_run(path))(text), atol=1e-5)
+    np.testing.assert_allclose(serve(text=tf.constant(text))["scores"], Predictor(open_run(path))(text), atol=1e-5)
 

@@ -17,7 +17,7 @@ from steps import TASK, Rig, batches
 
 from tfft.config import Model
 from tfft.models.heads import pooled_classifier
-from tfft.serving.saved_model import export
+from tfft.serving.export import export
 from tfft.training.precision import INITIAL_SCALE, LARGEST_SCALE, LossScale
 from tfft.workdir import open_run
 

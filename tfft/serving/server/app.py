@@ -20,6 +20,7 @@ from tfft.serving.server.rest import Rest
 from tfft.serving.server.settings import Settings, port_message
 
 LOG = logging.getLogger("tfft.serve")
+UNLOAD_SECONDS = 5.0  # from the last answer to the end of the process
 
 
 class Server:
@@ -78,7 +79,7 @@ class Server:
         await self._runner.cleanup()
         await grpc_stop
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(UNLOAD_SECONDS):
                 await self.models.close()
         except TimeoutError:
             return False
