@@ -33,6 +33,7 @@ from typing import NamedTuple
 
 import numpy as np
 from benchmark import machine, read_rows
+from launch_local import free_ports
 
 from tfft import assets, config
 
@@ -138,9 +139,7 @@ class Served:
     modes = ("texts",)
 
     def __init__(self, system: str, folder: pathlib.Path, log: pathlib.Path):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         if system == "tfft":
             command = [sys.executable, "-m", "tfft.serve", f"--model=saved_model={folder / 'saved_model'}",
                        f"--rest_port={port}", "--grpc_port=0"]

@@ -164,10 +164,12 @@ class SavedModelSystem:
         import tensorflow as tf
         import tensorflow_text  # noqa: F401 - registers the tokenizer's ops
 
+        from tfft.serving.server.settings import versions
+
         settings = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
         self.session = tf.compat.v1.Session(graph=tf.Graph(), config=settings)
-        versions = [int(path.name) for path in (folder / "saved_model").iterdir() if path.name.isdigit()]
-        made = tf.compat.v1.saved_model.load(self.session, ["serve"], str(folder / "saved_model" / str(max(versions))))
+        _, newest = max(versions(folder / "saved_model").items())
+        made = tf.compat.v1.saved_model.load(self.session, ["serve"], str(newest))
         self.signatures = made.signature_def
         self.modes = ("texts", "ids") if "tokens" in self.signatures else ("texts",)
         self.calls = {name: self._call(name) for name in ("serving_default", "tokens") if name in self.signatures}

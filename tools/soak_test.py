@@ -22,17 +22,14 @@ import psutil
 from load_test import Load, add_flags, summary, table, texts_of
 
 from tfft.errors import UserError, exit_code
+from tfft.serving.server.settings import versions
 
 WARMUP_SECONDS = 5.0
 
 
-def versions(model: pathlib.Path) -> list[int]:
-    return sorted(int(path.name) for path in model.iterdir() if path.name.isdigit())
-
-
 def next_version(model: pathlib.Path, made: list[int]) -> int:
     """Publishes a copy of the newest version, in one step, and removes what this tool made and nobody asks for any more."""
-    newest = versions(model)[-1]
+    newest = max(versions(model))
     copying = model / f".copying-{newest + 1}"
     shutil.copytree(model / str(newest), copying)
     copying.rename(model / str(newest + 1))
@@ -60,7 +57,7 @@ async def watch(load: Load, arguments: argparse.Namespace, found: list[dict], ma
             found.append({"minute": len(found) + 1, "texts_per_second": (len(load.latencies) - before) / seconds,
                           "failed": sum(load.errors.values()) - failed, "p50": float(np.percentile(latencies, 50)),
                           "p99": float(np.percentile(latencies, 99)), "max": float(latencies.max()),
-                          "memory_mb": memory(arguments.pid), "newest": versions(arguments.model)[-1]})
+                          "memory_mb": memory(arguments.pid), "newest": max(versions(arguments.model))})
             print(line(found[-1]), file=sys.stderr, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, next_version, arguments.model, made)
 

@@ -92,12 +92,17 @@ def abstain_threshold(found: np.ndarray, targets: np.ndarray, precision: float) 
     return float((ranked[last] + below) / 2), float(share[last]), (last + 1) / len(ranked)
 
 
-def calibrate(problem: str, logits: np.ndarray, targets: np.ndarray, step: int, precision: float) -> Calibration:
-    """Fits all of it. precision 0: no abstaining. Raises: UserError where the precision cannot be had, or makes no sense."""
+def check(problem: str, precision: float) -> None:
+    """Raises: UserError where there is nothing to calibrate, or nothing to abstain from."""
     if problem == "regression":
         raise UserError("This run answers numbers, which have no probabilities to calibrate.")
     if precision and problem == "multi_label":
         raise UserError("--precision is for runs with one label a row; where several may hold, each label has its threshold.")
+
+
+def calibrate(problem: str, logits: np.ndarray, targets: np.ndarray, step: int, precision: float) -> Calibration:
+    """Fits all of it. precision 0: no abstaining. Raises: UserError where the precision cannot be had, or makes no sense."""
+    check(problem, precision)
     temperature = fit_temperature(problem, logits, targets)
     before, after = probabilities(problem, logits), probabilities(problem, logits, temperature)
     fitted = Calibration(step, len(targets), temperature, calibration_error(problem, before, targets),

@@ -81,8 +81,6 @@ def calibrate_run(path: str, weights: str, precision: float) -> int:
     """Fits a temperature, and for a wanted precision an abstain threshold, on the validation rows; keeps them with the run."""
     console = Console()
     run = open_run(path, weights)
-    if run.task.problem == "regression":
-        raise UserError("This run answers numbers, which have no probabilities to calibrate.")
     report = _report(run, own_split(run, "validation", console.say), console)
     found = calibrate(run.task.problem, report.logits, report.targets, run.step, precision)
     try:

@@ -23,15 +23,9 @@ import keras_hub
 import numpy as np
 import tensorflow as tf
 
-from tfft.models.kernels import replaced
+from tfft.models.kernels import ORIGINAL, normalises_rows, plain, replaced
 
 Encoder = keras_hub.layers.TransformerEncoder
-
-
-def plain(layer) -> bool:
-    """Whether a layer is nothing but float32 kernel, bias and activation."""
-    return (layer.bias is not None and layer.compute_dtype == "float32" and not getattr(layer, "quantization_mode", None)
-            and not getattr(layer, "lora_enabled", False))
 
 
 class Arranged:
@@ -66,7 +60,8 @@ def _usual(layer) -> bool:
     attention = layer._self_attention_layer
     parts = (*_projections(layer), attention._output_dense, layer._feedforward_intermediate_dense,
              layer._feedforward_output_dense)
-    return type(attention) is keras.layers.MultiHeadAttention and all(plain(part) for part in parts)
+    return type(attention) is keras.layers.MultiHeadAttention and all(
+        part.compute_dtype == "float32" and plain(part) for part in parts)
 
 
 class _Trace:
@@ -150,10 +145,8 @@ def _dense(layer, x: tf.Tensor) -> tf.Tensor:
 
 def _normalise(layer, inputs: tf.Tensor, compact: bool) -> tf.Tensor:
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis (Ba et al. 2016)."""
-    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
-    usual = inputs.dtype == tf.float32 and layer.compute_dtype == "float32" and not layer.rms_scaling
-    if not usual or layer.gamma is None or layer.beta is None or axes not in ([-1], [inputs.shape.rank - 1]):
-        return ORIGINAL_NORMALISE(layer, inputs)
+    if not normalises_rows(layer, inputs):
+        return ORIGINAL["layer_normalization"](layer, inputs)
     if compact:
         return _normalise_rows(inputs, layer)
     centred = inputs - tf.reduce_mean(inputs, -1, keepdims=True)
@@ -172,6 +165,3 @@ def _normalise_rows(inputs: tf.Tensor, layer) -> tf.Tensor:
                                        data_format="NCHW", is_training=True).y
     made = tf.reshape(unit, [count, width]) * layer.gamma + layer.beta
     return made if inputs.shape.rank == 2 else tf.reshape(made, [*tf.unstack(tf.shape(inputs))[:-1], width])
-
-
-ORIGINAL_NORMALISE = keras.layers.LayerNormalization.call

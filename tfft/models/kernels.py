@@ -90,15 +90,15 @@ def linear(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor):
     return tf.nn.bias_add(tf.matmul(x, kernel), bias), gradient
 
 
-def _plain(layer, inputs: tf.Tensor) -> bool:
-    """Whether a layer is nothing but float32 kernel, bias and activation."""
-    return (inputs.dtype == tf.float32 and layer.bias is not None and not getattr(layer, "quantization_mode", None)
+def plain(layer) -> bool:
+    """Whether a layer is nothing but kernel, bias and activation."""
+    return (layer.bias is not None and not getattr(layer, "quantization_mode", None)
             and not getattr(layer, "lora_enabled", False))
 
 
 def _einsum_dense(layer, inputs, training=None):
     axes = CONTRACTED_AXES.get(layer.equation)
-    if axes is None or not _plain(layer, inputs):
+    if axes is None or inputs.dtype != tf.float32 or not plain(layer):
         return ORIGINAL["einsum_dense"](layer, inputs, training)
     kernel = tf.convert_to_tensor(layer.kernel)
     inner, outer = math.prod(kernel.shape[:axes]), list(kernel.shape[axes:])
@@ -226,11 +226,16 @@ def normalise(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -
     return normalised(x, gamma, beta)
 
 
-def _layer_normalization(layer, inputs):
+def normalises_rows(layer, inputs: tf.Tensor) -> bool:
+    """Whether a LayerNormalization is the usual one: over the last axis, in float32, with gamma and beta."""
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
     last = inputs.shape.rank is not None and axes in ([-1], [inputs.shape.rank - 1])
     float32 = inputs.dtype == tf.float32 and layer.compute_dtype == "float32"
-    if not last or not float32 or layer.gamma is None or layer.beta is None or layer.rms_scaling:
+    return last and float32 and layer.gamma is not None and layer.beta is not None and not layer.rms_scaling
+
+
+def _layer_normalization(layer, inputs):
+    if not normalises_rows(layer, inputs):
         return ORIGINAL["layer_normalization"](layer, inputs)
     shape = _shape(inputs)
     rows = normalise(tf.reshape(inputs, [-1, shape[-1]]), tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta),

@@ -109,8 +109,7 @@ class Client:
             raise UserError(f"There are {len(texts)} texts and {len(second)} second ones; they go together.")
         if second is not None and "text_pair" not in (inputs := self.inputs(signature)):  # by REST it would be overlooked
             raise UserError(f"The {self.address} takes {' and '.join(inputs)}, and no text_pair.")
-        columns = {"text": _sendable(texts), **({} if second is None else {"text_pair": _sendable(second)})}
-        parts = self._in_parts(columns, lambda part, seconds: self._transport.predict(part, signature, seconds))
+        parts = self._in_parts(_columns(texts, second), lambda part, seconds: self._transport.predict(part, signature, seconds))
         return {name: _in_order([(rows, made[name]) for rows, made in parts]) for name in parts[0][1]} if parts else {}
 
     def classify(self, texts: list[str], second: list[str] | None = None, signature: str = "classify") -> list[list[tuple]]:
@@ -122,8 +121,8 @@ class Client:
         return self._examples("regress", texts, second, signature)
 
     def _examples(self, method: str, texts: list[str], second: list[str] | None, signature: str) -> list:
-        columns = {"text": _sendable(texts), **({} if second is None else {"text_pair": _sendable(second)})}
-        parts = self._in_parts(columns, lambda part, seconds: self._transport.examples(method, part, signature, seconds))
+        parts = self._in_parts(_columns(texts, second),
+                               lambda part, seconds: self._transport.examples(method, part, signature, seconds))
         made: list = [None] * len(texts)
         for rows, answers in parts:
             for row, answer in zip(rows, answers, strict=True):
@@ -205,6 +204,10 @@ def requests(texts: list[str], second: list[str] | None, batch_size: int) -> Ite
         total += sizes[row]
     if rows:
         yield rows
+
+
+def _columns(texts: list[str], second: list[str] | None) -> dict[str, list[str]]:
+    return {"text": _sendable(texts), **({} if second is None else {"text_pair": _sendable(second)})}
 
 
 def _sendable(texts: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from tfft.models.inference import Arranged
 from tfft.workdir import Run
 
 SMALL = 256  # tokens, padding included, up to which a batch is computed as it stands
-METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
+METHODS = {"classify": tf.saved_model.CLASSIFY_METHOD_NAME, "regress": tf.saved_model.REGRESS_METHOD_NAME}
 
 
 class ServedModel(tf.Module):

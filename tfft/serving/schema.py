@@ -3,20 +3,19 @@
 import json
 from pathlib import Path
 
-from tfft.serving.saved_model import ServedModel
+from tfft.serving.saved_model import METHODS, ServedModel
 
 TYPES = {"string": {"type": "string"}, "int32": {"type": "integer"}, "float32": {"type": "number"}}
-VERBS = {"classify": "classify", "regress": "regress"}
 TEXT = {"oneOf": [{"type": "string"}, {"type": "object", "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
                                        "required": ["b64"], "additionalProperties": False}]}
 
 
 def write_schema(folder: Path, served: ServedModel, examples: tuple[str, ...]) -> None:
     """`examples`: the features of a tf.Example that classify and regress read."""
-    made = {name: {"method": VERBS.get(name, "predict"),
+    made = {name: {"method": name if name in METHODS else "predict",
                    "inputs": _tensors(function.structured_input_signature[1]),
                    "outputs": _tensors(function.structured_outputs),
-                   **(_examples(examples, name) if name in VERBS else _rows(name, function))}
+                   **(_examples(examples, name) if name in METHODS else _rows(name, function))}
             for name, function in served.signatures.items()}
     (folder / "signatures.json").write_text(json.dumps({
         "$schema": "https://json-schema.org/draft/2020-12/schema", "signatures": made}, indent=1) + "\n", encoding="utf-8")

@@ -55,9 +55,7 @@ class Rest:
     def signature(self, name: str, seconds: float) -> tuple[list[str], list[str]]:
         """Names of the inputs and of the outputs."""
         known = self._ask("GET", "/metadata", None, seconds)["metadata"]["signature_def"]["signature_def"]
-        if (name or "serving_default") not in known:
-            raise Failure(INVALID, f"it has no signature {name or 'serving_default'!r}, but {', '.join(sorted(known))}")
-        chosen = known[name or "serving_default"]
+        chosen = _chosen(known, name)
         return sorted(chosen["inputs"]), sorted(chosen["outputs"])
 
     def _post(self, method: str, body: dict[str, Any], signature: str, seconds: float) -> dict:
@@ -86,6 +84,14 @@ class Rest:
             return made
         told = made["error"] if isinstance(made, dict) and "error" in made else f"HTTP status {answer.status}"
         raise Failure(HTTP_KINDS.get(answer.status, OTHER), str(told))
+
+
+def _chosen(signatures, name: str):
+    """The named one of a map of signatures; '' is the default one. Raises: Failure."""
+    wanted = name or "serving_default"
+    if wanted not in signatures:
+        raise Failure(INVALID, f"it has no signature {wanted!r}, but {', '.join(sorted(signatures))}")
+    return signatures[wanted]
 
 
 def _array(values: list) -> np.ndarray:
@@ -153,10 +159,7 @@ class Grpc:
         request = self._named(GetModelMetadataRequest(metadata_field=["signature_def"]), "")
         made = SignatureDefMap()
         self._call(self._stub.GetModelMetadata, request, seconds).metadata["signature_def"].Unpack(made)
-        if (name or "serving_default") not in made.signature_def:
-            raise Failure(INVALID, f"it has no signature {name or 'serving_default'!r}, but "
-                          f"{', '.join(sorted(made.signature_def))}")
-        chosen = made.signature_def[name or "serving_default"]
+        chosen = _chosen(made.signature_def, name)
         return sorted(chosen.inputs), sorted(chosen.outputs)
 
     def _named(self, request, signature: str):
@@ -187,4 +190,3 @@ def _decoded(values: np.ndarray) -> np.ndarray:
     for place, value in np.ndenumerate(values):
         made[place] = value.decode("utf-8", "backslashreplace")
     return made
-

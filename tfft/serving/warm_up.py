@@ -8,10 +8,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfft.data.plan import few_buckets
 from tfft.data.tokenize import TextTokenizer
+from tfft.serving.server.warmup import PATH as WARM_UP_REQUESTS
 
 TOKENS_AT_ONCE = 8192  # of a largest batch: more adds waiting, and hardly any throughput
 SMALLEST, LARGEST = 8, 128  # rows of a largest batch
-WARM_UP = "assets.extra/tf_serving_warmup_requests"  # where TensorFlow Serving looks
 
 
 def batch_sizes(lengths: np.ndarray) -> tuple[int, ...]:
@@ -40,7 +40,7 @@ def write_batching(folder: Path, sizes: tuple[int, ...], lengths: np.ndarray) ->
 
 def write_warm_up(folder: Path, name: str, tokenizer: TextTokenizer, sizes: tuple[int, ...]) -> int:
     """Requests of every bucket length and batch size, the largest first; returns their number."""
-    path = folder / WARM_UP
+    path = folder / WARM_UP_REQUESTS
     path.parent.mkdir()
     # nobody's own words: "a a a ...", which is a token a word, and two special ones
     logs = [_request(name, " ".join(["a"] * max(1, length - 2)), size, tokenizer.pairs)

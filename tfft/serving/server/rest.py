@@ -25,6 +25,8 @@ PLACE = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<l
 INFER = re.compile(PLACE + r":(?P<method>classify|regress|predict)", re.IGNORECASE)
 DESCRIBE = re.compile(PLACE + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 ANYWHERE = ("0.0.0.0", "::")
+
+
 class Rest:
     """Handles every HTTP request."""
 

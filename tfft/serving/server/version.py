@@ -13,7 +13,8 @@ import tensorflow_text  # noqa: F401 - registers the tokenizers' ops
 from tfft.serving.server import file_ops
 from tfft.serving.server.refusal import BY_NUMBER, Code, Refusal, invalid
 
-PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
+PREDICT, CLASSIFY, REGRESS = (tf.saved_model.PREDICT_METHOD_NAME, tf.saved_model.CLASSIFY_METHOD_NAME,
+                              tf.saved_model.REGRESS_METHOD_NAME)
 OWN = ("__saved_model_init_op", "__saved_model_train_op")  # signatures that are TensorFlow's, not the user's
 
 
