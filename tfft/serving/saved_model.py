@@ -12,7 +12,8 @@ from tfft.evaluation.evaluator import resolve_thresholds
 from tfft.models.inference import Arranged
 from tfft.workdir import Run
 
-SMALL = 256  # tokens, padding included, up to which a batch is computed as it stands
+MULTIPLE = 8      # of which the longest text's tokens are made one
+LITTLE = 20       # where only one position in so many is padding, or only the rest of MULTIPLE, it is computed like the others
 METHODS = {"classify": tf.saved_model.CLASSIFY_METHOD_NAME, "regress": tf.saved_model.REGRESS_METHOD_NAME}
 
 
@@ -42,6 +43,9 @@ class ServedModel(tf.Module):
         self._names = tf.constant(run.task.labels.names, tf.string) if run.task.labels.names else None
         if run.task.problem == "multi_label":
             self._thresholds = tf.constant(scaled_thresholds(resolve_thresholds(run.task, run.thresholds), self._temperature))
+        # one function, which all signatures call: it is traced, saved and loaded once
+        self.scores = tf.function(self._scores, input_signature=[
+            {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self._input_names}])
         texts = ("text", "text_pair") if self.text_tokenizer.pairs else ("text",)
         self.serve = tf.function(lambda **texts: self._answer(self._inputs(**texts))).get_concrete_function(
             **{name: tf.TensorSpec([None], tf.string, name=name) for name in texts})
@@ -59,18 +63,19 @@ class ServedModel(tf.Module):
         return {"serving_default": self.serve, "tokens": self.tokens, method: self.examples}
 
     def _inputs(self, text, text_pair=None) -> dict[str, tf.Tensor]:
-        return features(self.text_tokenizer(text, text_pair), self.text_tokenizer.pad_id, self._input_names, multiple=8)
+        return features(self.text_tokenizer(text, text_pair), self.text_tokenizer.pad_id, self._input_names, MULTIPLE)
 
     def _scores(self, inputs) -> tf.Tensor:
-        ids = inputs["token_ids"]
-        logits = tf.cond(tf.size(ids) <= SMALL, lambda: self.weights.call(inputs, compact=False),
-                         lambda: self.weights.call(inputs, compact=True))
+        mask = inputs["padding_mask"]
+        padding = tf.size(mask) - tf.reduce_sum(mask)
+        logits = tf.cond(padding <= tf.maximum(MULTIPLE - 1, tf.size(mask) // LITTLE),
+                         lambda: self.weights.call(inputs, compact=False), lambda: self.weights.call(inputs, compact=True))
         if self._task.problem != "regression" and self._temperature != 1:
             logits /= self._temperature
         return tf.cast(self._task.probabilities(logits), tf.float32)
 
     def _answer(self, inputs) -> dict[str, tf.Tensor]:
-        scores = self._scores(inputs)
+        scores = self.scores(inputs)
         if self._task.problem == "regression":
             return {"value": scores[:, 0]}
         names = self._all_names(scores)
@@ -86,7 +91,7 @@ class ServedModel(tf.Module):
         return {**made, "label": tf.where(abstained, "", label), "abstained": tf.cast(abstained, tf.int32)}
 
     def _of_examples(self, texts) -> dict[str, tf.Tensor]:
-        scores = self._scores(self._inputs(**texts))
+        scores = self.scores(self._inputs(**texts))
         if self._task.problem == "regression":
             return {"outputs": scores[:, 0]}
         return {"classes": self._all_names(scores), "scores": scores}
