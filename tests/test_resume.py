@@ -14,7 +14,7 @@ from commands import ROOT, arguments, run, start, wait_for
 from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.slow
-LONG = ("--config.train.epochs=40", "--config.train.checkpoint_every_steps=15", "--config.eval.every_steps=200",
+LONG = ("--config.train.epochs=12", "--config.train.checkpoint_every_steps=10", "--config.eval.every_steps=60",
         "--config.train.ema_decay=0.99", "--config.data.augmentation.delete=0.1", "--config.train.accumulation=2")
 
 
@@ -45,13 +45,13 @@ def assert_same(workdir, other) -> None:
 def test_killed_twice_ends_with_the_same_bits(uninterrupted, tiny_preset, reviews, tmp_path):
     whole, cache = uninterrupted
     command = arguments(tiny_preset, reviews, tmp_path / "run", *LONG)
-    for step in (30, 250):
+    for step in (30, 80):
         process = start(command, cache)
         wait_for(lambda step=step: saved(tmp_path / "run") >= step, process)
         process.kill()
         process.communicate()
     reached = saved(tmp_path / "run")
-    assert 250 <= reached < 480
+    assert 80 <= reached < 144
     _, said = run(command, cache)
     assert "continuing at step" in said
     assert_same(tmp_path / "run", whole)
@@ -102,7 +102,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(uninterrupted,
     whole, cache = uninterrupted
     command = arguments(tiny_preset, reviews, tmp_path / "run", *LONG)
     process = start(command, cache)
-    wait_for(lambda: saved(tmp_path / "run") >= 45, process)
+    wait_for(lambda: saved(tmp_path / "run") >= 40, process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     newest = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1]

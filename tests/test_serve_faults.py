@@ -4,7 +4,10 @@ import concurrent.futures
 import http.client
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -94,6 +97,45 @@ def test_a_client_that_never_reads_is_given_up(served):
     for client in clients:
         assert len(closed(client)) < 9_000_000  # cut off
         client.close()
+
+
+ASKS = """
+import sys, grpc, numpy as np, tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+x = np.arange(100_000, dtype=np.float32)  # answered by some 4 MB
+request = predict_pb2.PredictRequest()
+request.model_spec.name, request.model_spec.signature_name = "tiny", "numbers"
+request.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
+channel = grpc.insecure_channel(sys.argv[1], options=[("grpc.max_receive_message_length", -1)])
+stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+grpc.channel_ready_future(channel).result(60)
+asked = [stub.Predict.future(request, 300) for _ in range(3)]
+for one in asked:
+    error = one.exception()
+    print(error.code().name if error else (tf.make_ndarray(one.result().outputs["double"]) == x.astype(float)).all())
+"""
+
+
+def test_a_grpc_client_that_never_reads_holds_nobody(tiny_saved, tmp_path):
+    client = None
+    try:
+        with serving(settings(versions(tmp_path / "tiny", tiny_saved, 1), drain_seconds=2.0)) as own:
+            client = subprocess.Popen([sys.executable, "-c", ASKS, f"127.0.0.1:{own.server.grpc_port}"], text=True,
+                                      stdout=subprocess.PIPE, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+            while not own.server.inference.in_flight:
+                assert client.poll() is None
+                time.sleep(0.001)
+            client.send_signal(signal.SIGSTOP)
+            for _ in range(20):
+                assert len(own.predict(["a"])) == 1
+            stopped = time.monotonic()
+        assert time.monotonic() - stopped < 10
+        client.send_signal(signal.SIGCONT)
+        said = client.communicate(timeout=60)[0].split()
+        assert len(said) == 3 and set(said) <= {"True", "UNAVAILABLE", "CANCELLED"}  # whole answers or none
+    finally:
+        if client:
+            client.kill()
 
 
 def test_a_closed_connection_gives_up_its_request(served):
