@@ -14,8 +14,10 @@ from commands import ROOT, arguments, run, start, wait_for
 from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.slow
-LONG = ("--config.train.epochs=12", "--config.train.checkpoint_every_steps=10", "--config.eval.every_steps=60",
-        "--config.train.ema_decay=0.99", "--config.data.augmentation.delete=0.1", "--config.train.accumulation=2")
+# an augmented epoch takes a second, whatever its size: few epochs of many steps
+LONG = ("--config.train.epochs=3", "--config.train.global_batch_size=4", "--config.train.checkpoint_every_steps=10",
+        "--config.eval.every_steps=60", "--config.train.ema_decay=0.99",
+        "--config.data.augmentation.delete=0.1", "--config.train.accumulation=2")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_sigterm_saves_and_leaves(uninterrupted, tiny_preset, reviews, tmp_path)
 
 def test_two_replicas_killed_and_stopped_end_with_the_same_bits(tiny_preset, reviews, tmp_path):
     """tools/kill_and_resume.py, small: SIGKILL, SIGTERM, and the same command to the end."""
-    settings = arguments(tiny_preset, reviews, "", *LONG, "--config.train.epochs=8", "--config.eval.every_steps=40",
+    settings = arguments(tiny_preset, reviews, "", *LONG, "--config.train.epochs=2", "--config.eval.every_steps=40",
                          "--config.train.accumulation=1", "--config.train.ema_decay=0", "--config.distribution.cpu_replicas=2")
     command = [sys.executable, ROOT / "tools" / "kill_and_resume.py", "--kills=1", f"--folder={tmp_path}", "--",
                *(a for a in settings[1:] if not a.startswith("--workdir"))]
