@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -254,6 +255,50 @@ def test_warm_up_requests_are_answered_before_a_version_serves(tiny_saved, tmp_p
         assert runs == ["serving_default", "classify", "serving_default"]
         assert "2 warm-up requests" in caplog.text and "a warm-up request failed: " in caplog.text
         assert len(served.predict(["a"])) == 1
+
+
+def warm_up_runs(tiny_saved, folder, monkeypatch, busy, run=None) -> list[int]:
+    """Rows of each run that warming up made, of requests of 4, 3, 2 and 1 rows."""
+    from tfft.serving.server import warmup as module
+    from tfft.serving.server.version import Signature
+
+    logs = [prediction_log_pb2.PredictionLog() for _ in range(4)]
+    for log, rows in zip(logs, (4, 3, 2, 1)):
+        log.predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto(["a"] * rows))
+    version = Version("tiny", 1, versions(folder, tiny_saved, 1) / "1")
+    warmup(folder / "1", logs)
+    runs = []
+    monkeypatch.setattr(Signature, "run", lambda self, arrays: runs.append(len(arrays["text"])) or (run and run(version)))
+    monkeypatch.setattr(module, "POLITE", 0.1)
+    module.warm_up(version, busy)
+    version.close()
+    return runs
+
+
+def test_warm_up_gives_way_to_users(tiny_saved, tmp_path, monkeypatch):
+    assert warm_up_runs(tiny_saved, tmp_path / "idle", monkeypatch, lambda: False) == [4, 3, 2, 1]
+    started = time.monotonic()
+    assert warm_up_runs(tiny_saved, tmp_path / "busy", monkeypatch, lambda: True) == [4, 1, 2, 3]
+    assert time.monotonic() - started > 0.3  # of patience, but it comes to an end
+
+
+def test_warm_up_ends_when_the_server_leaves(tiny_saved, tmp_path, monkeypatch):
+    leaves = lambda version: setattr(version, "given_up", True)  # noqa: E731
+    assert warm_up_runs(tiny_saved, tmp_path / "tiny", monkeypatch, lambda: False, leaves) == [4]
+
+
+def test_a_server_that_leaves_while_it_warms_up_says_nothing(tiny_saved, tmp_path, caplog):
+    folder = versions(tmp_path / "tiny", tiny_saved, 1)
+    with caplog.at_level("WARNING", "tfft.serve"), serving(settings(folder)) as served:
+        log = prediction_log_pb2.PredictionLog()
+        log.predict_log.request.model_spec.signature_name = "slow"
+        log.predict_log.request.inputs["rounds"].CopyFrom(tf.make_tensor_proto([300]))
+        staged = Path(shutil.copytree(tiny_saved, tmp_path / "staged"))
+        warmup(staged, [log] * 20)
+        staged.rename(folder / "2")
+        until(lambda: states(served).get("2") == "LOADING")
+        time.sleep(0.3)
+    assert caplog.text == ""
 
 
 def test_signatures_that_cannot_be_joined_are_not(tiny_saved):

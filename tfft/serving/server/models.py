@@ -172,11 +172,14 @@ class Models:
         try:
             version = await asyncio.to_thread(Version, name, number, folder, self.settings.threads,
                                               self.settings.allow_file_ops)
+            warming = asyncio.ensure_future(asyncio.to_thread(warm_up, version, self._busy))
             try:
-                warmed = await asyncio.to_thread(warm_up, version)
+                warmed = await asyncio.shield(warming)
                 if await asyncio.to_thread(fingerprint, folder) != before:
                     raise Refusal(Code.ABORTED, f"{folder} changed while it was loaded")
             except BaseException:
+                version.given_up = True
+                await asyncio.wait([warming])  # nothing may be running when it is closed
                 await asyncio.to_thread(version.close)
                 raise
         except Refusal as refusal:
@@ -194,6 +197,10 @@ class Models:
         self.metrics.loaded.labels(name, str(number)).set(1)
         LOG.info("loaded %s version %d in %.1f s (%d warm-up requests)", name, number, time.monotonic() - started, warmed)
         return True
+
+    def _busy(self) -> bool:
+        """Whether any version has requests."""
+        return any(version.requests for model in list(self.by_name.values()) for version in list(model.loaded.values()))
 
     def _retire(self, model: Model, number: int) -> None:
         version, batcher = model.loaded.pop(number), model.batchers.pop(number)

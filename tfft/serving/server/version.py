@@ -80,6 +80,7 @@ class Version:
         """Raises: Refusal where the folder holds no whole SavedModel, or one that is not allowed."""
         self.name, self.number, self.folder = name, number, folder
         self.requests = 0  # being answered; counted by the event loop
+        self.given_up = False  # the server is leaving: what warms it up ends
         config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, allow_soft_placement=True)
         self._graph = tf.Graph()
         try:

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import time
+from collections.abc import Callable
 
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
@@ -15,10 +16,14 @@ LOG = logging.getLogger("tfft.serve")
 PATH = "assets.extra/tf_serving_warmup_requests"
 LIMIT = 1000   # TF Serving's
 SECONDS = 5.0  # beyond the first request of each signature, which is the one that compiles its graph
+POLITE = 0.5   # seconds that such a request waits at most while users are answered
 
 
-def warm_up(version: Version) -> int:
-    """Answers the TFRecord of PredictionLogs in a version's folder; the number answered. A bad one is told and skipped."""
+def warm_up(version: Version, busy: Callable[[], bool] = lambda: False) -> int:
+    """Answers the TFRecord of PredictionLogs in a version's folder; the number answered. A bad one is told and skipped.
+
+    busy: whether users are being answered, by other versions on the same processors: they come first, and small requests do.
+    """
     path = version.folder / PATH
     if not path.is_file():
         return 0
@@ -30,10 +35,13 @@ def warm_up(version: Version) -> int:
                 others.append(log)
     except Exception as error:  # the file is broken from here on
         LOG.warning("%s: %s", path, error)
-    answered = sum(_answer(version, log) for log in first.values())
+    answered = sum(_answer(version, log) for log in first.values() if not version.given_up)
     end = time.monotonic() + SECONDS
-    for log in others:
-        if time.monotonic() > end:
+    for log in reversed(others) if busy() else others:  # an export's are the largest first
+        patience = time.monotonic() + POLITE
+        while busy() and time.monotonic() < patience:
+            time.sleep(0.002)
+        if version.given_up or time.monotonic() > end:
             break
         answered += _answer(version, log)
     return answered
