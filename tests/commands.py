@@ -41,3 +41,8 @@ def wait_for(happened, process: subprocess.Popen, seconds: float = 120) -> None:
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+def saved(workdir: Path) -> int:
+    """The step of the newest checkpoint; one that is being replaced is step-N.old for a moment."""
+    return max((int(p.stem.split("-")[1]) for p in (workdir / "checkpoints").glob("step-*")), default=0)

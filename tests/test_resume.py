@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from commands import ROOT, arguments, run, start, wait_for
+from commands import ROOT, arguments, run, saved, start, wait_for
 from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.slow
@@ -26,11 +26,6 @@ def uninterrupted(tiny_preset, reviews, tmp_path_factory):
     cache = str(folder / "cache")
     run(arguments(tiny_preset, reviews, folder / "run", *LONG), cache)
     return folder / "run", cache
-
-
-def saved(workdir) -> int:
-    """The step of the newest checkpoint."""
-    return max((int(p.name.split("-")[1]) for p in (workdir / "checkpoints").glob("step-*")), default=0)
 
 
 def assert_same(workdir, other) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import ROOT, arguments, run, start, wait_for
+from commands import ROOT, arguments, run, saved, start, wait_for
 from safetensors.numpy import load_file
 
 from tfft.config import Distribution
@@ -237,10 +237,6 @@ def lines(workdir: Path, kind: str) -> list[dict]:
 
 def weights(workdir: Path, which: str) -> dict[str, np.ndarray]:
     return load_file(workdir / which / "weights.safetensors")
-
-
-def saved(workdir: Path) -> int:
-    return max((int(p.name.split("-")[1]) for p in (workdir / "checkpoints").glob("step-*")), default=0)
 
 
 def worker_pids(launcher: subprocess.Popen) -> list[int]:

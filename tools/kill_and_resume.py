@@ -57,7 +57,7 @@ class Training:
 
     def checkpoint(self) -> int:
         """The step of the newest whole checkpoint, 0 where there is none."""
-        return max((int(p.name.split("-")[1]) for p in (self.workdir / "checkpoints").glob("step-*")), default=0)
+        return max((int(p.stem.split("-")[1]) for p in (self.workdir / "checkpoints").glob("step-*")), default=0)
 
     def signal_after(self, step: int, number: int) -> int:
         """Sends a signal as soon as a step is done and waits for the end; returns the exit code."""
