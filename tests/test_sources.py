@@ -226,6 +226,15 @@ def test_labels_file(make):
             labels(make(f"text,label\na,{label}\n", labels_file="names.txt"))
 
 
+def test_ids_stand_for_label_names_that_are_no_numbers(make):
+    rows = "text,label\na,1\nb,0\nc,pos\nd,2\ne,other\n"
+    assert labels(make(rows, labels=("neg", "pos"))) == ["pos", "neg", "pos", "2", "other"]
+    assert labels(make("text,label\na,0\nb,1\nc,5\n", labels=("1", "2", "5"))) == ["0", "1", "5"]
+    assert labels(make("text,label\na,\"1,0\"\n", problem="multi_label", labels=("neg", "pos"))) == [("pos", "neg")]
+    assert make(rows).fingerprint() != make(rows, labels=("neg", "pos")).fingerprint() != make(
+        rows, labels=("pos", "neg")).fingerprint()
+
+
 @pytest.mark.parametrize("content, message", [("a\n\nb\n", "names.txt:2: the name is empty"), ("", "is empty"),
                                               ("a\na\n", "names.txt:2: the name 'a' is there twice"),
                                               (b"\xff", "cannot be read")])

@@ -78,7 +78,8 @@ class Data:
     validation_rows: int = setting(0, "use only so many validation rows, drawn by hash; 0 is all", low=0)
     test_rows: int = setting(0, "use only so many test rows, drawn by hash; 0 is all", low=0)
     split_seed: int = setting(0, "salt of the hash that splits and draws rows", low=0)
-    labels: tuple[str, ...] = setting((), "label names in the order of their ids; () takes them from the training rows")
+    labels: tuple[str, ...] = setting((), "label names in the order of their ids; () takes them from the training rows. Where "
+                                       "no name is a number, ids stand for names: 0 for the first")
     labels_file: str = setting("", "a file with one label name a line; for files whose labels are ids into it")
     label_separator: str = setting(",", "multi-label: what joins the labels of one row")
     max_length: int = setting(128, "longest example in tokens, special tokens included", low=4)

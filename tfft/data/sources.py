@@ -65,7 +65,11 @@ class Source:
         self.kind, self.body, self.key = _parse(body, self.spec)
         self.where = data.where.partition("=")[::2] if data.where else None
         self.label_names = label_names(data.labels_file, cache) if data.labels_file and problem else ()
-        self.label_ids = {name: name for name in self.label_names} | {str(i): n for i, n in enumerate(self.label_names)}
+        given = {name: name for name in self.label_names or data.labels}
+        ids = {str(i): name for i, name in enumerate(given)}
+        if not self.label_names and any(name.isdigit() for name in given):
+            ids = {}  # names such as stars, 1 to 5, stand for themselves
+        self.label_ids = given | ids if problem else {}
         if self.kind != "tfds" and not self.body.startswith("pypi:"):
             _ = self.files  # a wrong path is told at once
 
@@ -116,7 +120,7 @@ class Source:
         d = self.data
         settings = [ROWS_VERSION, self.kind, self.key, self.slice, self.problem, d.text_column, d.text_pair_column,
                     d.label_column, d.id_column, d.header, d.quoting, d.encoding, d.where, d.label_separator,
-                    d.on_broken_row, self.label_names]
+                    d.on_broken_row, self.label_names or d.labels]
         if self.kind == "tfds":
             info, split = self._builder.info, self.key
             sizes = {name: (s.num_examples, list(s.shard_lengths or ()), int(s.num_bytes))
@@ -225,13 +229,11 @@ class Source:
         return self._known(name)
 
     def _known(self, name: str) -> str:
-        """The label's name, which an id into labels_file stands for where there is one."""
-        if not self.label_names:
-            return name
-        if name not in self.label_ids:
+        """The label's name, which an id into labels_file or labels stands for where they are set."""
+        if self.label_names and name not in self.label_ids:
             raise Unusable(f"its label {name!r} is neither an id from 0 to {len(self.label_names) - 1} nor a name in "
                            f"{self.data.labels_file}")
-        return self.label_ids[name]
+        return self.label_ids.get(name, name)
 
     def _note(self, broken: Broken) -> None:
         """Counts a broken row, or raises where there may be none."""
