@@ -1,6 +1,7 @@
 """Runs the command line as a user does, on the tiny backbone."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+saved = runpy.run_path(str(ROOT / "tools" / "kill_and_resume.py"))["newest_checkpoint"]
 
 
 def arguments(preset: str, data: str, workdir, *more: str) -> list[str]:
@@ -41,8 +43,3 @@ def wait_for(happened, process: subprocess.Popen, seconds: float = 120) -> None:
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
-
-
-def saved(workdir: Path) -> int:
-    """The step of the newest checkpoint; one that is being replaced is step-N.old for a moment."""
-    return max((int(p.stem.split("-")[1]) for p in (workdir / "checkpoints").glob("step-*")), default=0)

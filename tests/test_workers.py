@@ -226,8 +226,8 @@ LONG = ("--config.train.epochs=12", "--config.train.checkpoint_every_steps=15", 
 
 
 # said by libraries: native log lines, which no level silences before absl is there, and Python's warnings
-OF_LIBRARIES = re.compile(r"All log messages before absl::InitializeLog|\] [IWEF]\d{4} \d\d:\d\d:|\] \d{4}-\d\d-\d\d \d\d:|"
-                          r"Warning: |warnings.warn\(")
+OF_LIBRARIES = re.compile(r"All log messages before absl::InitializeLog|^\[\d\] [IWEF]\d{4} \d\d:\d\d:|"
+                          r"^\[\d\] \d{4}-\d\d-\d\d [\d:.]+: [IWEF] |\.py:\d+: \w+Warning: |^\[\d\]   warnings.warn\(")
 
 
 def lines(workdir: Path, kind: str) -> list[dict]:

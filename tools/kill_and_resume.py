@@ -55,10 +55,6 @@ class Training:
             return 0  # what the file holds was there before
         return max((line["step"] for line in self.lines("train")), default=0)
 
-    def checkpoint(self) -> int:
-        """The step of the newest whole checkpoint, 0 where there is none."""
-        return max((int(p.stem.split("-")[1]) for p in (self.workdir / "checkpoints").glob("step-*")), default=0)
-
     def signal_after(self, step: int, number: int) -> int:
         """Sends a signal as soon as a step is done and waits for the end; returns the exit code."""
         while self.step() < step:
@@ -75,6 +71,11 @@ class Training:
     def errors(self) -> str:
         self.said.seek(0)
         return self.said.read()[-3000:]
+
+
+def newest_checkpoint(workdir: pathlib.Path) -> int:
+    """The step of the newest whole checkpoint, 0 where there is none; one that is being replaced is step-N.old for a moment."""
+    return max((int(p.stem.split("-")[1]) for p in (workdir / "checkpoints").glob("step-*")), default=0)
 
 
 def weights(workdir: pathlib.Path) -> dict[str, np.ndarray]:
@@ -95,16 +96,18 @@ def interrupt(run: Training, steps: list[int]) -> None:
     for number, step in enumerate(steps[:-1], 1):
         run.start()
         run.signal_after(step, signal.SIGKILL)
-        print(f"SIGKILL {number} after step {run.step()}; the newest checkpoint is of step {run.checkpoint()}", flush=True)
+        print(f"SIGKILL {number} after step {run.step()}; the newest checkpoint is of step {newest_checkpoint(run.workdir)}",
+              flush=True)
     run.start()
     while run.step() < steps[-1] and run.process.poll() is None:
         time.sleep(0.002)
     began = time.monotonic()
     code = run.signal_after(steps[-1], signal.SIGTERM)
     seconds = time.monotonic() - began
-    print(f"SIGTERM after step {run.step()}; it saved step {run.checkpoint()} and left with exit code {code} after "
+    kept = newest_checkpoint(run.workdir)
+    print(f"SIGTERM after step {run.step()}; it saved step {kept} and left with exit code {code} after "
           f"{seconds:.1f} s", flush=True)
-    if code != 128 + signal.SIGTERM or run.checkpoint() < run.step() or seconds > SAVING_SECONDS:
+    if code != 128 + signal.SIGTERM or kept < run.step() or seconds > SAVING_SECONDS:
         sys.exit(f"FAILED: it should save its last step and leave with {128 + signal.SIGTERM} within {SAVING_SECONDS} s\n"
                  f"{run.errors()}")
 

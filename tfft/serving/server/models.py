@@ -172,7 +172,7 @@ class Models:
         try:
             version = await asyncio.to_thread(Version, name, number, folder, self.settings.threads,
                                               self.settings.allow_file_ops)
-            warming = asyncio.ensure_future(asyncio.to_thread(warm_up, version, self._busy))
+            warming = asyncio.create_task(asyncio.to_thread(warm_up, version, self._busy))
             try:
                 warmed = await asyncio.shield(warming)
                 if await asyncio.to_thread(fingerprint, folder) != before:
