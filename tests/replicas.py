@@ -34,7 +34,7 @@ from tfft.config import Model, TextClassification, Train  # noqa: E402
 from tfft.data.pipeline import Epochs, distributed  # noqa: E402
 from tfft.data.plan import PlanSettings  # noqa: E402
 from tfft.evaluation.evaluator import Evaluator  # noqa: E402
-from tfft.tasks.text_classification import TextClassificationTask  # noqa: E402
+from tfft.tasks.text_classification.task import TextClassificationTask  # noqa: E402
 
 STEPS = 20
 ROWS = 40

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfft.config import Model, TextClassification, Train
 from tfft.models.adaptation import decays, freeze, learning_rate_multipliers
-from tfft.tasks.labels import Labels
-from tfft.tasks.text_classification import TextClassificationTask
+from tfft.tasks.text_classification.labels import Labels
+from tfft.tasks.text_classification.task import TextClassificationTask
 from tfft.training.optimizer import AdamW
 from tfft.training.step import Trainer
 

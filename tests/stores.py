@@ -2,8 +2,22 @@
 
 import numpy as np
 
+from tfft.data import fields
+from tfft.data.fields import Field
 from tfft.data.sources import Row
-from tfft.data.store import TokenStore, write_rows
+from tfft.data.store import Encoded, Ragged, TokenStore, write_rows
+from tfft.tasks.text_classification.rows import label_columns
+
+TEXT = (Field("text", "text_column", "text", fields.text),)
+PAIR = (*TEXT, Field("text_pair", "text_pair_column", "pair", fields.text))
+
+
+def encoded(ids: list[list[int]], dtype=np.uint16, **more) -> Encoded:
+    """A chunk whose rows are one example each, of these tokens."""
+    lengths = np.array([len(row) for row in ids], np.int32)
+    flat = np.concatenate([*map(np.asarray, ids), np.zeros(0)]).astype(dtype)
+    return Encoded({"tokens": Ragged(flat, lengths), "length": lengths, "first_length": lengths, **more},
+                   {"full_length": lengths})
 
 
 def make_store(folder, labels, seed: int = 0) -> TokenStore:
@@ -11,12 +25,11 @@ def make_store(folder, labels, seed: int = 0) -> TokenStore:
     folder.mkdir()
     draw = np.random.default_rng(seed)
 
-    def tokenise(chunks):
-        for texts, _ in chunks:
-            lengths = draw.integers(1, 8, len(texts))
-            ids = [[2, *draw.integers(5, 14, n), 3] for n in lengths]
-            yield np.concatenate(ids).astype(np.int32), lengths + 2, lengths + 2, lengths + 2
+    def encode(chunks):
+        for rows in chunks:
+            lengths = draw.integers(1, 8, len(rows))
+            yield encoded([[2, *draw.integers(5, 14, n), 3] for n in lengths])
 
-    rows = [Row(f"id{i}", f"text {i}", None, label, "file.csv", i + 2, {}) for i, label in enumerate(labels)]
-    write_rows(folder, rows, tokenise, vocabulary_size=15, pairs=False, seed=0)
+    rows = [Row(f"id{i}", {"text": f"text {i}", "label": label}, "file.csv", i + 2, {}) for i, label in enumerate(labels)]
+    write_rows(folder, rows, TEXT, encode, label_columns, seed=0)
     return TokenStore(folder)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfft.config import Data, Experiment, TextClassification
+from tfft.config import Experiment, TextClassification, TextClassificationData
 from tfft.data.tokenize import TextTokenizer
 from tfft.errors import UserError
 from tfft.models.backbone import (
@@ -23,10 +23,10 @@ from tfft.models.backbone import (
     sequence_output,
     tokenizer_fingerprint,
 )
+from tfft.run.workdir import Run
 from tfft.serving.saved_model import ServedModel
-from tfft.tasks.labels import Labels
-from tfft.tasks.text_classification import TextClassificationTask
-from tfft.workdir import Run
+from tfft.tasks.text_classification.labels import Labels
+from tfft.tasks.text_classification.task import TextClassificationTask
 
 FAMILIES = list(families.FAMILIES)
 TEXTS = ["the film was good", "", "bad, bad film", "\u00e9 \U0001f600 x"]
@@ -82,13 +82,13 @@ def exported(tmp_path_factory):
     for family in FAMILIES:
         backbone, tokenizer = families.backbone(family), families.tokenizer(family)
         task = TextClassificationTask(TextClassification(loss="cross_entropy"), Labels(("neg", "pos"), (1, 1)))
-        experiment = Experiment(data=Data(train="csv:x", max_length=12), task=task.settings)
+        experiment = Experiment(data=TextClassificationData(train="csv:x", max_length=12), task=task.settings)
         model = task.build_model(backbone, experiment.model, seed=0)
         model.get_layer("head").kernel.assign(np.linspace(-3, 3, 2 * families.WIDTH).reshape(families.WIDTH, 2))
         served = ServedModel(Run(None, experiment, task, model, tokenizer, 0, None))
         folder = tmp_path_factory.mktemp("export") / family
         served.save(folder)
-        made[family] = (str(folder), served.serve(text=tf.constant(TEXTS))["scores"].numpy())
+        made[family] = (str(folder), served.signatures["serving_default"](text=tf.constant(TEXTS))["scores"].numpy())
     return made
 
 

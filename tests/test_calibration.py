@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
+from tfft.config import TASKS, TextClassification
 from tfft.errors import UserError
-from tfft.evaluation.calibration import (
+from tfft.tasks.text_classification.calibration import (
     Calibration,
     abstain_threshold,
     calibrate,
@@ -71,10 +72,13 @@ def test_a_sure_row_far_from_right_does_not_overflow():
 
 def test_what_cannot_be_is_told():
     logits, targets = np.array([[2.0, 0], [2.0, 0]]), np.array([0, 1])
+    check = TASKS["text_classification"].check_calibration  # before anything is computed
     with pytest.raises(UserError, match="numbers, which have no probabilities"):
-        calibrate("regression", logits, targets, 1, 0)
+        check(TextClassification(problem="regression"), 0)
     with pytest.raises(UserError, match="each label has its threshold"):
-        calibrate("multi_label", logits, np.eye(2), 1, 0.9)
+        check(TextClassification(problem="multi_label"), 0.9)
+    for problem, precision in (("single_label", 0.9), ("single_label", 0), ("multi_label", 0)):
+        check(TextClassification(problem=problem), precision)
     with pytest.raises(UserError, match=r"on the 2 validation rows stays below 0.9 \(all kept: 0.500\). Ask for less"):
         calibrate("single_label", logits, targets, 1, 0.9)
 

@@ -62,11 +62,11 @@ def test_what_is_no_address(text):
 
 
 def test_requests_are_of_like_length_and_limited(monkeypatch):
-    assert list(requests(["bbb", "a", "cc", ""], None, 2)) == [[3, 1], [2, 0]]
-    assert list(requests(["a", "b"], ["long", ""], 1)) == [[1], [0]]
+    assert list(requests({"text": ["bbb", "a", "cc", ""]}, 2)) == [[3, 1], [2, 0]]
+    assert list(requests({"text": ["a", "b"], "text_pair": ["long", ""]}, 1)) == [[1], [0]]
     monkeypatch.setattr(client_module, "REQUEST_BYTES", 5)
-    assert list(requests(["aaa", "bbb", "c" * 9, "d"], None, 10)) == [[3, 0], [1], [2]]
-    assert list(requests([], None, 3)) == []
+    assert list(requests({"text": ["aaa", "bbb", "c" * 9, "d"]}, 10)) == [[3, 0], [1], [2]]
+    assert list(requests({"text": []}, 3)) == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
@@ -208,6 +208,19 @@ def test_regress_and_pairs():
         assert client.regress(["long text", "b"], ["", "c"]) == [1.5, 0.5]  # the shorter is sent first
     assert asked == [{"signature_name": "regress", "examples": [{"text": "b", "text_pair": "c"},
                                                                 {"text": "long text", "text_pair": ""}]}]
+
+
+def test_whatever_inputs_a_model_has():
+    outputs = [{"label": ["a", "b"], "spans": [[1, 2, 3], [4, 0, 0]], "words": [["x"], [""]]},
+               {"label": ["c"], "spans": [[5]], "words": [["y", "z"]]}]
+    with rest_server([(200, {"outputs": made}, 0) for made in outputs]) as (address, asked), \
+            Client(address, batch_size=2, in_flight=1) as client:
+        made = client.ask({"question": ["long one", "b", "\ud83d"], "context": ["", "c", "d"]}, "spans")
+    assert asked == [{"inputs": {"question": ["b", "?"], "context": ["c", "d"]}, "signature_name": "spans"},
+                     {"inputs": {"question": ["long one"], "context": [""]}, "signature_name": "spans"}]
+    assert made["label"].tolist() == ["c", "a", "b"]  # in the order asked; each request's answer is as wide as it must be
+    assert made["spans"].tolist() == [[5, 0, 0], [1, 2, 3], [4, 0, 0]]
+    assert made["words"].tolist() == [["y", "z"], ["x", ""], ["", ""]]
 
 
 class Unsteady(prediction_service_pb2_grpc.PredictionServiceServicer):

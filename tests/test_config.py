@@ -11,6 +11,7 @@ import pytest
 from tfft.config import (
     Experiment,
     check_limits,
+    classes_of,
     default_config,
     differences,
     from_json,
@@ -38,14 +39,16 @@ def told(**groups) -> str:
     return str(caught.value)
 
 
-def fields(kind=Experiment, path=()):
-    """((group, ..., name), type, dataclass field) of every setting."""
-    hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(hints[field.name]):
-            yield from fields(hints[field.name], (*path, field.name))
-        else:
-            yield (*path, field.name), hints[field.name], field
+def fields(path=()):
+    """((group, ..., name), type, dataclass field) of every setting, of every task."""
+    for kind in classes_of(path):
+        hints = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            if classes_of((*path, field.name)):
+                if kind is classes_of(path)[0]:
+                    yield from fields((*path, field.name))
+            else:
+                yield (*path, field.name), hints[field.name], field
 
 
 FIELDS = list(fields())

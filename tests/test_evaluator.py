@@ -9,11 +9,12 @@ import tensorflow as tf
 from stores import make_store
 
 from tfft.config import Model, TextClassification
+from tfft.data import scratch
 from tfft.errors import UserError
-from tfft.evaluation import metrics
 from tfft.evaluation.evaluator import Evaluator
-from tfft.tasks.labels import Labels
-from tfft.tasks.text_classification import TextClassificationTask
+from tfft.tasks.text_classification import metrics
+from tfft.tasks.text_classification.labels import Labels
+from tfft.tasks.text_classification.task import TextClassificationTask
 
 ROWS = 11
 
@@ -85,7 +86,8 @@ def test_report_is_json(single):
     made = evaluator(*single)
     made.evaluate()
     written = json.loads(made.report.to_json())
-    assert written["metrics"] == made.report.metrics and written["thresholds"] is None
+    assert written["metrics"] == made.report.metrics and written["thresholds"] is None and written["rows"] == 10
+    assert made.report.tuned is None
     assert [line["label"] for line in written["per_label"]] == ["neg", "pos"]
 
 
@@ -98,14 +100,44 @@ def test_thresholds_are_tuned_or_used_as_given(backbone, tmp_path):
     report = tuned.report
     assert report.targets.tolist() == [[1, 0], [0, 0], [1, 1], [0, 1], [1, 0], [0, 1], [1, 0]]
     np.testing.assert_array_equal(report.thresholds, metrics.tune_thresholds(report.targets, report.probabilities))
+    assert report.tuned == {"thresholds": report.thresholds.tolist()}
     untuned = evaluator(task, model, store)
     untuned.evaluate()
     assert untuned.report.thresholds.tolist() == [0.5, 0.5]
-    given = evaluator(task, model, store, thresholds=np.array([0.0, 1.0], np.float32))
+    given = evaluator(task, model, store, tuned={"thresholds": [0.0, 1.0]})
     given.evaluate()
     assert given.report.thresholds.tolist() == [0, 1]
     assert given.report.per_label[0]["recall"] == 1.0 and given.report.per_label[1]["recall"] == 0.0
     assert json.loads(given.report.to_json())["thresholds"] == [0.0, 1.0]
+    again = evaluator(task, model, store, tuned=report.tuned)  # what a run keeps as JSON is what was chosen
+    again.evaluate()
+    np.testing.assert_array_equal(again.report.thresholds, report.thresholds)
+    assert again.report.to_json() == report.to_json()
+
+
+@pytest.mark.parametrize("problem, loss, labels", [
+    ("single_label", "cross_entropy", ["neg", "pos", "pos", "odd", "neg"]),
+    ("multi_label", "binary", [("neg",), (), ("neg", "pos"), ("pos",), ("pos",)]),
+    ("regression", "mean_squared_error", [1.0, 4.0, 2.0, 9.0, 3.0])])
+def test_arrays_that_lie_on_the_disk_give_the_same_report(backbone, tmp_path, monkeypatch, problem, loss, labels):
+    task = make_task(problem, loss, Labels(mean=2.0) if problem == "regression" else Labels(("neg", "pos"), (3, 2), rows=5))
+    store = make_store(tmp_path / "store", labels)
+    model = task.build_model(backbone, Model(), seed=0)
+    reports = []
+    for limit in (scratch.IN_MEMORY, 0):
+        monkeypatch.setattr(scratch, "IN_MEMORY", limit)
+        made = evaluator(task, model, store, 2, tune=problem == "multi_label")
+        made.evaluate()
+        reports.append(made.report)
+    memory, disk = reports
+    assert isinstance(disk.logits, np.memmap) and isinstance(disk.probabilities, np.memmap)
+    assert not isinstance(memory.logits, np.memmap) and not isinstance(memory.probabilities, np.memmap)
+    assert disk.to_json() == memory.to_json()
+    assert disk.mistakes == memory.mistakes and disk.tuned == memory.tuned and disk.tables == memory.tables
+    for name in ("rows", "targets", "probabilities", "logits"):
+        np.testing.assert_array_equal(getattr(disk, name), getattr(memory, name), err_msg=name)
+    lengths = np.asarray(store.column("full_length")[disk.rows])
+    assert task.slice(disk, lengths) == task.slice(memory, lengths)
 
 
 def test_regression_is_judged_in_the_data_unit(backbone, tmp_path):
@@ -124,7 +156,8 @@ def test_regression_is_judged_in_the_data_unit(backbone, tmp_path):
 def test_no_row_to_judge_is_said(single):
     task, model, store = single
     for rows in (np.array([4]), np.array([], np.int64)):
-        with pytest.raises(UserError, match="there is nothing to evaluate on"):
+        with pytest.raises(UserError, match=r"^There is nothing to evaluate on: no row has a label that the model knows "
+                                            r"\(neg, pos\).$"):
             evaluator(task, model, store, rows=rows).evaluate()
 
 

@@ -11,15 +11,18 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tiny_run import make_run
 
 from tfft.errors import UserError
-from tfft.evaluation.calibration import Calibration
 from tfft.serving import export as module
 from tfft.serving import prove as gate
 from tfft.serving.export import export, publish
 from tfft.serving.prediction import Predictor
-from tfft.serving.prove import NASTY, check_ops, make_batches
-from tfft.serving.saved_model import ServedModel, scaled_thresholds
+from tfft.serving.prove import check_ops, make_batches
+from tfft.serving.saved_model import ServedModel
+from tfft.tasks.base import NASTY
+from tfft.tasks.text_classification.calibration import Calibration
+from tfft.tasks.text_classification.serving import scaled_thresholds
 
 TEXTS = ["good film", "bad", "", "a fine film, the good film"]
+ROWS = [{"text": text} for text in TEXTS]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,10 @@ def opened(run, monkeypatch):
     return run
 
 
+def serve(served: ServedModel, texts: list[str]) -> dict[str, tf.Tensor]:
+    return served.signatures["serving_default"](text=tf.constant(texts))
+
+
 def example(**texts) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature={
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()])) for name, text in texts.items()
@@ -43,8 +50,8 @@ def example(**texts) -> bytes:
 
 
 def test_one_label(run):
-    made = ServedModel(run).signatures["serving_default"](text=tf.constant(TEXTS))
-    expected = Predictor(run)(TEXTS)
+    made = serve(ServedModel(run), TEXTS)
+    expected = Predictor(run)(ROWS)["scores"]
     np.testing.assert_allclose(made["scores"], expected, atol=1e-6)
     assert made["label"].numpy().tolist() == [(b"neg", b"pos")[k] for k in expected.argmax(axis=1)]
     assert made["label_names"].numpy().tolist() == [[b"neg", b"pos"]] * 4 and set(made) == {"scores", "label", "label_names"}
@@ -56,8 +63,8 @@ def test_all_signatures_agree(tiny_preset, tmp_path, problem, second):
     run = make_run(tiny_preset, tmp_path / "run", problem)
     served = ServedModel(run)
     assert list(served.signatures) == ["serving_default", "tokens", second]
-    plain = served.signatures["serving_default"](text=tf.constant(TEXTS))
-    ids = gate._token_ids(Predictor(run), run, {"text": TEXTS}, list(range(4)))
+    plain = serve(served, TEXTS)
+    ids = gate._token_ids(Predictor(run), run, ROWS)
     tokens = served.signatures["tokens"](**{name: tf.constant(rows, tf.int32) for name, rows in ids.items()})
     assert plain.keys() == tokens.keys()
     for name in plain:
@@ -76,21 +83,21 @@ def test_pairs_take_two_texts(tiny_preset, tmp_path):
     served = ServedModel(run)
     first, second = ["good film", "bad"], ["fine", "a poor film"]
     made = served.signatures["serving_default"](text=tf.constant(first), text_pair=tf.constant(second))
-    np.testing.assert_allclose(made["scores"], Predictor(run)(first, second), atol=1e-6)
+    rows = [{"text": a, "text_pair": b} for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(made["scores"], Predictor(run)(rows)["scores"], atol=1e-6)
     examples = tf.constant([example(text=a, text_pair=b) for a, b in zip(first, second, strict=True)])
     np.testing.assert_array_equal(served.signatures["classify"](inputs=examples)["scores"], made["scores"])
     with pytest.raises(tf.errors.InvalidArgumentError, match="text_pair"):
         served.signatures["classify"](inputs=tf.constant([example(text="alone")]))
 
 
-@pytest.mark.parametrize("thresholds, selected", [(None, 0.5), (np.array([0.0, 1.0], np.float32), [0.0, 1.0])])
-def test_labels_are_selected_by_the_same_thresholds_as_in_prediction(tiny_preset, tmp_path, thresholds, selected):
-    run = make_run(tiny_preset, tmp_path / "run", "multi_label", thresholds)
+@pytest.mark.parametrize("tuned, selected", [(None, 0.5), ({"thresholds": [0.0, 1.0]}, [0.0, 1.0])])
+def test_labels_are_selected_by_the_same_thresholds_as_in_prediction(tiny_preset, tmp_path, tuned, selected):
+    run = make_run(tiny_preset, tmp_path / "run", "multi_label", tuned)
     texts = ["good film", "bad", ""]
-    made = ServedModel(run).serve(text=tf.constant(texts))
+    made = serve(ServedModel(run), texts)
     assert made["selected"].numpy().tolist() == (made["scores"].numpy() >= selected).astype(int).tolist()
-    predictor = Predictor(run)
-    answers = [",".join(predictor.answer(p)["predicted_labels"]) for p in predictor(texts)]
+    answers = [",".join(a["predicted_labels"]) for a, _ in Predictor(run).answers([{"text": text} for text in texts])]
     assert [label.decode() for label in made["label"].numpy()] == answers
 
 
@@ -98,14 +105,18 @@ def test_labels_are_selected_by_the_same_thresholds_as_in_prediction(tiny_preset
 
 
 def test_temperature_and_abstaining_are_in_the_graph(run):
-    cold, warm = Predictor(run)(TEXTS), Predictor(run, temperature=3.0)(TEXTS)
+    warmed = Predictor(run, calibration=Calibration(7, 9, 3.0, 0.2, 0.1))
+    cold, warm = Predictor(run)(ROWS)["scores"], warmed(ROWS)["scores"]
     between = float(np.sort(warm.max(axis=1))[1:3].mean())
-    made = ServedModel(run, calibration=Calibration(7, 9, 3.0, 0.2, 0.1, between, 0.9, 0.5)).serve(text=tf.constant(TEXTS))
+    calibration = Calibration(7, 9, 3.0, 0.2, 0.1, between, 0.9, 0.5)
+    made = serve(ServedModel(run, calibration=calibration), TEXTS)
     np.testing.assert_allclose(made["scores"], warm, atol=1e-6)
     assert np.abs(cold - warm).max() > 0.01
     withheld = warm.max(axis=1) < between
     assert made["abstained"].numpy().tolist() == withheld.astype(int).tolist() and withheld.sum() == 2
     assert [label == b"" for label in made["label"].numpy()] == withheld.tolist()
+    expected = Predictor(run, calibration=calibration)(ROWS)  # what the gate compares with
+    assert expected["abstained"].tolist() == withheld.tolist() and expected["label"].tolist() == made["label"].numpy().tolist()
 
 
 def test_thresholds_move_with_the_temperature():
@@ -113,9 +124,9 @@ def test_thresholds_move_with_the_temperature():
     thresholds = 1 / (1 + np.exp(-np.array([-2.0, 1.0])))
     for index, threshold in enumerate(thresholds):
         before = 1 / (1 + np.exp(-logits)) >= threshold
-        after = 1 / (1 + np.exp(-logits / 2.5)) >= scaled_thresholds(thresholds, 2.5)[index]
+        after = 1 / (1 + np.exp(-logits / 2.5)) >= scaled_thresholds(thresholds, 2.5).numpy()[index]
         assert before.tolist() == after.tolist()
-    assert scaled_thresholds(np.array([0.0, 1.0]), 2.0).tolist() == [0.0, 1.0]
+    assert scaled_thresholds(np.array([0.0, 1.0]), 2.0).numpy().tolist() == [0.0, 1.0]
 
 
 def test_only_the_calibration_of_these_weights_is_baked_in(opened, tmp_path):
@@ -138,11 +149,11 @@ def test_half_precision_halves_the_matrices_and_answers_in_float32(run, dtype, e
     kinds = {str(kept.dtype.name) for kept in served.weights.kept.values() if len(kept.shape) > 1}
     assert kinds == {dtype}
     assert all(kept.dtype.name != dtype for kept in served.weights.kept.values() if len(kept.shape) < 2)
-    made = served.serve(text=tf.constant(TEXTS))
-    difference = np.abs(made["scores"].numpy() - Predictor(run)(TEXTS)).max()
+    made = serve(served, TEXTS)
+    difference = np.abs(made["scores"].numpy() - Predictor(run)(ROWS)["scores"]).max()
     assert made["scores"].dtype == tf.float32 and 0 < difference < error
     # a table's rows are taken before they are cast: no cast has the table's shape
-    graph = served.serve.graph
+    graph = served.signatures["serving_default"].graph
     bodies = [graph, *(graph._get_function(name).graph for name in graph._functions)]
     cast = {tuple(op.outputs[0].shape) for body in bodies for op in body.get_operations() if op.type == "Cast"
             and op.outputs[0].shape.rank}
@@ -171,14 +182,15 @@ class Answers:
     """Stands for the proving process: the trained model's own answers, and what a test changes in them."""
 
     def __init__(self, run):
-        self.right, self.questions, self.change = Predictor(run)(NASTY), [], lambda values: values
+        self.right = Predictor(run)([{"text": text} for text in NASTY])["scores"]
+        self.questions, self.change = [], lambda values: values
         self.ops = {"core": ["MatMul"], "text": [], "unknown": []}
 
     def __call__(self, question):
         self.questions.append(question)
         made = [{"scores": self.change(self.right[rows].copy()).tolist()} for rows in question["batches"]]
         reference = {"scores": self.right[question["reference"]].tolist()}
-        return {"ops": self.ops, "batches": made, "signatures": {"tokens": reference, "classify": reference}}
+        return {"ops": self.ops, "batches": made, "signatures": dict.fromkeys(("serving_default", "tokens", "classify"), reference)}
 
 
 @pytest.fixture
@@ -233,10 +245,9 @@ def test_what_lies_beside_the_model(asked, run, tmp_path, capsys):
     sizes = (1, 2, 4, 8, 16, 32, 64, 128)
     asked_sizes = [len(log.predict_log.request.inputs["text"].string_val) for log in logs]
     assert sorted(set(asked_sizes)) == list(sizes) and len(logs) == 2 * len(sizes)  # 8 and 16 tokens
-    tokenizer = ServedModel(run).text_tokenizer
-    texts = [log.predict_log.request.inputs["text"].string_val[:1] for log in logs]
-    lengths = {int(tokenizer(tf.constant(text)).full_length[0]) for text in texts}
-    assert lengths == {8, 16}
+    texts = [log.predict_log.request.inputs["text"].string_val[0] for log in logs]
+    assert {int(length) for length in Predictor(run).encode([{"text": text} for text in texts])[1]["full_length"]} == {8, 16}
+    assert json.loads((folder / "assets.extra/page.json").read_text()) == {"fields": ["text"], "shows": "labels"}
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(opened, tmp_path, monkeypatch):

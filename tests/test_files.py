@@ -17,11 +17,11 @@ from test_static_shapes import interrupt_at, open_session, weights_of  # noqa: F
 from tfft import files
 from tfft.config import resolve
 from tfft.errors import UserError
-from tfft.evaluation.judge import judge
+from tfft.run.judge import judge
+from tfft.run.workdir import Workdir, open_run
 from tfft.serving.export import export
 from tfft.serving.prediction import Predictor, predict_file
 from tfft.training.checkpoints import Checkpoints
-from tfft.workdir import Workdir, open_run
 
 
 class RamBackend(type(backend.tf_backend)):
@@ -63,7 +63,7 @@ def test_paths_of_both_kinds(tmp_path):
 
 
 def test_a_remote_path_does_not_import_tensorflow():
-    code = "import sys; from tfft.workdir import Workdir; Workdir('gs://b/x'); sys.exit('tensorflow' in sys.modules)"
+    code = "import sys; from tfft.run.workdir import Workdir; Workdir('gs://b/x'); sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -194,7 +194,8 @@ def test_a_whole_run_in_an_object_store(open_session, store, tmp_path, capsys): 
     with pytest.raises(UserError, match="--output"):
         predict_file(path, "", "csv:x.csv", path + "/x.csv", probabilities=False, batch_size=4, on_broken_row="skip")
     assert export(path, "", "best") == 0 and names(run / "export") == ["1"]
-    text = ["a good film", "bad"]
+    texts = ["a good film", "bad"]
     serve = tf.saved_model.load(path + "/export/1").signatures["serving_default"]
-    np.testing.assert_allclose(serve(text=tf.constant(text))["scores"], Predictor(open_run(path))(text), atol=1e-5)
+    expected = Predictor(open_run(path))([{"text": text} for text in texts])["scores"]
+    np.testing.assert_allclose(serve(text=tf.constant(texts))["scores"], expected, atol=1e-5)
 

@@ -2,13 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 from conftest import write_reviews
 from tiny_run import make_run
 
 from tfft.errors import UserError
-from tfft.evaluation import judge as module
-from tfft.evaluation.judge import in_own_words, judge, label_table
+from tfft.run import judge as module
+from tfft.run.judge import in_own_words, judge
+from tfft.tasks.text_classification.report import LabelReport, label_table
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,12 @@ def test_other_rows_need_none_of_the_columns_that_chose_the_runs_own(run, evalua
     assert "csv:more.csv: 2 rows, weights of step 7" in out and "'odd' (1 rows)" in error and "precision" in out
     report = json.loads((tmp_path / "reports/new/more.json").read_text())
     assert [line["rows"] for line in report["per_label"]] == [1, 1] and "accuracy" in report["metrics"]
+
+
+def test_rows_of_which_none_can_be_judged(run, evaluate, tmp_path):
+    (tmp_path / "more.csv").write_text("text,label\nodd film,odd\neven film,even\n")
+    with pytest.raises(UserError, match=r"^None of the 2 rows has a label that the model knows \(neg, pos\)\.$"):
+        evaluate(run, "csv:more.csv")
 
 
 def test_broken_rows_among_other_rows(run, evaluate, tmp_path):
@@ -105,9 +113,15 @@ def test_where_the_report_cannot_be_is_told_before_the_evaluation(run, monkeypat
         judge(str(run.workdir.path), data="", split="", weights="", output=str(tmp_path / "file/report.json"))
 
 
-def test_of_many_labels_the_worst_are_shown():
+def test_of_many_labels_the_worst_are_shown(run, evaluate, monkeypatch, tmp_path):
     lines = [{"label": f"label{i}", "precision": 0.5, "recall": 0.5, "f1": i / 50, "rows": 9 * (i > 2)} for i in range(50)]
-    assert len(label_table(lines[:40]).splitlines()) == 41
-    shown = label_table(lines).splitlines()
-    assert shown[0] == "the 15 of 50 labels with the lowest f1; the report has all of them:"
-    assert [line.split()[0] for line in shown[1:]] == ["label", *(f"label{i}" for i in range(3, 18))]
+    assert len(label_table(lines[:40]).lines) == 40 and label_table(lines[:40]).shown is None
+    assert len(label_table(lines).lines) == 50
+    rows = np.arange(2)
+    report = LabelReport({"accuracy": 0.5}, 2, per_label=lines, rows=rows, targets=rows, probabilities=np.eye(2))
+    monkeypatch.setattr(module, "_report", lambda *_: (report, rows))
+    (tmp_path / "more.csv").write_text("text,label\ngood film,pos\nbad film,neg\n")
+    printed = evaluate(run, "csv:more.csv")[0].splitlines()
+    shown = printed[printed.index("the 15 of 50 labels with the lowest f1; the report has all of them:") + 1:-1]
+    assert [line.split()[0] for line in shown] == ["label", *(f"label{i}" for i in range(3, 18))]
+    assert len(json.loads((tmp_path / "report.json").read_text())["per_label"]) == 50

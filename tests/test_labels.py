@@ -5,7 +5,7 @@ import pytest
 from stores import make_store
 
 from tfft.errors import UserError
-from tfft.tasks.labels import LabelColumn, Labels, infer_labels, infer_scale, label_counts, natural
+from tfft.tasks.text_classification.labels import LabelColumn, Labels, infer_labels, infer_scale, label_counts, natural
 
 
 @pytest.fixture

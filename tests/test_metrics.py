@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies
 from sklearn import metrics as sklearn_metrics
 
-from tfft.config import METRICS
-from tfft.evaluation.metrics import compute, tune_thresholds
+from tfft.config.text_classification import METRICS
+from tfft.tasks.text_classification.metrics import compute, tune_thresholds
 
 NAMES = ("a", "b", "c")
 
@@ -94,6 +94,35 @@ def test_thresholds_decide_the_answers():
     made, labels = compute("multi_label", TRUTH, PROBABILITIES, NAMES, np.array([0.25, 0.5, 0.65], np.float32))
     assert labels[0]["f1"] == pytest.approx(0.8) and labels[2]["f1"] == pytest.approx(0.8)
     assert made["macro_f1"] == pytest.approx(1.6 / 3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(strategies.data())
+def test_several_labels_are_counted_as_scikit_learn_does(data):
+    rows, width = data.draw(strategies.integers(1, 12)), data.draw(strategies.integers(1, 5))
+    of_rows = {"min_size": rows * width, "max_size": rows * width}
+    shares = strategies.floats(0, 1, width=32)
+    truth = np.array(data.draw(strategies.lists(strategies.booleans(), **of_rows)), np.float32).reshape(rows, width)
+    found = np.array(data.draw(strategies.lists(shares, **of_rows)), np.float32).reshape(rows, width)
+    cut = np.array(data.draw(strategies.lists(shares, min_size=width, max_size=width)), np.float32)
+    names = tuple("abcde"[:width])
+    made, labels = compute("multi_label", truth, found, names, cut)
+
+    def as_ids(chosen):  # scikit-learn takes a single column for one label a row: another one, where nothing is, makes two
+        return np.pad(chosen.astype(int), ((0, 0), (0, 1)))
+
+    known = {"labels": np.arange(width), "zero_division": 0}
+    for kind in ("macro", "micro", "weighted"):
+        expected = sklearn_metrics.f1_score(as_ids(truth), as_ids(found >= cut), average=kind, **known)
+        assert made[f"{kind}_f1"] == pytest.approx(expected, abs=1e-12), kind
+    table = sklearn_metrics.precision_recall_fscore_support(as_ids(truth), as_ids(found >= cut), **known)
+    for line, name, *values in zip(labels, names, *table, strict=True):
+        assert list(line.values()) == [name, *(pytest.approx(value, abs=1e-12) for value in values)]
+        assert type(line["rows"]) is int
+    assert made["subset_accuracy"] == sklearn_metrics.accuracy_score(as_ids(truth), as_ids(found >= cut))
+    usable = [k for k in range(width) if 0 < truth[:, k].sum() < rows]
+    areas = [sklearn_metrics.roc_auc_score(truth[:, k], found[:, k]) for k in usable]
+    assert made.get("auc") == (pytest.approx(np.mean(areas)) if areas else None)
 
 
 def test_probability_at_the_threshold_counts():

@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 from stores import make_store
 
-from tfft.config import TextClassification
-from tfft.evaluation.evaluator import Report
-from tfft.evaluation.mistakes import worst
-from tfft.tasks.labels import Labels
-from tfft.tasks.text_classification import TextClassificationTask
+from tfft.tasks.text_classification.mistakes import worst
+from tfft.tasks.text_classification.report import LabelReport
 
 
 def make(problem, names, folder, labels, targets, probabilities, thresholds=None, rows=None):
-    task = TextClassificationTask(TextClassification(problem=problem), Labels(names))
+    """What `worst` takes, but for the count."""
     rows = np.arange(len(targets)) if rows is None else np.array(rows)
-    report = Report({}, [], thresholds, rows, np.array(targets), np.array(probabilities, np.float32), np.zeros(0))
-    return task, make_store(folder, labels), report
+    report = LabelReport({}, len(rows), thresholds=thresholds, rows=rows, targets=np.array(targets),
+                         probabilities=np.array(probabilities, np.float32))
+    return problem, names, make_store(folder, labels), report
 
 
 @pytest.fixture

@@ -4,13 +4,16 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
+from stores import TEXT, encoded
 
-from tfft.data.pipeline import Epochs, dataset, make_batch
+from tfft.data.pipeline import Epochs, Reader, dataset, make_batch
 from tfft.data.plan import PlanSettings, make_plan
 from tfft.data.sources import Row
 from tfft.data.store import open_store, write_rows
+from tfft.tasks.text_classification.rows import label_columns
 
 PAD, LIMIT = 7, 12
+INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
 def ids_of(row: int) -> list[int]:
@@ -20,15 +23,13 @@ def ids_of(row: int) -> list[int]:
 
 def write(cache, count: int, name="s", shift=0):
     """A store of `count` rows whose labels are their numbers; the first segment is half of a row's tokens."""
-    def tokenise(chunks):
-        for texts, _ in chunks:
-            rows = [[i + shift for i in ids_of(int(t))] for t in texts]
-            lengths = np.array([len(r) for r in rows])
-            yield np.array(sum(rows, [])), lengths, (lengths + 1) // 2, lengths
+    def encode(chunks):
+        for rows in chunks:
+            ids = [[i + shift for i in ids_of(int(r.values["text"]))] for r in rows]
+            yield encoded(ids, first_length=np.array([(len(i) + 1) // 2 for i in ids], np.int32))
 
-    rows = (Row(str(i), str(i), "", float(i), "f.csv", i, {}) for i in range(count))
-    return open_store(cache, name, lambda folder: write_rows(folder, rows, tokenise, vocabulary_size=10_000, pairs=True,
-                                                             seed=0))
+    rows = (Row(str(i), {"text": str(i), "label": float(i)}, "f.csv", i, {}) for i in range(count))
+    return open_store(cache, name, lambda folder: write_rows(folder, rows, TEXT, encode, label_columns, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,10 @@ def store(tmp_path_factory):
     return write(tmp_path_factory.mktemp("cache"), 50)
 
 
-def targets_of(store):
+def reader_of(store, inputs=INPUTS) -> Reader:
     """Row r: target r, weight 1, 2 or 3."""
-    return lambda rows: (store.column("value")[rows], (rows % 3 + 1).astype(np.float32))
+    return Reader(inputs, PAD, lambda rows, length: (store.column("value")[rows], (rows % 3 + 1).astype(np.float32)),
+                  tf.TensorSpec([None], tf.float32))
 
 
 def make_epochs(store, rows=None, **settings) -> Epochs:
@@ -46,11 +48,9 @@ def make_epochs(store, rows=None, **settings) -> Epochs:
     return Epochs(lambda epoch: (store, rows, rows), PlanSettings(**{"batch_size": 4, "max_length": LIMIT, **settings}))
 
 
-def read(store, epochs, start, stop, inputs=("token_ids", "padding_mask", "segment_ids"), **kwargs):
+def read(store, epochs, start, stop, inputs=INPUTS, **kwargs):
     """The elements of a dataset, as numpy."""
-    made = dataset(epochs, targets_of(store), pad_id=PAD, inputs=inputs, target_shape=(), target_dtype=tf.float32,
-                   start=start, stop=stop, **kwargs)
-    return list(made.as_numpy_iterator())
+    return list(dataset(epochs, reader_of(store, inputs), start=start, stop=stop, **kwargs).as_numpy_iterator())
 
 
 def assert_equal(a, b) -> None:
@@ -60,7 +60,7 @@ def assert_equal(a, b) -> None:
 def test_batch_by_hand(store):
     """Rows 1, 3 and 8 have 6, 7 and 5 tokens; the fourth row fills."""
     epochs = make_epochs(store, np.array([1, 3, 8]), shuffle=False, grouping=False)
-    token_ids, mask, segments, targets, weights, indices = make_batch(epochs.epoch(0), 0, targets_of(store), PAD, True)
+    token_ids, mask, segments, targets, weights, indices = make_batch(epochs.epoch(0), 0, reader_of(store))
     assert token_ids.tolist() == [[10, 11, 12, 13, 14, 15, 7, 7], [30, 31, 32, 33, 34, 35, 36, 7],
                                   [80, 81, 82, 83, 84, 7, 7, 7], [7] * 8]
     assert mask.tolist() == [[1] * 6 + [0] * 2, [1] * 7 + [0], [1] * 5 + [0] * 3, [1] + [0] * 7]
@@ -90,7 +90,7 @@ def test_batches_equal_the_plan(store, tokens):
         share = rows[indices[real]] % 3 + 1
         np.testing.assert_allclose(weights[real], share / share.sum(), rtol=1e-6)
         seen += rows[indices[real]].tolist()
-        assert epochs.step_rows(step).tolist() == rows[indices[real]].tolist()
+        assert epochs.step_examples(step).tolist() == rows[indices[real]].tolist()
     assert sorted(seen) == sorted([*rows, *rows])
 
 
@@ -180,7 +180,7 @@ def test_augmented_epochs_read_their_own_texts_and_the_rows_targets(tmp_path):
     for step, (inputs, targets, _, indices) in enumerate(read(base, epochs, 0, 6)):
         np.testing.assert_array_equal(targets, rows[indices])
         np.testing.assert_array_equal(inputs["token_ids"][:, 0], indices * 10 + 1000 * (step // 2 + 1))
-        assert epochs.step_rows(step).tolist() == rows[indices].tolist()
+        assert epochs.step_examples(step).tolist() == rows[indices].tolist()
     assert sorted(stores) == [0, 1, 2]
 
 
@@ -203,7 +203,88 @@ def test_no_rows_have_no_step(store):
 
 
 def test_shapes_are_known_as_far_as_they_are_fixed(store):
-    spec = dataset(make_epochs(store), targets_of(store), pad_id=PAD, inputs=("token_ids", "segment_ids"),
-                   target_shape=(3,), target_dtype=tf.float32, start=0, stop=1).element_spec
+    reader = Reader(("token_ids", "segment_ids"), PAD, reader_of(store).targets, tf.TensorSpec([None, 3], tf.float32))
+    spec = dataset(make_epochs(store), reader, start=0, stop=1).element_spec
     shapes = [s.shape.as_list() for s in itertools.chain(spec[0].values(), spec[1:])]
     assert shapes == [[None, None]] * 3 + [[None, 3], [None], [None]]
+
+
+# ---- targets of several arrays, which may be of the batch's length
+
+SPECS = {"tags": tf.TensorSpec([None, None], tf.int32), "one": tf.TensorSpec([None], tf.float32),
+         "parts": tf.TensorSpec([None, None, 2], tf.float32)}
+
+
+def tags_of(store) -> Reader:
+    """Example e: its tokens again, e, and e twice at each place; the weight is the number of its tokens."""
+    def targets(examples, length):
+        tags = np.full((len(examples), length), -1, np.int32)
+        for i, example in enumerate(examples):
+            ids = store.values("tokens", example)
+            tags[i, :len(ids)] = ids
+        each = examples.astype(np.float32)
+        return {"tags": tags, "one": each, "parts": np.tile(each[:, None, None], (1, length, 2))}, store.lengths[examples]
+
+    return Reader(INPUTS, PAD, targets, SPECS)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_targets_of_several_arrays(store, replicas):
+    epochs = make_epochs(store, np.arange(1, 50, 2), multiple=2)
+    batches = list(dataset(epochs, tags_of(store), start=0, stop=epochs.steps(1), replicas=replicas).as_numpy_iterator())
+    assert len(batches) == 7 * replicas
+    seen = 0
+    for inputs, targets, weights, indices in batches:
+        real = indices >= 0
+        seen += real.sum()
+        assert sorted(targets) == sorted(SPECS)
+        assert targets["tags"].dtype == np.int32 and targets["parts"].shape == (*inputs["token_ids"].shape, 2)
+        np.testing.assert_array_equal(np.where(targets["tags"] < 0, PAD, targets["tags"])[real], inputs["token_ids"][real])
+        np.testing.assert_array_equal(targets["one"][real], 1 + 2 * indices[real])
+        np.testing.assert_array_equal(targets["parts"][real][:, :, 1].max(axis=1), targets["one"][real])
+        assert (weights[~real] == 0).all()
+    assert seen == 25
+    for step in range(0, len(batches), replicas):
+        shares = batches[step:step + replicas]
+        lengths = np.concatenate([(one[0]["padding_mask"].sum(axis=1)) * (one[3] >= 0) for one in shares])
+        np.testing.assert_allclose(np.concatenate([one[2] for one in shares]), lengths / lengths.sum(), rtol=1e-6)
+
+
+def test_targets_of_several_arrays_are_static_where_batches_are(store):
+    epochs = make_epochs(store, buckets=(4, 12), run_length=2, multiple=2)
+    made = dataset(epochs, tags_of(store), start=0, stop=epochs.steps(1), replicas=2, shape=(4, 12))
+    assert {name: spec.shape.as_list() for name, spec in made.element_spec[1].items()} == {
+        "tags": [2, 12], "one": [2], "parts": [2, 12, 2]}
+    assert len(list(made)) >= 4
+    open_ended = dataset(epochs, tags_of(store), start=0, stop=1).element_spec[1]
+    assert {name: spec.shape.as_list() for name, spec in open_ended.items()} == {
+        "tags": [None, None], "one": [None], "parts": [None, None, 2]}
+
+
+# ---- rows of several examples
+
+def test_examples_of_rows_are_planned(tmp_path):
+    """Row r is r % 3 + 1 windows, the w-th of them w + 1 tokens; targets are looked up by example."""
+    def encode(chunks):
+        for rows in chunks:
+            owners = np.repeat(np.arange(len(rows)), [int(r.values["text"]) % 3 + 1 for r in rows])
+            windows = np.concatenate([np.arange(int(r.values["text"]) % 3 + 1) for r in rows])
+            made = encoded([[10 * owner + window] * (window + 1) for owner, window in zip(owners, windows)], row=owners)
+            yield made._replace(rows={"full_length": np.ones(len(rows), np.int32)})
+
+    rows = (Row(str(i), {"text": str(i), "label": float(i)}, "f.csv", i, {}) for i in range(12))
+    store = open_store(tmp_path, "s", lambda folder: write_rows(folder, rows, TEXT, encode, label_columns, seed=0))
+    chosen = np.array([1, 2, 5, 9])
+    examples = store.examples_of(chosen)
+    assert len(store) == 12 and len(examples) == 2 + 3 + 3 + 1
+    epochs = make_epochs(store, examples)
+    reader = Reader(INPUTS, PAD, lambda examples, length: (store.column("value")[store.row_of(examples)],
+                                                           np.ones(len(examples), np.float32)), tf.TensorSpec([None], tf.float32))
+    seen = []
+    for step, (inputs, targets, _, indices) in enumerate(dataset(epochs, reader, start=0, stop=3).as_numpy_iterator()):
+        real = indices >= 0
+        np.testing.assert_array_equal(epochs.step_examples(step), examples[indices[real]])
+        np.testing.assert_array_equal(targets[real], inputs["token_ids"][real, 0] // 10)
+        seen += inputs["token_ids"][real, 0].tolist()
+    assert sorted(seen) == [10, 11, 20, 21, 22, 50, 51, 52, 90]
+    assert epochs.tokens(0, 3)[:2] == (9, 3 + 6 + 6 + 1)

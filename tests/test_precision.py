@@ -17,9 +17,9 @@ from steps import TASK, Rig, batches
 
 from tfft.config import Model
 from tfft.models.heads import pooled_classifier
+from tfft.run.workdir import open_run
 from tfft.serving.export import export
 from tfft.training.precision import INITIAL_SCALE, LARGEST_SCALE, LossScale
-from tfft.workdir import open_run
 
 HERE = Path(__file__).parent
 HALF = "mixed_float16"

@@ -10,6 +10,7 @@ from tiny_run import make_run
 from tfft.errors import UserError
 from tfft.serving import prediction
 from tfft.serving.prediction import Predictor, predict_file, predict_texts
+from tfft.tasks.text_classification.report import resolve_thresholds
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_rows_against_their_format_are_left_out_and_counted(predict):
 
 def test_answers_are_the_models_own_in_the_rows_order(predict, run):
     texts = ["good film", "bad " * 30, "a film", "poor, poor film.", "the", "fine"] * 2
-    expected = Predictor(run)(texts)
+    expected = Predictor(run)([{"text": text} for text in texts])["scores"]
     assert np.ptp(expected[:, 0]) > 0.01
     rows, said = predict("in.jsonl", "".join(json.dumps({"text": t}) + "\n" for t in texts), "out.jsonl", probabilities=True)
     assert [row["text"] for row in rows] == texts and "12 rows in out.jsonl" in said
@@ -115,17 +116,32 @@ def test_where_the_output_cannot_be_is_told_first(predict, monkeypatch, tmp_path
             predict("in.csv", "text\ngood\n", output)
 
 
+def answer(run, logits: list[float]) -> tuple[dict, dict]:
+    """What a run answers where its model gives these logits to every text."""
+    head = run.model.get_layer("head")
+    head.kernel.assign(np.zeros(head.kernel.shape))
+    head.bias.assign(logits)
+    made, = Predictor(run).answers([{"text": "good film"}])
+    return made
+
+
 def test_several_labels_and_values(tiny_preset, tmp_path):
-    every = Predictor(make_run(tiny_preset, tmp_path / "a", "multi_label", np.array([0.0, 1.1], np.float32)))
-    assert every.answer(np.array([0.25, 0.75])) == {"predicted_labels": ["x"], "probability": [0.25]}
-    half = Predictor(make_run(tiny_preset, tmp_path / "b", "multi_label"))
-    assert half.answer(np.array([0.25, 0.75])) == {"predicted_labels": ["y"], "probability": [0.75]}
-    value = Predictor(make_run(tiny_preset, tmp_path / "c", "regression"))
-    assert value.answer(np.array([1.5])) == {"predicted_value": 1.5} and value.thresholds is None
+    logits = [-np.log(3), np.log(3)]  # probabilities of 1/4 and 3/4
+    every = make_run(tiny_preset, tmp_path / "a", "multi_label", {"thresholds": [0.0, 1.1]})
+    assert answer(every, logits) == ({"predicted_labels": ["x"], "probability": [pytest.approx(0.25)]},
+                                     pytest.approx({"x": 0.25, "y": 0.75}))
+    half = make_run(tiny_preset, tmp_path / "b", "multi_label")
+    assert answer(half, logits)[0] == {"predicted_labels": ["y"], "probability": [pytest.approx(0.75)]}
+    value = make_run(tiny_preset, tmp_path / "c", "regression")
+    assert answer(value, [-1.0]) == ({"predicted_value": 1.5}, {}) and resolve_thresholds(value.task, value.tuned) is None
+
+
+def test_no_rows_have_no_answers(run):
+    assert Predictor(run).answers([]) == []
 
 
 def test_texts_that_are_no_text(run, monkeypatch, capsys):
     monkeypatch.setattr(prediction, "open_run", lambda *_: run)
-    predict_texts("run", "", ["good", "", "\udcff film"], None)
+    predict_texts("run", "", [{"text": text} for text in ("good", "", "\udcff film")])
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [a["text"] for a in answers] == ["good", "", "\udcff film"] and all(a["predicted_label"] for a in answers)

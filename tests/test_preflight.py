@@ -10,13 +10,13 @@ import commands
 import pytest
 
 from tfft.errors import UserError
+from tfft.run.tpu_check import Options, choose
 from tfft.tpu import compile_step, traffic
 from tfft.tpu.chips import CHIPS, GIB, parse_tpu
 from tfft.tpu.compiler import Compiled, Compiler
 from tfft.tpu.refusals import Refusal, layer, refusal
 from tfft.tpu.report import Bucket, Report
 from tfft.tpu.roofline import bound, largest_batch
-from tfft.tpu_check import Options, choose
 
 # ---- names
 

@@ -6,8 +6,11 @@ from conftest import WORDS, write_reviews
 
 from tfft.config import resolve
 from tfft.data import prepare
-from tfft.data.prepare import Preparer, describe_data, load_splits
+from tfft.data.prepare import Preparer, describe_data, encode, load_splits
+from tfft.data.sources import Source
 from tfft.errors import UserError
+from tfft.tasks.table import TASKS
+from tfft.tasks.text_classification import reading as reading_module
 
 CLS, SEP, GOOD, BAD, FILM = (WORDS.index(w) for w in ("[CLS]", "[SEP]", "good", "bad", "film"))
 
@@ -20,8 +23,9 @@ def make(tiny_tokenizer, tmp_path, monkeypatch):
     def make(fingerprint="tokenizer", task=None, **data):
         said = []
         data = {"train": "csv:train.csv", "max_length": 16, **data}
-        experiment = resolve({"data": data, "task": task or {}})
-        return Preparer(experiment, tiny_tokenizer, fingerprint, tmp_path / "cache", said.append), said
+        experiment, cache = resolve({"data": data, "task": task or {}}), tmp_path / "cache"
+        reading = TASKS["text_classification"].reading(experiment, tiny_tokenizer, fingerprint, cache)
+        return Preparer(experiment.data, reading, cache, said.append), said
     return make
 
 
@@ -57,7 +61,30 @@ def test_pairs_are_tokenised_together(make):
     write("train.csv", ["good,bad film,x", "film,good,y"], "q,a,label")
     store = make(text_column="q", text_pair_column="a")[0].store("csv:train.csv")
     assert store.column("tokens").tolist() == [CLS, GOOD, SEP, BAD, FILM, SEP, CLS, FILM, SEP, GOOD, SEP]
-    assert store.column("first_length").tolist() == [3, 3] and store.string("pair", 0) == "bad film"
+    assert store.column("first_length").tolist() == [3, 3] and store.string("text_pair", 0) == "bad film"
+
+
+@pytest.mark.parametrize("size, dtype", [(1 << 16, np.uint16), ((1 << 16) + 1, np.int32)])
+def test_small_vocabularies_take_two_bytes_a_token(make, size, dtype):
+    write("train.csv", ["good film,pos", "bad,neg"])
+    preparer = make()[0]
+    rows = list(Source("csv:train.csv", preparer.data, preparer.reading.fields, preparer.cache).rows())
+    made, = encode(iter([rows]), preparer.reading.encoder, size)
+    assert made.examples["tokens"].flat.dtype == dtype
+    assert made.examples["tokens"].flat.tolist() == [CLS, GOOD, FILM, SEP, CLS, BAD, SEP]
+    assert made.examples["tokens"].lengths.tolist() == made.examples["length"].tolist() == [4, 3]
+    assert preparer.store("csv:train.csv").column("tokens").dtype == np.uint16
+
+
+def test_chunks_are_encoded_in_their_order(make, monkeypatch):
+    """By many threads, and not in one chunk."""
+    monkeypatch.setattr("tfft.data.store.CHUNK", 3)
+    write("train.csv", [f"{'good ' * (i * 7 % 12)}film,{'np'[i % 2]}" for i in range(40)])
+    store = make()[0].store("csv:train.csv")
+    assert store.lengths.tolist() == [i * 7 % 12 + 3 for i in range(40)]
+    assert [store.values("tokens", i).tolist() for i in range(40)] == [
+        [CLS, *[GOOD] * (i * 7 % 12), FILM, SEP] for i in range(40)]
+    assert [store.names_of("label", i) for i in range(40)] == [("np"[i % 2],) for i in range(40)]
 
 
 def test_the_second_run_reads_the_store_of_the_first(make, monkeypatch):
@@ -66,7 +93,7 @@ def test_the_second_run_reads_the_store_of_the_first(make, monkeypatch):
     before = load_splits(first)
     marks = stamps()
     second, said = make()
-    monkeypatch.setattr(second, "_tokenise", None)  # would fail if it were called
+    monkeypatch.setattr(prepare, "encode", None)  # would fail if it were called
     after = load_splits(second)
     assert said == [] and stamps() == marks
     assert [s.name for s in after.values()] == ["train", "validation"]
@@ -124,6 +151,7 @@ def test_row_limits_are_nested_draws(make):
     assert (len(few), len(more)) == (20, 50) and few < more < every
     assert len(splits[20]["validation"].rows) == 5
     assert splits[20]["validation"].rows.tolist() == splits[0]["validation"].rows.tolist()
+    assert splits[20]["train"].examples.tolist() == splits[20]["train"].rows.tolist()  # a row is one example
     assert splits[20]["train"].lengths.tolist() == splits[20]["train"].store.lengths[splits[20]["train"].rows].tolist()
 
 
@@ -177,7 +205,7 @@ def test_only_broken_rows(make):
 
 
 def test_too_many_labels_are_told_and_nothing_stays(make, monkeypatch):
-    monkeypatch.setattr("tfft.data.store.MAX_LABELS", 3)
+    monkeypatch.setattr("tfft.data.store.MAX_NAMES", 3)
     write("train.csv", [f"good,{i}" for i in range(9)])
     with pytest.raises(UserError, match="more than 3 different values"):
         make()[0].store("csv:train.csv")
@@ -187,10 +215,10 @@ def test_too_many_labels_are_told_and_nothing_stays(make, monkeypatch):
 def test_labels_by_problem(make):
     write("train.csv", ['good,"a,b"', "bad,"])
     store = make(task={"problem": "multi_label"})[0].store("csv:train.csv")
-    assert [store.label_names(i) for i in range(2)] == [("a", "b"), ()]
+    assert [store.names_of("label", i) for i in range(2)] == [("a", "b"), ()]
     write("train.csv", ["good,1.5", "bad,-2"])
     store = make(task={"problem": "regression"})[0].store("csv:train.csv")
-    assert store.column("value").tolist() == [1.5, -2]
+    assert store.column("value").tolist() == [1.5, -2] and "label" not in store
 
 
 def test_augmented_texts_follow_from_epoch_and_rows(make):
@@ -202,7 +230,7 @@ def test_augmented_texts_follow_from_epoch_and_rows(make):
     assert len(made[0]) == len(made[1]) == len(split.rows)
     assert made[0] != made[1] != texts(split)
     assert [stores_[0].string("id", i) for i in range(3)] == [split.store.string("id", r) for r in split.rows[:3]]
-    assert stores_[0].lengths.max() <= 16 and "label" not in stores_[0].meta["columns"]
+    assert stores_[0].lengths.max() <= 16 and "label" not in stores_[0]
     assert preparer.augmented(split, 1).folder == stores_[1].folder
     preparer.augmented(split, 2)
     assert not stores_[0].folder.exists() and stores_[1].folder.exists()  # epoch 0 is read no more
@@ -213,13 +241,29 @@ def test_augmented_texts_follow_from_epoch_and_rows(make):
     assert len(fewer.augmented(load_splits(fewer)["train"], 1)) == 10
 
 
+def test_augmented_pairs_keep_their_second_text(make):
+    write("train.csv", [f"{'good film ' * 5}{i},bad film {i},x" for i in range(9)], "q,a,label")
+    preparer, _ = make(text_column="q", text_pair_column="a", augmentation={"delete": 0.5}, validation="", max_length=32)
+    split = load_splits(preparer)["train"]
+    store = preparer.augmented(split, 0)
+    for i, row in enumerate(split.rows):
+        assert store.string("text_pair", i) == split.store.string("text_pair", row) == f"bad film {row}"
+        assert set(store.string("text", i).split()) <= set(split.store.string("text", row).split())
+    assert [store.texts(i)[0] for i in range(9)] != texts(split)
+    assert store.column("first_length").max() < split.store.column("first_length").max()
+
+
+def test_no_augmentation_unless_asked_for(make):
+    assert make()[0].reading.augmented is None and make(augmentation={"delete": 0.1})[0].reading.augmented is not None
+
+
 def test_replacement_words_come_from_all_of_the_training_rows(make, monkeypatch):
     """Files sorted by label must not give words of the first label alone."""
     write("train.csv", [*("bad " * 30 + f"{i},neg" for i in range(2100)), *("good " * 30 + f"{i},pos" for i in range(2100))])
     preparer, _ = make(augmentation={"replace": 0.5}, validation="")
     split = load_splits(preparer)["train"]
     seen = []
-    monkeypatch.setattr(prepare, "augment", lambda text, settings, vocabulary, **_: seen.append(vocabulary) or text)
+    monkeypatch.setattr(reading_module, "augment", lambda text, settings, vocabulary, **_: seen.append(vocabulary) or text)
     preparer.augmented(split, 0)
     words = seen[0]
     assert 0.4 < words.count("good") / len(words) < 0.6 and len(words) <= 20_000

@@ -60,8 +60,8 @@ def test_a_server_answers_as_the_run_does(runs, name, suffix, monkeypatch, tmp_p
     more = {"probabilities": True, "batch_size": 8, "on_broken_row": "empty"}
     predict_file("run", "", str(tmp_path / "in.csv"), str(tmp_path / f"run{suffix}"), **more)
     said = capsys.readouterr().err
-    predict_file_remotely(addresses[name], str(tmp_path / "in.csv"), str(tmp_path / f"server{suffix}"), text_column="text",
-                          text_pair_column="other" if name == "pairs" else "", **more)
+    predict_file_remotely(addresses[name], str(tmp_path / "in.csv"), str(tmp_path / f"server{suffix}"), **more,
+                          columns={"text": "text", "text_pair": "other" if name == "pairs" else ""})
     assert capsys.readouterr().err.splitlines()[-2:-1] == said.splitlines()[-2:-1]  # the row without text
     expected = read(tmp_path / f"run{suffix}")
     assert len(expected) == len(ROWS) - 1 and len({json.dumps(row) for row in expected}) > 4
@@ -71,10 +71,10 @@ def test_a_server_answers_as_the_run_does(runs, name, suffix, monkeypatch, tmp_p
 def test_texts_of_the_command_line(runs, monkeypatch, capsys):
     made, addresses = runs
     monkeypatch.setattr(prediction, "open_run", lambda *_: made["single"])
-    texts = ["good", "", "\udcff film"]
-    predict_texts("run", "", texts, None)
+    rows = [{"text": text} for text in ("good", "", "\udcff film")]
+    predict_texts("run", "", rows)
     expected = capsys.readouterr().out
-    predict_texts_remotely(addresses["single"], texts, None)
+    predict_texts_remotely(addresses["single"], rows)
     assert same(*([json.loads(line) for line in out.splitlines()] for out in (expected, capsys.readouterr().out)))
 
 
@@ -82,21 +82,23 @@ def test_mistakes_are_told_in_flags_of_the_command(runs, tmp_path, capsys):
     _, addresses = runs
     (tmp_path / "in.csv").write_text("n,texts\n0,good\n1,bad,film\n")
 
-    def predict(name: str = "single", **changed):
-        flags = {"text_column": "texts", "text_pair_column": "", "probabilities": False, "batch_size": 4,
-                 "on_broken_row": "empty", **changed}
+    def predict(name: str = "single", text: str = "texts", text_pair: str = "", on_broken_row: str = "empty"):
+        flags = {"columns": {"text": text, "text_pair": text_pair}, "probabilities": False, "batch_size": 4,
+                 "on_broken_row": on_broken_row}
         return predict_file_remotely(addresses[name], str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), **flags)
 
     with pytest.raises(UserError, match=r"in.csv: --text_column: Unknown column 'text'. .* 'texts'\? Known: n, texts.$"):
-        predict(text_column="text")
+        predict(text="text")
     with pytest.raises(UserError, match=r"in.csv:3: this row is broken: .* with --on_broken_row=skip$"):
         predict(on_broken_row="error")
     with pytest.raises(UserError, match="^This model takes pairs of texts: give --text_pair_column.$"):
         predict("pairs")
     with pytest.raises(UserError, match="^This model takes single texts: leave --text_pair_column out.$"):
-        predict(text_pair_column="n")
+        predict(text_pair="n")
     with pytest.raises(UserError, match="^This model takes pairs of texts: give --text_pair for each --text.$"):
-        predict_texts_remotely(addresses["pairs"], ["a"], None)
+        predict_texts_remotely(addresses["pairs"], [{"text": "a"}])
+    with pytest.raises(UserError, match="^This model takes single texts: leave --text_pair out.$"):
+        predict_texts_remotely(addresses["single"], [{"text": "a", "text_pair": "b"}])
     assert not (tmp_path / "out.csv").exists()
     assert predict() == 0 and "1 broken row skipped" in capsys.readouterr().err
     assert read(tmp_path / "out.csv")[0]["predicted_label"] in ("neg", "pos")
@@ -118,10 +120,11 @@ def test_what_is_no_export(tmp_path):
         model = Other()
         tf.saved_model.save(model, str(tmp_path / name / "1"), signatures=[model.serve, model.look][number])
     with served.serving(served.settings(tmp_path / "serve", tmp_path / "look")) as server:
-        with pytest.raises(UserError, match="answers length, where an export of tfft's has label, scores and label_names"):
-            predict_texts_remotely(f"{server.url}/serve", ["a"], None)
-        with pytest.raises(UserError, match="takes pixels, not text: it is no export of tfft's"):
-            predict_texts_remotely(f"{server.url}/look", ["a"], None)
+        with pytest.raises(UserError, match="answers length, which no task of tfft's does: it is no export of tfft's, or an "
+                                            "old one. Export the run again.$"):
+            predict_texts_remotely(f"{server.url}/serve", [{"text": "a"}])
+        with pytest.raises(UserError, match="takes pixels, not .*text or text_pair.*: it is no export of tfft's.$"):
+            predict_texts_remotely(f"{server.url}/look", [{"text": "a"}])
 
 
 def test_the_command(runs, tmp_path):

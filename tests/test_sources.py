@@ -12,10 +12,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from tfft.config import Data
-from tfft.data import sources
+from tfft.config import Experiment, TextClassification, TextClassificationData
+from tfft.data import fields, sources
+from tfft.data.fields import Field
 from tfft.data.sources import Row, Source
 from tfft.errors import UserError
+from tfft.tasks.text_classification.rows import row_fields
 
 ROWS = "text,label\n" + "".join(f"text {i},{'np'[i % 2]}\n" for i in range(10))
 
@@ -29,27 +31,29 @@ def make(tmp_path, monkeypatch):
         if content is not None:
             name = re.search(r"\w+\.\w+", spec)[0]
             pathlib.Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
-        return Source(spec, Data(**settings), problem, tmp_path / "cache")
+        data, cache = TextClassificationData(**settings), tmp_path / "cache"
+        return Source(spec, data, row_fields(Experiment(task=TextClassification(problem=problem), data=data), cache), cache)
     return make
 
 
 def texts(source, **kwargs):
-    return [row.text for row in source.rows(**kwargs)]
+    return [row.values["text"] for row in source.rows(**kwargs)]
 
 
-def labels(source):
-    return [row.label for row in source.rows()]
+def labels(source, **kwargs):
+    return [row.values["label"] for row in source.rows(**kwargs)]
 
 
 def test_row_has_everything(make):
     row = next(make("text,label,extra\nhello,pos,1\n").rows())
     key = hashlib.blake2b(b"hello\x1f", digest_size=8).hexdigest()
-    assert row == Row(key, "hello", None, "pos", "a.csv", 2, {"text": "hello", "label": "pos", "extra": "1"})
+    values = {"text": "hello", "label": "pos"}
+    assert row == Row(key, values, "a.csv", 2, {"text": "hello", "label": "pos", "extra": "1"})
 
 
 def test_pair_and_id_columns(make):
     source = make("n,q1,q2,label\n7,a,b,1\n", text_column="q1", text_pair_column="q2", id_column="n")
-    assert next(source.rows())[:4] == ("7", "a", "b", "1")
+    assert next(source.rows())[:2] == ("7", {"text": "a", "text_pair": "b", "label": "1"})
     without_id = next(make(None, text_column="q1", text_pair_column="q2").rows())
     assert without_id.id == hashlib.blake2b(b"a\x1fb", digest_size=8).hexdigest()
 
@@ -139,7 +143,7 @@ def test_where(make):
     with pytest.raises(UserError, match="no row has config.data.where=source=imbd.*'imdb'.*Known: imdb, rt"):
         texts(make(None, where="source=imbd"))
     assert texts(make('{"text": "a", "n": 1}\n{"text": "b", "n": 1.0}\n{"text": "c", "n": [1]}\n', "jsonl:a.jsonl",
-                      problem=None, where="n=1")) == ["a", "b"]
+                      where="n=1"), asked_only=True) == ["a", "b"]
 
 
 @pytest.mark.parametrize("value, label", [("pos", "pos"), (" pos ", "pos"), (3, "3"), (1.0, "1"), (0.5, "0.5"),
@@ -210,9 +214,9 @@ def test_short_rows_without_header_are_broken(make):
 
 
 def test_labels_may_be_absent_for_prediction(make):
-    assert texts(make("text\na\nb\n"), labels=False) == ["a", "b"]
-    assert [r.label for r in make(ROWS).rows(labels=False)] == [None] * 10
-    assert labels(make(ROWS, problem=None, labels_file="of_the_training_machine.txt")) == [None] * 10
+    assert texts(make("text\na\nb\n"), asked_only=True) == ["a", "b"]
+    assert labels(make(ROWS), asked_only=True) == [None] * 10
+    assert labels(make(ROWS, labels_file="of_the_training_machine.txt"), asked_only=True) == [None] * 10
 
 
 def test_labels_file(make):
@@ -240,10 +244,11 @@ def test_ids_stand_for_label_names_that_are_no_numbers(make):
                                               (b"\xff", "cannot be read")])
 def test_labels_files_that_are_wrong(make, content, message):
     pathlib.Path("names.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=message):
-        make(ROWS, labels_file="names.txt")
-    with pytest.raises(UserError, match="config.data.labels_file: No such file or folder: nams.*Nearest: names.txt"):
-        make(ROWS, labels_file="nams.txt")
+    for use in (Source.look, Source.fingerprint, labels):
+        with pytest.raises(UserError, match=message):
+            use(make(ROWS, labels_file="names.txt"))
+        with pytest.raises(UserError, match="config.data.labels_file: No such file or folder: nams.*Nearest: names.txt"):
+            use(make(ROWS, labels_file="nams.txt"))
 
 
 def test_json_members_and_sources_with_a_hash_in_their_name(make):
@@ -260,7 +265,7 @@ def test_parquet_bytes_and_nan(make):
 
     pq.write_table(pa.table({"text": [b"a", b"\xff", b"c"], "label": [1.0, 2.0, float("nan")]}), "a.parquet")
     source = make(None, "parquet:a.parquet", on_broken_row="skip")
-    assert [(r.text, r.label) for r in source.rows()] == [("a", "1")]
+    assert [row.values for row in source.rows()] == [{"text": "a", "label": "1"}]
     assert [b.reason for b in source.broken] == ["its text is not valid UTF-8", "column 'label' (its label) is missing"]
 
 
@@ -270,7 +275,7 @@ def test_fingerprint_follows_content_and_settings_not_names(make):
     pathlib.Path("names.txt").write_text("n\np\n")
     changed = dict(text_column="label", text_pair_column="label", label_column="text", id_column="text", header=False,
                    quoting="none", encoding="latin-1", where="label=n", label_separator=";", on_broken_row="skip",
-                   labels_file="names.txt")
+                   labels_file="names.txt", columns=("text", "label"), sentence_column="label")
     prints = [make(None, **{name: value}).fingerprint() for name, value in changed.items()]
     prints += [make(None, "csv:a.csv[:5]").fingerprint(), make(None, problem="regression").fingerprint(),
                make(ROWS.replace("text 3", "text 4")).fingerprint()]
@@ -281,11 +286,12 @@ def test_fingerprint_follows_content_and_settings_not_names(make):
 
 
 def test_every_data_setting_is_in_the_fingerprint_or_known_to_be_irrelevant():
-    used = set(Data.__dataclass_fields__) - {
+    used = set(TextClassificationData.__dataclass_fields__) - {
         "train", "validation", "test", "tfds_data_dir", "train_rows", "validation_rows", "test_rows", "split_seed",
         "labels", "max_length", "truncation", "head_fraction", "cache", "augmentation"}
-    assert used == {"text_column", "text_pair_column", "label_column", "id_column", "header", "quoting", "encoding",
-                    "where", "on_broken_row", "labels_file", "label_separator"}, "a new setting: does it alter rows?"
+    assert used == {"text_column", "text_pair_column", "label_column", "id_column", "columns", "sentence_column", "header",
+                    "quoting", "encoding", "where", "on_broken_row", "labels_file",
+                    "label_separator"}, "a new setting: does it alter rows?"
 
 
 def test_pypi_source(make, tmp_path, monkeypatch):
@@ -308,7 +314,7 @@ def test_pypi_source(make, tmp_path, monkeypatch):
 
 
 def test_no_tensorflow_is_imported(make):
-    code = ("import sys; from tfft.data import sources, splits\n"
+    code = ("import sys; from tfft.data import sources, splits; from tfft.tasks import fields\n"
             "sys.exit(any(m in sys.modules for m in ('tensorflow', 'tensorflow_datasets', 'pyarrow', 'keras')))")
     assert subprocess.run([sys.executable, "-c", code], cwd=pathlib.Path(sources.__file__).parents[2]).returncode == 0
 
@@ -331,7 +337,7 @@ def prepared(tmp_path_factory):
 def test_tfds_rows(make, prepared):
     source = make(None, "tfds:tiny:1.0.0#train[:50%]", tfds_data_dir=prepared)
     rows = list(source.rows())
-    assert [(r.text, r.label, r.line, r.file) for r in rows] == [
+    assert [(*r.values.values(), r.line, r.file) for r in rows] == [
         (f"té{i}", ["neg", "pos"][i % 2], i + 1, "tfds:tiny:1.0.0#train[:50%]") for i in range(3)]
     assert rows[1].record == {"text": "té1", "label": "pos", "tags": ["b", "c"], "score": 0.5}
     multi = make(None, "tfds:tiny#train+test", "multi_label", tfds_data_dir=prepared, label_column="tags",
@@ -368,5 +374,47 @@ def test_tfds_mistakes(make, prepared, monkeypatch):
 
 def test_source_uses_the_settings_it_was_given(make):
     pathlib.Path("a.csv").write_text(ROWS)
-    data = dataclasses.replace(Data(), text_column="label", label_column="text")
-    assert next(Source("a.csv", data, "single_label", pathlib.Path("cache")).rows())[1:4] == ("n", None, "text 0")
+    data = dataclasses.replace(TextClassificationData(), text_column="label", label_column="text")
+    source = Source("a.csv", data, row_fields(Experiment(task=TextClassification(), data=data), pathlib.Path("cache")),
+                    pathlib.Path("cache"))
+    assert next(source.rows()).values == {"text": "n", "label": "text 0"}
+
+
+# ---- fields of any task
+
+def three(**more) -> tuple[Field, ...]:
+    """Two texts and a number that are asked, a field without a column, and a number that is not asked."""
+    return (Field("first", "first_column", "a", fields.text), Field("second", "second_column", "b", fields.text),
+            Field("size", "size_column", "n", fields.number, text=lambda n: f"{n:g}"),
+            Field("absent", "absent_column", "", fields.text),
+            Field("answer", "answer_column", "y", fields.number, asked=False, **more))
+
+
+def test_any_fields(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("a.csv").write_text("y,a,b,n\n1.5,one,two,3\n,one,two,4\n")
+    source = Source("a.csv", TextClassificationData(on_broken_row="skip"), three(), tmp_path)
+    row, = source.rows()
+    assert row.values == {"first": "one", "second": "two", "size": 3, "absent": None, "answer": 1.5}
+    assert row.id == hashlib.blake2b(b"one\x1ftwo\x1f3", digest_size=8).hexdigest()
+    assert "column 'y' holds '', which is no number" in source.broken_report()
+    rows = list(source.rows(asked_only=True))
+    assert [r.values["answer"] for r in rows] == [None, None] and rows[0].id == row.id != rows[1].id
+    assert sources.asked_texts(three(), rows[1].values) == ["one", "two", "4"]
+    pathlib.Path("a.csv").write_text("a,b,n\none,two,3\n")
+    assert len(list(source.rows(asked_only=True))) == 1
+    for use in (list, lambda rows: source.look()):
+        with pytest.raises(UserError, match="a.csv: config.data.answer_column: Unknown column 'y'"):
+            use(source.rows())
+
+
+def test_fingerprint_follows_fields(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("a.csv").write_text("a,b,n,y\n")
+    base = three()
+    several = [base, base[:-1], (*base[:-1], dataclasses.replace(base[-1], name="other")),
+               (*base[:-1], dataclasses.replace(base[-1], column="n")), three(details=("seconds",)), three(details=("hours",))]
+    prints = [Source("a.csv", TextClassificationData(), some, tmp_path).fingerprint() for some in several]
+    assert len(set(prints)) == len(several)
+    late = Source("a.csv", TextClassificationData(), three(details=lambda: ("hours",)), tmp_path)
+    assert late.fingerprint() == prints[-1]

@@ -16,16 +16,16 @@ from stores import make_store
 from test_step import linear_rig, same
 
 from tfft import assembly, session
-from tfft.assembly import make_feed, plan_settings
+from tfft.run.assembly import make_feed, plan_settings
 from tfft.config import resolve
 from tfft.data.pipeline import Epochs, dataset
 from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
-from tfft.session import Session
+from tfft.run.session import Session
 from tfft.training.feed import Feed
 from tfft.training.loop import Interrupted
-from tfft.workdir import Workdir
+from tfft.run.workdir import Workdir
 
 STEPS = 3
 

@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from stores import make_store
 
-from tfft.config import TextClassification
+from tfft.config import TextClassification, resolve
 from tfft.errors import UserError
-from tfft.tasks import TASKS
-from tfft.tasks.labels import Labels
-from tfft.tasks.text_classification import TextClassificationTask
+from tfft.tasks.table import TASKS
+from tfft.tasks.text_classification.labels import Labels
+from tfft.tasks.text_classification.task import TextClassificationTask
 
 LOG3 = math.log(3.0)  # logits [log 3, 0] are probabilities [3/4, 1/4]
 LABELS = Labels(("neg", "pos"), (3, 1), rows=4)
@@ -19,11 +19,11 @@ LOSS = {"single_label": "cross_entropy", "multi_label": "binary", "regression": 
 
 
 def make_task(problem: str = "single_label", labels: Labels = LABELS, **settings) -> TextClassificationTask:
-    return TASKS[TextClassification](TextClassification(**{"problem": problem, "loss": LOSS[problem], **settings}), labels)
+    return TASKS["text_classification"](TextClassification(**{"problem": problem, "loss": LOSS[problem], **settings}), labels)
 
 
 def losses(task, targets, logits) -> list[float]:
-    made = task.loss(tf.constant(targets, task.target_dtype), tf.constant(logits, tf.float32))
+    made = task.loss(tf.constant(targets, task.target_specs.dtype), tf.constant(logits, tf.float32))
     assert made.dtype == tf.float32 and made.shape == (len(logits),)
     return made.numpy().tolist()
 
@@ -55,7 +55,7 @@ def test_focal_gradient_is_finite_where_the_answer_is_certain(problem, target, g
     task = make_task(problem, loss="focal", focal_gamma=gamma)
     logits = tf.Variable([[200.0, -200.0]])
     with tf.GradientTape() as tape:
-        loss = task.loss(tf.constant(target, task.target_dtype), logits)
+        loss = task.loss(tf.constant(target, task.target_specs.dtype), logits)
     assert np.isfinite(loss).all() and np.isfinite(tape.gradient(loss, logits)).all()
 
 
@@ -94,7 +94,7 @@ def test_targets_of_one_label(tmp_path):
     store = make_store(tmp_path / "store", ["pos", "neg", "odd", "neg", "neg"])
     task = make_task()
     rows = np.arange(5)
-    assert task.known_rows(store, rows).tolist() == [0, 1, 3, 4]
+    assert task.can_judge(store, rows).tolist() == [0, 1, 3, 4]
     assert task.unknown_labels(store, rows) == {"odd": 1}
     assert task.unknown_labels(store, rows[:2]) == {}
     ids, weights = task.targets(store, weighted=True)(np.array([1, 0]))
@@ -123,23 +123,24 @@ def test_targets_of_several_labels(tmp_path):
     targets, weights = task.targets(store, weighted=True)(np.arange(4))
     assert targets.tolist() == [[0, 1], [0, 0], [1, 0], [1, 1]] and targets.dtype == np.float32
     assert weights.tolist() == [1, 1, 1, 1]
-    assert task.known_rows(store, np.arange(4)).tolist() == [0, 1, 2, 3]
+    assert task.can_judge(store, np.arange(4)).tolist() == [0, 1, 2, 3]
     assert task.unknown_labels(store, np.arange(4)) == {"odd": 1}
 
 
 def test_targets_of_values_are_standardised(tmp_path):
     store = make_store(tmp_path / "store", [1.0, 3.0, 8.0])
-    settings = TextClassification(problem="regression", loss="mean_squared_error")
-    labels = TextClassificationTask.infer(settings, store, np.array([0, 1]), ())
+    experiment = resolve({"task": {"problem": "regression"}, "data": {"train": "csv:a.csv"}})
+    labels = TextClassificationTask.infer(experiment, store, np.array([0, 1]), tmp_path)
     assert labels == Labels(mean=2.0, deviation=1.0)
     targets, weights = make_task("regression", labels).targets(store, weighted=True)(np.arange(3))
     assert targets.tolist() == [-1, 1, 6] and targets.dtype == np.float32 and weights.tolist() == [1, 1, 1]
     assert make_task("regression", labels).unknown_labels(store, np.arange(3)) == {}
 
 
-def test_targets_fit_their_declared_shape_and_dtype(tmp_path):
+def test_targets_fit_their_declared_specs(tmp_path):
     for problem, labels in (("single_label", ["pos", "neg"]), ("multi_label", [("pos",), ()]), ("regression", [1.0, 2.0])):
         store = make_store(tmp_path / problem, labels)
         task = make_task(problem, Labels() if problem == "regression" else LABELS)
         targets, _ = task.targets(store, weighted=False)(np.arange(2))
-        assert targets.shape == (2, *task.target_shape) and tf.as_dtype(targets.dtype) == task.target_dtype
+        assert targets.shape == (2, *task.target_specs.shape[1:]) and targets.dtype == task.target_specs.dtype
+        assert task.target_specs.shape[0] is None

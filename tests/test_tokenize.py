@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from conftest import WORDS
 
-from tfft.data.tokenize import TextTokenizer, Tokens, features
+from tfft.data.tokenize import TextEncoder, TextTokenizer, as_bytes, features, string_array
 from tfft.errors import UserError
 
 PAD, UNK, CLS, SEP, GOOD, BAD, FINE, FILM, S = (WORDS.index(w) for w in (
@@ -88,7 +88,8 @@ def packed_alike(text_tokenizer, texts, second, ids, max_length, separators) -> 
         sep_value=[tokenizer.end_token_id] * separators, pad_value=tokenizer.pad_token_id)
     expected, segments = packer(tuple(tf.ragged.constant(i, tf.int32, ragged_rank=1) for i in ids))
     tokens = graph(text_tokenizer)(tf.constant(texts), tf.constant(second))
-    made = features(tokens, tokenizer.pad_token_id, ("segment_ids",), multiple=max_length)
+    examples = {"tokens": tokens.token_ids, "first_length": tokens.first_length}
+    made = features(examples, tokenizer.pad_token_id, ("segment_ids",), multiple=max_length)
     np.testing.assert_array_equal(made["token_ids"], expected)
     if separators == 1:  # RoBERTa's backbone takes no segment ids
         np.testing.assert_array_equal(made["segment_ids"], segments)
@@ -138,10 +139,9 @@ def test_a_very_long_text(tiny_tokenizer):
     assert ids[1] == [CLS, UNK, SEP]
 
 
-def ragged(rows, first=None) -> Tokens:
+def ragged(rows, first=None) -> dict:
     lengths = [len(r) for r in rows]
-    return Tokens(tf.ragged.constant(rows, tf.int32, ragged_rank=1), tf.constant(first or lengths, tf.int32),
-                  tf.constant(lengths, tf.int32))
+    return {"tokens": tf.ragged.constant(rows, tf.int32, ragged_rank=1), "first_length": tf.constant(first or lengths, tf.int32)}
 
 
 def test_features_by_hand():
@@ -161,5 +161,40 @@ def test_features_width(longest, multiple, width):
 
 def test_features_of_no_rows():
     empty = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), tf.zeros([0], tf.int32))
-    made = features(Tokens(empty, tf.zeros([0], tf.int32), tf.zeros([0], tf.int32)), 0, ("segment_ids",), 8)
+    made = features({"tokens": empty, "first_length": tf.zeros([0], tf.int32)}, 0, ("segment_ids",), 8)
     assert {v.shape.as_list()[0] for v in made.values()} == {0} and made["token_ids"].shape == (0, 8)
+
+
+# ---- rows -> examples
+
+@pytest.mark.parametrize("fields", [("text",), ("text", "text_pair")])
+def test_encoder_makes_one_example_of_each_row(tiny_tokenizer, fields):
+    """The same by rows of a source (`feed`) and by what an export is given (`asked`)."""
+    encoder = TextEncoder(make(tiny_tokenizer, 8, pairs=len(fields) == 2), fields)
+    rows = [{"text": "good film", "text_pair": "bad", "label": "x"}, {"text": "a " * 9, "text_pair": "the film film"}]
+    expected = run(encoder.tokenizer, *([row[name] for row in rows] for name in fields))
+    fed = encoder.feed(rows)
+    assert len(fed) == len(encoder.signature) == len(fields) and encoder.fields == fields
+    strings = {name: tf.constant([row[name] for row in rows]) for name in reversed(fields)}
+    traced = tf.function(encoder.__call__, input_signature=encoder.signature)
+    for examples, of_rows in (traced(*map(tf.constant, fed)), tf.function(encoder.asked)(**strings)):
+        assert (examples["tokens"].to_list(), examples["first_length"].numpy().tolist(),
+                of_rows["full_length"].numpy().tolist()) == expected
+        assert examples["length"].numpy().tolist() == [len(ids) for ids in expected[0]] and examples["length"].dtype == tf.int32
+        assert "row" not in examples
+    assert (encoder.pad_id, encoder.max_length) == (PAD, 8)
+
+
+def test_encoder_of_no_rows(tiny_tokenizer):
+    encoder = TextEncoder(make(tiny_tokenizer), ("text",))
+    traced = tf.function(encoder.__call__, input_signature=encoder.signature)
+    examples, of_rows = traced(*(tf.constant(values, tf.string) for values in encoder.feed([])))
+    assert examples["tokens"].nrows() == 0 and examples["length"].shape[0] in (0, None) and of_rows["full_length"].shape == 0
+
+
+def test_texts_as_bytes():
+    assert as_bytes("\u00e9") == as_bytes("\u00e9".encode()) == b"\xc3\xa9" and as_bytes(b"\xff") == b"\xff"
+    assert as_bytes("\ud83d film") == b"? film"
+    made = string_array(["good\0", "", b"\xff", "\U0001f600"])
+    assert tf.constant(made).numpy().tolist() == [b"good\0", b"", b"\xff", "\U0001f600".encode()]
+    assert tf.constant(string_array([])).dtype == tf.string and tf.constant(string_array([])).shape == (0,)

@@ -7,7 +7,7 @@ import pytest
 from tfft.config import default_config, resolve
 from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
-from tfft.workdir import Workdir
+from tfft.run.workdir import Workdir
 
 
 def experiment(**changes):
@@ -48,7 +48,7 @@ def test_a_run_that_saved_nothing_gives_way_and_leaves_no_weights(tmp_path):
 
 
 def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path):
-    code = ("import sys\nfrom tfft.config import default_config, resolve\nfrom tfft.workdir import Workdir\n"
+    code = ("import sys\nfrom tfft.config import default_config, resolve\nfrom tfft.run.workdir import Workdir\n"
             "config = default_config()\nconfig.data.train = 'csv:a.csv'\n"
             "workdir = Workdir(sys.argv[1])\nworkdir.begin(resolve(config))\nprint('ready', flush=True)\nsys.stdin.read()\n")
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdin=subprocess.PIPE,

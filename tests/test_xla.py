@@ -8,9 +8,9 @@ from steps import Rig
 
 from tfft.config import Model, TextClassification
 from tfft.models.adaptation import freeze
-from tfft.tasks import TASKS
-from tfft.tasks.labels import Labels
-from tfft.tasks.text_classification import TextClassificationTask
+from tfft.tasks.table import TASKS
+from tfft.tasks.text_classification.labels import Labels
+from tfft.tasks.text_classification.task import TextClassificationTask
 from tfft.tpu import lower
 from tfft.tpu.refusals import Refused
 
@@ -31,7 +31,7 @@ DYNAMIC = (b"set-dimension-size", b"get-dimension-size", b"dynamic-reshape")
 
 def task_of(case: str) -> TextClassificationTask:
     settings, labels, _ = CASES[case]
-    return TASKS[type(settings)](settings, labels)
+    return TASKS[settings.name](settings, labels)
 
 
 def rig_of(case: str, dropout: float = 0.1, xla: bool = True, frozen: int = 0, **changes) -> tuple[Rig, tuple]:
@@ -46,7 +46,7 @@ def rig_of(case: str, dropout: float = 0.1, xla: bool = True, frozen: int = 0, *
 
 
 def test_every_task_has_a_case():
-    assert {type(settings) for settings, _, _ in CASES.values()} == set(TASKS)
+    assert {settings.name for settings, _, _ in CASES.values()} == set(TASKS)
 
 
 @pytest.mark.parametrize("case", list(CASES))

@@ -17,16 +17,16 @@ def main() -> int:
     if not WORKDIR.value:
         raise UserError("Name the run: --workdir=runs/imdb")
 
-    from tfft.evaluation.calibration import check
-    from tfft.workdir import Workdir
+    from tfft.config import TASKS
+    from tfft.run.workdir import Workdir
 
     experiment = Workdir(WORKDIR.value).experiment()
     if not experiment.data.validation:
         raise UserError("This run has no validation rows to calibrate on: train with --config.data.validation=10%.")
-    check(experiment.task.problem, PRECISION.value)
+    TASKS[experiment.task.name].check_calibration(experiment.task, PRECISION.value)
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    from tfft.evaluation.judge import calibrate_run
+    from tfft.run.judge import calibrate_run
 
     return calibrate_run(WORKDIR.value, WEIGHTS.value, PRECISION.value)
 

@@ -26,12 +26,12 @@ def main() -> int:
     if ON_BROKEN_ROW.value and not DATA.value:
         raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
 
-    from tfft.workdir import Workdir
+    from tfft.run.workdir import Workdir
 
     Workdir(WORKDIR.value).experiment()  # a wrong folder is told before TensorFlow is loaded
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    from tfft.evaluation.judge import judge
+    from tfft.run.judge import judge
 
     return judge(WORKDIR.value, data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
                  on_broken_row=ON_BROKEN_ROW.value)

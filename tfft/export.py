@@ -23,7 +23,7 @@ def main() -> int:
 
     which, dtype = parse_weights(WEIGHTS.value)
 
-    from tfft.workdir import Workdir
+    from tfft.run.workdir import Workdir
 
     Workdir(WORKDIR.value).experiment()
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)

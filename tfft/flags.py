@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from tfft.config import Experiment, resolve
+from tfft.config import Experiment, classes_of, resolve
 from tfft.errors import UserError, exit_code, unknown
 
 # What a user's own config file, or a value that ml_collections cannot parse, raises. Others are told if they arise in the file.
@@ -146,40 +146,45 @@ def _check_config_flags(argv: list[str]) -> None:
 
 def _check_override(name: str, value: str | None, following: str | None) -> None:
     """Checks --config.NAME=VALUE, or --config.NAME `following` where value is None (but a bool stands alone)."""
-    schema, walked = Experiment, []
-    for part in name.split("."):
-        fields = {f.name: f for f in dataclasses.fields(schema)}
-        if part not in fields:
-            raise UserError(f"--config.{name}: {unknown('setting', part, fields)}{_elsewhere(part)}")
-        hint = typing.get_type_hints(schema)[part]
-        walked.append(part)
-        if dataclasses.is_dataclass(hint):
-            schema = hint
-            continue
-        if walked != name.split("."):
-            raise UserError(f"--config.{name}: config.{'.'.join(walked)} is a {_kind(hint)}, not a group.")
-        if value is None and hint is not bool:
-            value = following
-        wanted = "" if value is None else _misfit(hint, value)
-        if wanted:
-            raise UserError(f"--config.{name}={value}: must be {wanted}. ({fields[part].metadata['doc']})")
-        return
-    raise UserError(f"--config.{name} is a group of settings; name one of them: "
-                    f"{', '.join(f.name for f in dataclasses.fields(schema))}.")
+    *groups, last = parts = name.split(".")
+    for depth in range(len(groups)):
+        known = _fields(tuple(groups[:depth]))
+        if groups[depth] not in known:
+            raise UserError(f"--config.{name}: {unknown('setting', groups[depth], known)}{_elsewhere(groups[depth])}")
+        if not classes_of(tuple(groups[:depth + 1])):
+            hint = known[groups[depth]][1]
+            raise UserError(f"--config.{name}: config.{'.'.join(groups[:depth + 1])} is a {_kind(hint)}, not a group.")
+    known = _fields(tuple(groups))
+    if last not in known:
+        raise UserError(f"--config.{name}: {unknown('setting', last, known)}{_elsewhere(last)}")
+    if classes_of(tuple(parts)):
+        raise UserError(f"--config.{name} is a group of settings; name one of them: {', '.join(_fields(tuple(parts)))}.")
+    field, hint = known[last]
+    if value is None and hint is not bool:
+        value = following
+    wanted = "" if value is None else _misfit(hint, value)
+    if wanted:
+        raise UserError(f"--config.{name}={value}: must be {wanted}. ({field.metadata['doc']})")
+
+
+def _fields(path: tuple[str, ...]) -> dict[str, tuple[dataclasses.Field, type]]:
+    """(field, type) by name of a group's settings, of all tasks' where it is one of a task."""
+    return {field.name: (field, typing.get_type_hints(kind)[field.name])
+            for kind in classes_of(path) for field in dataclasses.fields(kind)}
 
 
 def _elsewhere(name: str) -> str:
     """' (there is config.train.epochs)' where another group has a setting of this very name."""
     found = []
 
-    def walk(schema, prefix):
-        for field_name, hint in typing.get_type_hints(schema).items():
-            if dataclasses.is_dataclass(hint):
-                walk(hint, f"{prefix}{field_name}.")
-            elif field_name == name:
-                found.append(f"config.{prefix}{field_name}")
+    def walk(path):
+        for part in _fields(path):
+            if classes_of((*path, part)):
+                walk((*path, part))
+            elif part == name:
+                found.append(".".join(("config", *path, part)))
 
-    walk(Experiment, "")
+    walk(())
     return f" There is {found[0]}." if found else ""
 
 

@@ -18,12 +18,12 @@ command_line.define_config()
 def main() -> int:
     experiment = command_line.experiment()
 
-    from tfft.fine_tune import resolve_assets
+    from tfft.run.fine_tune import resolve_assets
 
     preset, cache = resolve_assets(experiment)
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    from tfft.forecast import forecast
+    from tfft.run.forecast import forecast
 
     return forecast(experiment, preset, cache, TIMED_STEPS.value)
 

@@ -29,10 +29,15 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "empty", ["empty", "skip", "e
                                   "format is left out, or ends it.")
 
 
+# the asked fields of any task: how one is given by itself, and with --server its column in --input
+GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR}
+COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN}
+
+
 def main() -> int:
     if bool(WORKDIR.value) == bool(SERVER.value):
         raise UserError("Name the run, --workdir=runs/imdb, or a served model, --server=grpc://localhost:8500/imdb")
-    if bool(TEXT.value) == bool(INPUT.value):
+    if any(flag.value for flag in GIVEN.values()) == bool(INPUT.value):
         raise UserError("Give either --text='...' or --input=FILE with --output=FILE.")
     if INPUT.value and not OUTPUT.value.endswith((".csv", ".jsonl")):
         raise UserError("--input needs --output=FILE.csv or --output=FILE.jsonl for the answers.")
@@ -40,24 +45,25 @@ def main() -> int:
 
 
 def _by_run() -> int:
-    for flag, default in ((TEXT_COLUMN, "text"), (TEXT_PAIR_COLUMN, "")):
-        if flag.value != default:
+    for flag in COLUMNS.values():
+        if flag.value != flag.default:
             raise UserError(f"--{flag.name} goes with --server: a run reads the columns that it was trained with.")
 
-    from tfft.workdir import Workdir
+    from tfft.assets import cache_folder
+    from tfft.run.workdir import Workdir
+    from tfft.tasks.fields import FIELDS
 
     experiment = Workdir(WORKDIR.value).experiment()
-    pairs = bool(experiment.data.text_pair_column)
-    if TEXT.value and pairs != bool(TEXT_PAIR.value):
-        raise UserError("This run was trained on pairs of texts: give a --text_pair for each --text." if pairs else
-                        "This run was trained on single texts: leave --text_pair out.")
-    _check_count()
+    rows = _given()
+    if rows:
+        fields = FIELDS[experiment.task.name](experiment, cache_folder(experiment.data.cache))
+        _check_fields([field.name for field in fields if field.asked and field.column], list(rows[0]))
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     from tfft.serving.prediction import predict_file, predict_texts
 
-    if TEXT.value:
-        return predict_texts(WORKDIR.value, WEIGHTS.value, TEXT.value, TEXT_PAIR.value if pairs else None)
+    if rows:
+        return predict_texts(WORKDIR.value, WEIGHTS.value, rows)
     return predict_file(WORKDIR.value, WEIGHTS.value, INPUT.value, OUTPUT.value, probabilities=PROBABILITIES.value,
                         batch_size=BATCH_SIZE.value or 64, on_broken_row=ON_BROKEN_ROW.value)
 
@@ -65,7 +71,7 @@ def _by_run() -> int:
 def _by_server() -> int:
     if WEIGHTS.value:
         raise UserError("--weights goes with --workdir: a server has the weights that were exported.")
-    _check_count()
+    rows = _given()
 
     from tfft.serving.client import Address
 
@@ -74,16 +80,30 @@ def _by_server() -> int:
 
     from tfft.serving.remote_prediction import predict_file_remotely, predict_texts_remotely
 
-    if TEXT.value:
-        return predict_texts_remotely(SERVER.value, TEXT.value, TEXT_PAIR.value or None)
-    return predict_file_remotely(SERVER.value, INPUT.value, OUTPUT.value, text_column=TEXT_COLUMN.value,
-                                 text_pair_column=TEXT_PAIR_COLUMN.value, probabilities=PROBABILITIES.value,
+    if rows:
+        return predict_texts_remotely(SERVER.value, rows)
+    columns = {name: flag.value for name, flag in COLUMNS.items()}
+    return predict_file_remotely(SERVER.value, INPUT.value, OUTPUT.value, columns=columns, probabilities=PROBABILITIES.value,
                                  batch_size=BATCH_SIZE.value or 32, on_broken_row=ON_BROKEN_ROW.value)
 
 
-def _check_count() -> None:
-    if TEXT_PAIR.value and len(TEXT.value) != len(TEXT_PAIR.value):
-        raise UserError(f"There are {len(TEXT.value)} --text and {len(TEXT_PAIR.value)} --text_pair; they go together.")
+def _given() -> list[dict[str, str]]:
+    """The rows given by flags: [{"text": ..., "text_pair": ...}, ...]"""
+    given = {name: flag.value for name, flag in GIVEN.items() if flag.value}
+    counts = {len(values) for values in given.values()}
+    if len(counts) > 1:
+        there = " and ".join(f"{len(values)} --{name}" for name, values in given.items())
+        raise UserError(f"There are {there}; they go together.")
+    return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+
+
+def _check_fields(wanted: list[str], given: list[str]) -> None:
+    if set(wanted) == set(given):
+        return
+    if set(wanted) <= {"text", "text_pair"} and "text" in given:
+        raise UserError("This run was trained on pairs of texts: give a --text_pair for each --text." if "text_pair" in wanted
+                        else "This run was trained on single texts: leave --text_pair out.")
+    raise UserError(f"This run answers {' with '.join(wanted)}: give {' and '.join(f'--{name}' for name in wanted)}.")
 
 
 if __name__ == "__main__":

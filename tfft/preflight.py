@@ -28,12 +28,12 @@ def main() -> int:
     tpu = parse_tpu(TPU.value)
     experiment = command_line.experiment()
 
-    from tfft.fine_tune import resolve_assets
+    from tfft.run.fine_tune import resolve_assets
 
     preset, cache = resolve_assets(experiment)
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    from tfft.tpu_check import Options, check
+    from tfft.run.tpu_check import Options, check
 
     python = COMPILER_PYTHON.value or os.environ.get("TFFT_COMPILER_PYTHON") or sys.executable
     return check(experiment, preset, cache, Options(tpu, python, JSON.value, MAX_LENGTHS.value, tuple(LENGTHS.value),

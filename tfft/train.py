@@ -12,7 +12,7 @@ command_line.define_config()
 def main() -> int:
     experiment = command_line.experiment()
 
-    from tfft.fine_tune import fine_tune
+    from tfft.run.fine_tune import fine_tune
 
     return fine_tune(experiment, WORKDIR.value or f"runs/{experiment.name}")
 

@@ -66,8 +66,8 @@ def tokenize() -> dict:
 def pipeline() -> dict:
     import tensorflow as tf
 
-    from tfft.assembly import prepare
     from tfft.data.pipeline import dataset
+    from tfft.run.assembly import prepare
 
     chosen = experiment("imdb", 128)
     cache = assets.cache_folder()
@@ -86,7 +86,7 @@ def training(replicas: int = 1):
     """(step, batches) of rotten_tomatoes, the shortest steps: batch -> loss."""
     import tensorflow as tf
 
-    from tfft.assembly import build, make_dataset, prepare
+    from tfft.run.assembly import build, make_dataset, prepare
     from tfft.training.step import Trainer
 
     chosen = experiment("rotten_tomatoes", 128, replicas)

@@ -24,8 +24,8 @@ from tfft.config import MINILM, Model, TextClassification, Train
 from tfft.models.adaptation import decays
 from tfft.models.backbone import load_backbone
 from tfft.models.kernels import replaced
-from tfft.tasks.labels import Labels
-from tfft.tasks.text_classification import TextClassificationTask
+from tfft.tasks.text_classification.labels import Labels
+from tfft.tasks.text_classification.task import TextClassificationTask
 from tfft.tpu import lower
 from tfft.tpu.chips import parse_tpu
 from tfft.tpu.compiler import Compiler

@@ -1,8 +1,10 @@
 """Plan + store -> tf.data.Dataset of batches for this host."""
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,26 +12,38 @@ import tensorflow as tf
 from tfft.data.plan import Plan, PlanSettings, make_plan, share
 from tfft.data.store import TokenStore
 
-# rows int64[b] of the store, -1 = filling -> (targets, weights float32[b] with 0 where filling)
-Targets = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+# examples int64[b] of the store (any where filling), batch length -> (targets, weights float32[b])
+Targets = Callable[[np.ndarray, int], tuple[Any, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """What a batch is made of. inputs: of the backbone, int32[b,S] each; targets: a task's; target_specs: an array's, or those
+    of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length."""
+
+    inputs: tuple[str, ...]
+    pad_id: int
+    targets: Targets
+    target_specs: Any
 
 
 class Epoch:
-    """What one epoch reads: a plan over `rows` of a store, and the rows that targets are looked up by."""
+    """What one epoch reads: a plan over `examples` of a store, and the examples that targets are looked up by."""
 
-    def __init__(self, store: TokenStore, rows: np.ndarray, target_rows: np.ndarray, settings: PlanSettings, index: int):
-        self.store, self.rows, self.target_rows = store, rows, target_rows
-        self.plan: Plan = make_plan(store.lengths[rows], settings, index)
+    def __init__(self, store: TokenStore, examples: np.ndarray, target_examples: np.ndarray, settings: PlanSettings,
+                 index: int):
+        self.store, self.examples, self.target_examples = store, examples, target_examples
+        self.plan: Plan = make_plan(np.asarray(store.lengths[examples]), settings, index)
 
     def tokens(self, batch: int) -> tuple[int, int, int]:
         """(examples, real tokens, token positions with padding) of a batch."""
         indices, length = self.plan.batch(batch)
         known = indices[indices >= 0]
-        return len(known), int(self.store.lengths[self.rows[known]].sum()), len(indices) * length
+        return len(known), int(self.store.lengths[self.examples[known]].sum()), len(indices) * length
 
 
 class Epochs:
-    """All epochs of a run. `open_epoch(epoch)` -> (store, rows, target_rows); the same for every epoch unless texts
+    """All epochs of a run. `open_epoch(epoch)` -> (store, examples, target_examples); the same for every epoch unless texts
     are augmented. Finds the (epoch, batch) of any step without having run the steps before it."""
 
     def __init__(self, open_epoch: Callable[[int], tuple[TokenStore, np.ndarray, np.ndarray]], settings: PlanSettings):
@@ -41,8 +55,7 @@ class Epochs:
         self._counts: list[int] = []
 
     def _epoch(self, index: int) -> Epoch:
-        store, rows, target_rows = self._open(index)
-        return Epoch(store, rows, target_rows, self.settings, index)
+        return Epoch(*self._open(index), self.settings, index)
 
     def epoch(self, index: int) -> Epoch:
         with self._lock:
@@ -92,74 +105,85 @@ class Epochs:
         places = [self.locate(step) for step in range(first, last)]
         return tuple(sum(column) for column in zip((0, 0, 0), *(self.epoch(e).tokens(b) for e, b in places), strict=True))
 
-    def step_rows(self, step: int) -> np.ndarray:
-        """The store rows (of the un-augmented store) of a step's global batch, without filling."""
+    def step_examples(self, step: int) -> np.ndarray:
+        """The examples (of the un-augmented store) of a step's global batch, without filling."""
         epoch, batch = self.locate(step)
         opened = self.epoch(epoch)
         indices = opened.plan.batch(batch).indices
-        return opened.target_rows[indices[indices >= 0]]
+        return opened.target_examples[indices[indices >= 0]]
 
 
-def make_batch(opened: Epoch, batch: int, targets: Targets, pad_id: int, segments: bool, part: int = 0, parts: int = 1):
-    """Builds one replica's share of a global batch in numpy.
+def static_shape(spec: tf.TensorSpec, rows: int | None, length: int | None) -> list[int | None]:
+    """The shape of a target in a batch of so many rows and tokens; see Reader."""
+    return [rows, *(length if size is None else size for size in spec.shape[1:])]
 
-    Returns: token_ids, padding_mask[, segment_ids] int32[b,S]; targets; loss_weights float32[b], already divided by the
-    weights' sum over the global batch; indices int64[b] into the planned rows, -1 where filling.
-    """
-    indices, length = opened.plan.batch(batch)
-    known = np.where(indices >= 0, indices, 0)
-    labels, weights = targets(opened.target_rows[known])
-    weights = np.where(indices >= 0, weights, 0).astype(np.float32)
-    weights /= max(float(weights.sum(dtype=np.float64)), 1e-20)
-    mine = share(len(indices), part, parts)
-    rows = mine.stop - mine.start
-    store = opened.store
+
+def token_inputs(store: TokenStore, examples: np.ndarray, length: int, pad_id: int, segments: bool) -> list[np.ndarray]:
+    """token_ids, padding_mask[, segment_ids] int32[b,length] of examples int64[b], -1 where filling."""
+    count = len(examples)
+    token_ids = np.full((count, length), pad_id, np.int32)
+    padding_mask = np.zeros((count, length), np.int32)
+    segment_ids = np.zeros((count, length), np.int32) if segments else None
     tokens, offsets = store.column("tokens"), store.column("tokens_offsets")
-    token_ids = np.full((rows, length), pad_id, np.int32)
-    padding_mask = np.zeros((rows, length), np.int32)
-    segment_ids = np.zeros((rows, length), np.int32) if segments else None
-    for i, (index, row) in enumerate(zip(indices[mine], opened.rows[known[mine]], strict=True)):
-        begin, end = offsets[row], offsets[row + 1]
-        if index < 0:
+    for i, example in enumerate(examples):
+        if example < 0:
             padding_mask[i, 0] = 1  # one visible token: a row of nothing but padding would make NaN in attention
             continue
+        begin, end = offsets[example], offsets[example + 1]
         token_ids[i, :end - begin] = tokens[begin:end]
         padding_mask[i, :end - begin] = 1
         if segments:
-            segment_ids[i, store.column("first_length")[row]:end - begin] = 1
-    inputs = [token_ids, padding_mask] + ([segment_ids] if segments else [])
-    return (*inputs, labels[mine], weights[mine], indices[mine])
+            segment_ids[i, store.column("first_length")[example]:end - begin] = 1
+    return [token_ids, padding_mask] + ([segment_ids] if segments else [])
 
 
-def dataset(epochs: Epochs, targets: Targets, *, pad_id: int, inputs: tuple[str, ...], target_shape: tuple[int, ...],
-            target_dtype: tf.DType, start: int, stop: int, replicas: int = 1, host: int = 0, hosts: int = 1,
+def make_batch(opened: Epoch, batch: int, reader: Reader, part: int = 0, parts: int = 1):
+    """Builds one replica's share of a global batch in numpy.
+
+    Returns: token_ids, padding_mask[, segment_ids] int32[b,S]; targets, flat; loss_weights float32[b], already divided by the
+    weights' sum over the global batch; indices int64[b] into the planned examples, -1 where filling.
+    """
+    indices, length = opened.plan.batch(batch)
+    known = np.where(indices >= 0, indices, 0)
+    targets, weights = reader.targets(opened.target_examples[known], length)
+    weights = np.where(indices >= 0, weights, 0).astype(np.float32)
+    weights /= max(float(weights.sum(dtype=np.float64)), 1e-20)
+    mine = share(len(indices), part, parts)
+    examples = np.where(indices[mine] >= 0, opened.examples[known[mine]], -1)
+    inputs = token_inputs(opened.store, examples, length, reader.pad_id, "segment_ids" in reader.inputs)
+    return (*inputs, *(target[mine] for target in tf.nest.flatten(targets)), weights[mine], indices[mine])
+
+
+def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: int = 1, host: int = 0, hosts: int = 1,
             prefetch: int = 8, shape: tuple[int, int] | None = None) -> tf.data.Dataset:
     """Batches of steps start..stop-1, one element for each replica of this host in turn.
 
-    Elements: ({input name: int32[b,S]}, targets [b, *target_shape], loss_weights float32[b], indices int64[b]). No step
-    depends on another, so a run resumed at `start` reads what an uninterrupted one would. With a `shape` (examples of the
-    global batch, length): only the steps whose batches have it, b and S static.
+    Elements: ({input name: int32[b,S]}, targets, loss_weights float32[b], indices int64[b]). No step depends on another, so a
+    run resumed at `start` reads what an uninterrupted one would. With a `shape` (examples of the global batch, length): only
+    the steps whose batches have it, b and S static.
 
     Python builds the batches here, in this process, also where the dataset is read on another host of a pod slice.
     """
-    segments = "segment_ids" in inputs
-    names = ("token_ids", "padding_mask") + (("segment_ids",) if segments else ())
+    names = ("token_ids", "padding_mask") + (("segment_ids",) if "segment_ids" in reader.inputs else ())
     here = replicas // hosts
-    types = [tf.int32] * len(names) + [target_dtype, tf.float32, tf.int64]
+    specs = tf.nest.flatten(reader.target_specs)
+    types = [tf.int32] * len(names) + [spec.dtype for spec in specs] + [tf.float32, tf.int64]
 
     def build(element):
         step, replica = divmod(int(element), here)
         epoch, batch = epochs.locate(step)
-        return make_batch(epochs.epoch(epoch), batch, targets, pad_id, segments, host * here + replica, replicas)
+        return make_batch(epochs.epoch(epoch), batch, reader, host * here + replica, replicas)
 
     def load(element):
-        *arrays, labels, weights, indices = tf.numpy_function(build, [element], types)
-        for array in arrays:
+        *arrays, weights, indices = tf.numpy_function(build, [element], types)
+        inputs, targets = arrays[:len(names)], arrays[len(names):]
+        for array in inputs:
             array.set_shape([rows, length])
-        labels.set_shape([rows, *target_shape])
+        for target, spec in zip(targets, specs, strict=True):
+            target.set_shape(static_shape(spec, rows, length))
         weights.set_shape([rows])
         indices.set_shape([rows])
-        return dict(zip(names, arrays, strict=True)), labels, weights, indices
+        return dict(zip(names, inputs, strict=True)), tf.nest.pack_sequence_as(reader.target_specs, targets), weights, indices
 
     def elements_of(epoch):
         """The elements of an epoch's steps of `shape`."""
@@ -188,12 +212,12 @@ def untuned(made: tf.data.Dataset) -> tf.data.Dataset:
     return made.with_options(options)
 
 
-def distributed(strategy: tf.distribute.Strategy, epochs: Epochs, targets: Targets, **arguments):
+def distributed(strategy: tf.distribute.Strategy, epochs: Epochs, reader: Reader, **arguments):
     """`dataset`, for every replica of a strategy: each host reads its own replicas' share."""
     replicas = strategy.num_replicas_in_sync
 
     def make(context: tf.distribute.InputContext | None = None):
         place = {"host": context.input_pipeline_id, "hosts": context.num_input_pipelines} if context else {}
-        return dataset(epochs, targets, replicas=replicas, **place, **arguments)
+        return dataset(epochs, reader, replicas=replicas, **place, **arguments)
 
     return make() if replicas == 1 else strategy.distribute_datasets_from_function(make)

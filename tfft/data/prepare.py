@@ -2,20 +2,32 @@
 
 import dataclasses
 import hashlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfft.config import Data, Experiment, split_share
-from tfft.data.augment import augment, vocabulary_of
+from tfft.config import Data, split_share
+from tfft.data.fields import Field
 from tfft.data.sources import Row, Source
 from tfft.data.splits import draw, leaks, split_masks
-from tfft.data.store import TokenStore, fingerprint, open_store, remove_store, temporary_folder, write_rows
-from tfft.data.tokenize import TextTokenizer
+from tfft.data.store import (
+    Columns,
+    Encoded,
+    Ragged,
+    TokenStore,
+    fingerprint,
+    open_store,
+    remove_store,
+    temporary_folder,
+    write_rows,
+)
+from tfft.data.tokenize import Encoder
 from tfft.errors import UserError
 
 Say = Callable[[str], None]
@@ -31,33 +43,58 @@ class Split:
     rows: np.ndarray
 
     @property
+    def examples(self) -> np.ndarray:
+        """int64[m], ascending: the examples of these rows."""
+        return self.store.examples_of(self.rows)
+
+    @property
     def lengths(self) -> np.ndarray:
-        return self.store.lengths[self.rows]
+        """int32[m]: the tokens of each example."""
+        return np.asarray(self.store.lengths[self.examples])
+
+    @property
+    def full_lengths(self) -> np.ndarray:
+        """int32[n]: the tokens of each row before anything was cut."""
+        return np.asarray(self.store.column("full_length")[self.rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a task reads rows.
+
+    encoder: rows -> examples; columns: what is kept of rows besides; details: what decides the examples beside the fields.
+    augmented(split, epoch): the split's rows as changed for one epoch, whose settings are `augmentation`; None where rows
+    stay as they are.
+    """
+
+    fields: tuple[Field, ...]
+    encoder: Encoder
+    columns: Columns
+    vocabulary_size: int
+    details: list
+    augmented: Callable[[Split, int], Iterator[Row]] | None = None
+    augmentation: Any = None
 
 
 class Preparer:
-    """Tokenises sources with one tokenizer and the settings of one experiment."""
+    """Makes and opens the token stores of sources that are read in one way."""
 
-    def __init__(self, experiment: Experiment, tokenizer, tokenizer_fingerprint: str, cache: Path, say: Say):
-        data = experiment.data
-        self.data, self.problem, self.cache, self.say = data, experiment.task.problem, cache, say
-        self.text_tokenizer = TextTokenizer.of(tokenizer, data)
+    def __init__(self, data: Data, reading: Reading, cache: Path, say: Say):
+        self.data, self.reading, self.cache, self.say = data, reading, cache, say
         self._own: tempfile.TemporaryDirectory | None = None  # augmented epochs
-        self._vocabulary_size = int(tokenizer.vocabulary_size())
-        fraction = data.head_fraction if data.truncation == "head_tail" else None
-        self._settings = [tokenizer_fingerprint, data.max_length, data.truncation, fraction, data.text_pair_column,
-                          data.split_seed]  # the seed: a store holds the salted hashes that split its rows
+        # the seed: a store holds the salted hashes that split its rows
+        self._settings = [*reading.details, data.max_length, data.split_seed]
 
     def store(self, spec: str, data: Data | None = None) -> TokenStore:
         """The token store of a source; made on first use. `data` reads it by other settings than the experiment's; what
-        decides its tokens must be the same."""
+        decides its examples must be the same."""
         data = data or self.data
-        source = Source(spec, data, self.problem, self.cache)
+        source = Source(spec, data, self.reading.fields, self.cache)
         name = fingerprint("source", source.fingerprint(), *self._settings)
 
         def build(folder: Path):
             self.say(f"tokenising {spec.split('#sha256')[0]}")
-            self._write(folder, source.rows())
+            self._write(folder, source.rows(), self.reading.columns)
             if source.broken_count:
                 self.say(source.broken_report())
                 (folder / "broken.txt").write_text(source.broken_report(), "utf-8", "backslashreplace")
@@ -71,33 +108,25 @@ class Preparer:
         return store
 
     def augmented(self, split: Split, epoch: int) -> TokenStore:
-        """The store of a split's texts as augmented for one epoch: row i is row split.rows[i] of the split's store.
+        """The store of a split's rows as augmented for one epoch: row i is row split.rows[i] of the split's store.
 
         Kept for this process alone, and that of two epochs before removed: nobody reads it any more.
         """
-        settings, base = self.data.augmentation, split.store
-        # replacement words are part of what the epoch's texts are made from, and follow from the rows
+        # words that replace others are part of what the epoch's texts are made from, and follow from the rows
         chosen = hashlib.blake2b(split.rows.tobytes(), digest_size=16).hexdigest()
 
         def name(epoch: int) -> str:
-            return fingerprint("augmented", base.folder.name, chosen, dataclasses.asdict(settings), epoch)
-
-        def rows() -> Iterator[Row]:
-            some = split.rows[::-(-len(split.rows) // 2000)]  # spread evenly: files are often sorted by label
-            vocabulary = vocabulary_of([base.string("text", r) for r in some])
-            pairs = self.text_tokenizer.pairs
-            for row in split.rows:
-                text = augment(base.string("text", row), settings, vocabulary, epoch=epoch, row=int(row))
-                pair = base.string("pair", row) if pairs else None
-                yield Row(base.string("id", row), text, pair, None, "", int(row), {})
+            return fingerprint("augmented", split.store.folder.name, chosen, dataclasses.asdict(self.reading.augmentation),
+                               epoch)
 
         if self._own is None:
             self._own = temporary_folder(self.cache)
         own = Path(self._own.name)
         remove_store(own, name(epoch - 2))
-        return open_store(own, name(epoch), lambda folder: self._write(folder, rows()))
+        rows = self.reading.augmented(split, epoch)
+        return open_store(own, name(epoch), lambda folder: self._write(folder, rows, lambda rows: {}))
 
-    def _write(self, folder: Path, rows: Iterator[Row]) -> None:
+    def _write(self, folder: Path, rows: Iterator[Row], columns: Columns) -> None:
         last = time.monotonic()
 
         def progress(done: int) -> None:
@@ -106,34 +135,41 @@ class Preparer:
                 last = time.monotonic()
                 self.say(f"tokenised {done:,} rows")
 
-        write_rows(folder, rows, self._tokenise, vocabulary_size=self._vocabulary_size, pairs=self.text_tokenizer.pairs,
-                   seed=self.data.split_seed, progress=progress)
-
-    def _tokenise(self, chunks):
-        """Runs chunks of texts through tf.data and the graph tokenizer, two at a time, in order."""
-        pairs = self.text_tokenizer.pairs
-        failure: list[BaseException] = []
-
-        def guarded():
-            try:
-                for texts, second in chunks:
-                    yield _encode(texts), _encode(second if pairs else [])
-            except BaseException as error:  # tf.data would turn it into a message with a traceback
-                failure.append(error)
-
-        def ids(texts, second):
-            tokens = self.text_tokenizer(texts, second if pairs else None)
-            return tokens.token_ids.flat_values, tokens.token_ids.row_lengths(), tokens.first_length, tokens.full_length
-
-        strings = tf.TensorSpec([None], tf.string)
-        made = tf.data.Dataset.from_generator(guarded, output_signature=(strings, strings))
-        yield from made.map(ids, num_parallel_calls=2).prefetch(2).as_numpy_iterator()
-        if failure:
-            raise failure[0]
+        reading = self.reading
+        write_rows(folder, rows, reading.fields, lambda chunks: encode(chunks, reading.encoder, reading.vocabulary_size),
+                   columns, seed=self.data.split_seed, progress=progress)
 
 
-def _encode(texts: list[str]) -> np.ndarray:
-    return np.array([t.encode("utf-8", "replace") for t in texts], dtype=object) if texts else np.zeros(0, dtype="S1")
+def encode(chunks: Iterator[list[Row]], encoder: Encoder, vocabulary_size: int) -> Iterator[Encoded]:
+    """Runs chunks of rows through tf.data and the encoder's graph, on all cores of the machine, in order."""
+    failure: list[BaseException] = []
+    kinds: list[dict[str, bool]] = []  # of examples and of rows: whether a column is ragged
+
+    def guarded():
+        try:
+            for rows in chunks:
+                yield encoder.feed([row.values for row in rows])
+        except BaseException as error:  # tf.data would turn it into a message with a traceback
+            failure.append(error)
+
+    def parts(*fed):
+        made = encoder(*fed)
+        kinds[:] = [{name: isinstance(column, tf.RaggedTensor) for name, column in columns.items()} for columns in made]
+        return tuple({name: (column.flat_values, column.row_lengths()) if isinstance(column, tf.RaggedTensor) else column
+                      for name, column in columns.items()} for columns in made)
+
+    cores = len(os.sched_getaffinity(0))
+    made = tf.data.Dataset.from_generator(guarded, output_signature=encoder.signature)
+    for columns in made.map(parts, num_parallel_calls=cores).prefetch(cores).as_numpy_iterator():
+        examples, rows = ({name: Ragged(*values) if kind[name] else values for name, values in several.items()}
+                          for several, kind in zip(columns, kinds, strict=True))
+        tokens = examples.get("tokens")
+        if tokens is not None:
+            narrow = np.uint16 if vocabulary_size <= 1 << 16 else np.int32
+            examples["tokens"] = Ragged(tokens.flat.astype(narrow), tokens.lengths)
+        yield Encoded(examples, rows)
+    if failure:
+        raise failure[0]
 
 
 def load_splits(preparer: Preparer) -> dict[str, Split]:
@@ -172,11 +208,11 @@ def _report_leaks(splits: dict[str, Split], say: Say) -> None:
     for name, split in splits.items():
         if name == "train":
             continue
-        found = leaks(seen, split.store.column("text_hash")[split.rows])
+        found = leaks(seen, np.asarray(split.store.column("text_hash"))[split.rows])
         if len(found):
             row = split.rows[found[0]]
             say(f"leak: {len(found):,} of {len(split.rows):,} {name} rows have a text that is also in train, such as "
-                f"{split.store.place(row)} {split.store.string('text', row)[:60]!r}")
+                f"{split.store.place(row)} {split.store.texts(row)[0][:60]!r}")
 
 
 def describe_data(data: Data) -> str:

@@ -17,9 +17,9 @@ def split_hash(key: str, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(_bytes(key), digest_size=8, salt=salt).digest(), "little")
 
 
-def text_hash(text: str, pair: str | None = None) -> int:
-    """A uint64 of a row's text without surrounding white space, to find the same row in two splits."""
-    key = text.strip() if pair is None else f"{text.strip()}\x1f{pair.strip()}"
+def text_hash(*texts: str) -> int:
+    """A uint64 of a row's texts without surrounding white space, to find the same row in two splits."""
+    key = "\x1f".join(text.strip() for text in texts)
     return int.from_bytes(hashlib.blake2b(_bytes(key), digest_size=8, person=b"tfft text").digest(), "little")
 
 

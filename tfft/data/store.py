@@ -2,43 +2,74 @@
 
 A store is a folder named by the fingerprint of (source content, tokenizer, settings). It is written beside its final
 place and renamed when complete, so it is either whole or absent. It holds every row of the source; splits and row limits
-are index arrays over it.
+are index arrays over it. A row is one example, or several (windows of a long text). Columns are named, dense or ragged:
 
-    tokens, tokens_offsets        token ids of row i: tokens[tokens_offsets[i]:tokens_offsets[i + 1]]
-    length int32[n]               tokens of each row
-    first_length, full_length     int32[n], see tfft.data.tokenize.Tokens
-    text, pair, id (+ _offsets)   UTF-8 bytes, for reports
-    text_hash, id_hash            uint64[n], for leak checks and stable splits
-    line int64[n], file int32[n]  where the row came from
-    label (+ _offsets) or value   codes into meta["labels"] (ragged for several labels), or float32[n]
+    of rows       <field> (+ _offsets)  each asked field as UTF-8 bytes, for reports; id alike
+                  text_hash, id_hash    uint64[n], for leak checks and stable splits
+                  line int64[n], file int32[n]   where the row came from
+                  full_length int32[n]  tokens before anything was cut
+                  what the task declares: numbers, or names as codes into meta["names"]
+    of examples   tokens (+ _offsets)   token ids of example i: tokens[tokens_offsets[i]:tokens_offsets[i + 1]]
+                  length int32[m]       what the plan goes by: its tokens
+                  row int64[m]          whose row it is, ascending; absent where every row is one example
+                  what the task's encoder makes besides
+
+A store may have several shards, folders of this very form, each perhaps made on another machine: meta.json names them, and
+their rows follow one another.
 """
 
 import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import socket
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfft.data.sources import Row
+from tfft.data.fields import Field
+from tfft.data.shards import join
+from tfft.data.sources import Row, asked_texts
 from tfft.data.splits import split_hash, text_hash
 from tfft.errors import UserError
 
-FORMAT = 2  # raise it whenever the same rows and settings give another store: fingerprints change with it
+FORMAT = 3  # raise it whenever the same rows and settings give another store: fingerprints change with it
 CHUNK = 2048  # rows tokenised together
-MAX_LABELS = 20_000
+MAX_NAMES = 20_000
 
-# (texts, second texts or None) chunks -> (token ids, row lengths, first_length, full_length) chunks, same order
-Tokenise = Callable[[Iterator[tuple[list[str], list[str] | None]]], Iterator[tuple[np.ndarray, ...]]]
+
+class Ragged(NamedTuple):
+    """Rows of varying length: all values one after another, and the number of each row's."""
+
+    flat: np.ndarray
+    lengths: np.ndarray
+
+
+class Names(NamedTuple):
+    """Names of each row, kept as codes. too_many: what to tell where a column has more than MAX_NAMES different ones, which
+    {found} such as {such} stand in for."""
+
+    rows: list[tuple[str, ...]]
+    too_many: str
+
+
+class Encoded(NamedTuple):
+    """A chunk of rows as examples: columns of examples, "tokens" and "length" among them, and "row" (which of the chunk's
+    rows, ascending) where a row can be several; columns of rows."""
+
+    examples: dict[str, np.ndarray | Ragged]
+    rows: dict[str, np.ndarray | Ragged]
+
+
+Encode = Callable[[Iterator[list[Row]]], Iterator[Encoded]]  # chunks of rows -> their examples, in the same order
+Columns = Callable[[list[Row]], dict[str, "np.ndarray | Ragged | Names"]]  # what a task keeps of rows beside their texts
 
 
 class TokenStore:
@@ -50,43 +81,78 @@ class TokenStore:
     def __init__(self, folder: Path):
         self.folder = folder
         self.meta = json.loads((folder / "meta.json").read_text())
-        self._columns: dict[str, np.ndarray] = {}
-        for name, (dtype, count) in self.meta["columns"].items():
+        if "shards" in self.meta:
+            shards = [TokenStore(folder / name) for name in self.meta["shards"]]
+            self._columns, joined = join(shards)
+            self.meta |= joined
+            return
+        self._columns = {}
+        for name, (dtype, count, *item) in self.meta["columns"].items():
             path = folder / f"{name}.bin"
-            if path.stat().st_size != count * np.dtype(dtype).itemsize:
+            if path.stat().st_size != count * math.prod(item) * np.dtype(dtype).itemsize:
                 raise ValueError(f"{path} has the wrong size")
             # a plain view: indexing a np.memmap itself is several times slower
-            self._columns[name] = np.memmap(path, dtype, mode="r").view(np.ndarray) if count else np.zeros(0, dtype)
+            flat = np.memmap(path, dtype, mode="r").view(np.ndarray) if count else np.zeros(0, dtype)
+            self._columns[name] = flat.reshape(count, *item) if item else flat
 
     def __len__(self) -> int:
+        """How many rows it has."""
         return self.meta["rows"]
 
     def column(self, name: str) -> np.ndarray:
         return self._columns[name]
 
-    @property
-    def labels(self) -> list[str]:
-        """Label names by store code, in order of first appearance."""
-        return self.meta["labels"]
+    def __contains__(self, name: str) -> bool:
+        """Whether it has a column."""
+        return name in self._columns
+
+    def names(self, name: str) -> list[str]:
+        """What the codes of a column stand for, in the order of first appearance."""
+        return self.meta["names"].get(name, [])
+
+    def names_of(self, name: str, row: int) -> tuple[str, ...]:
+        """The names that a column has for a row."""
+        known = self.names(name)
+        return tuple(known[code] for code in self.values(name, row))
+
+    def values(self, name: str, index: int) -> np.ndarray:
+        """What a ragged column has for a row or example."""
+        offsets = self._columns[f"{name}_offsets"]
+        return self._columns[name][offsets[index]:offsets[index + 1]]
 
     @property
     def lengths(self) -> np.ndarray:
-        """int32[n] tokens of each row."""
+        """int32[m] tokens of each example."""
         return self._columns["length"]
 
+    @property
+    def fields(self) -> list[str]:
+        """The asked fields of its rows."""
+        return self.meta["fields"]
+
     def string(self, name: str, row: int) -> str:
-        """The text, pair or id of one row."""
-        offsets = self._columns[f"{name}_offsets"]
-        return self._columns[name][offsets[row]:offsets[row + 1]].tobytes().decode("utf-8", "surrogatepass")
+        """An asked field, or the id, of one row."""
+        return self.values(name, row).tobytes().decode("utf-8", "surrogatepass")
+
+    def texts(self, row: int) -> list[str]:
+        """All asked fields of one row."""
+        return [self.string(name, row) for name in self.fields]
 
     def place(self, row: int) -> str:
         """Where a row came from: file:line."""
         return f"{self.meta['files'][self._columns['file'][row]]}:{self._columns['line'][row]}"
 
-    def label_names(self, row: int) -> tuple[str, ...]:
-        """The labels the source gave this row."""
-        offsets = self._columns["label_offsets"]
-        return tuple(self.labels[c] for c in self._columns["label"][offsets[row]:offsets[row + 1]])
+    def row_of(self, examples: np.ndarray) -> np.ndarray:
+        """int64: the row of each example."""
+        return np.asarray(self._columns["row"][examples]) if "row" in self._columns else np.asarray(examples)
+
+    def examples_of(self, rows: np.ndarray) -> np.ndarray:
+        """int64, ascending: the examples of some rows, which ascend."""
+        if "row" not in self._columns:
+            return rows
+        member = np.zeros(len(self), bool)
+        member[rows] = True
+        return np.flatnonzero(member[np.asarray(self._columns["row"])])
 
 
 class _Writer:
@@ -96,13 +162,28 @@ class _Writer:
         self.folder = folder
         self._files: dict[str, Any] = {}
         self.columns: dict[str, list] = {}
+        self.names: dict[str, dict[str, int]] = {}
 
     def append(self, name: str, values: np.ndarray) -> None:
         if name not in self._files:
             self._files[name] = open(self.folder / f"{name}.bin", "wb", buffering=1 << 20)
-            self.columns[name] = [values.dtype.name, 0]
+            self.columns[name] = [values.dtype.name, 0, *values.shape[1:]]
         self._files[name].write(np.ascontiguousarray(values, self.columns[name][0]).tobytes())
         self.columns[name][1] += len(values)
+
+    def append_any(self, name: str, values: "np.ndarray | Ragged | Names") -> None:
+        """Appends a chunk of a column of any kind."""
+        if isinstance(values, Ragged):
+            self.append_ragged(name, *values)
+        elif isinstance(values, Names):
+            codes = self.names.setdefault(name, {})
+            flat = [codes.setdefault(one, len(codes)) for row in values.rows for one in row]
+            if len(codes) > MAX_NAMES:
+                such = next(row[0] for row in values.rows if row)
+                raise UserError(values.too_many.format(found=f"more than {MAX_NAMES:,} different values", such=repr(such)))
+            self.append_ragged(name, np.array(flat, np.int32), np.array([len(row) for row in values.rows], np.int64))
+        else:
+            self.append(name, values)
 
     def append_ragged(self, name: str, flat: np.ndarray, lengths: np.ndarray) -> None:
         """Appends rows of varying length: their values, and where each begins."""
@@ -121,7 +202,8 @@ class _Writer:
             file.flush()
             os.fsync(file.fileno())
             file.close()
-        (self.folder / "meta.json").write_text(json.dumps({**meta, "columns": self.columns}))
+        (self.folder / "meta.json").write_text(json.dumps({
+            **meta, "names": {name: list(codes) for name, codes in self.names.items()}, "columns": self.columns}))
 
     def close(self) -> None:
         for file in self._files.values():
@@ -200,64 +282,50 @@ def _clean(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def write_rows(folder: Path, rows: Iterable[Row], tokenise: Tokenise, *, vocabulary_size: int, pairs: bool, seed: int,
+def write_rows(folder: Path, rows: Iterable[Row], fields: tuple[Field, ...], encode: Encode, columns: Columns, *, seed: int,
                progress: Callable[[int], None] = lambda rows: None) -> None:
-    """Tokenises rows into a store folder, a chunk at a time.
+    """Encodes rows into a store folder, a chunk at a time.
 
-    Raises: UserError where the label column holds more than MAX_LABELS different labels.
+    Raises: UserError where a column of names holds more than MAX_NAMES different ones.
     """
     writer = _Writer(folder)
-    codes: dict[str, int] = {}
-    counts: Counter = Counter()
     files: dict[str, int] = {}
-    kept: list[list[Row]] = []  # chunks whose tokens are on their way
+    kept: list[list[Row]] = []  # chunks whose examples are on their way
     total = 0
 
     def chunks():
         for chunk in _chunked(rows):
             kept.append(chunk)
-            yield [r.text for r in chunk], [r.text_pair or "" for r in chunk] if pairs else None
+            yield chunk
 
-    dtype = np.uint16 if vocabulary_size <= 1 << 16 else np.int32
     try:
-        for ids, lengths, first_length, full_length in tokenise(chunks()):
+        for encoded in encode(chunks()):
             chunk = kept.pop(0)
-            writer.append_ragged("tokens", ids.astype(dtype), lengths)
-            writer.append("length", lengths.astype(np.int32))
-            writer.append("first_length", first_length.astype(np.int32))
-            writer.append("full_length", full_length.astype(np.int32))
-            _append_rows(writer, chunk, codes, counts, files, pairs, seed)
+            for name, values in encoded.examples.items():
+                writer.append_any(name, total + values.astype(np.int64) if name == "row" else values)
+            for name, values in encoded.rows.items():
+                writer.append_any(name, values)
+            _append_rows(writer, chunk, fields, files, seed)
+            for name, values in columns(chunk).items():
+                writer.append_any(name, values)
             total += len(chunk)
             progress(total)
-        writer.finish({"rows": total, "labels": list(codes), "label_counts": [counts[c] for c in codes],
-                       "files": list(files)})
+        writer.finish({"rows": total, "files": list(files), "fields": [f.name for f in fields if f.asked and f.column]})
     finally:
         writer.close()
 
 
-def _append_rows(writer: _Writer, chunk: list[Row], codes: dict[str, int], counts: Counter, files: dict[str, int],
-                 pairs: bool, seed: int) -> None:
-    """Appends everything of a chunk but its tokens."""
-    writer.append_strings("text", [r.text for r in chunk])
-    if pairs:
-        writer.append_strings("pair", [r.text_pair or "" for r in chunk])
+def _append_rows(writer: _Writer, chunk: list[Row], fields: tuple[Field, ...], files: dict[str, int], seed: int) -> None:
+    """Appends what every task keeps of a chunk."""
+    texts = [asked_texts(fields, row.values) for row in chunk]
+    asked = [field.name for field in fields if field.asked and field.column]
+    for name, strings in zip(asked, zip(*texts), strict=True):
+        writer.append_strings(name, list(strings))
     writer.append_strings("id", [r.id for r in chunk])
-    writer.append("text_hash", np.array([text_hash(r.text, r.text_pair) for r in chunk], np.uint64))
+    writer.append("text_hash", np.array([text_hash(*several) for several in texts], np.uint64))
     writer.append("id_hash", np.array([split_hash(r.id, seed) for r in chunk], np.uint64))
     writer.append("line", np.array([r.line for r in chunk], np.int64))
     writer.append("file", np.array([files.setdefault(r.file, len(files)) for r in chunk], np.int32))
-    labels = [r.label for r in chunk]
-    if all(isinstance(label, float) for label in labels):
-        writer.append("value", np.array(labels, np.float32))
-    elif labels[0] is not None:
-        several = [(label,) if isinstance(label, str) else label for label in labels]
-        flat = [codes.setdefault(name, len(codes)) for names in several for name in names]
-        counts.update(name for names in several for name in names)
-        if len(codes) > MAX_LABELS:
-            raise UserError(f"The label column of {chunk[0].file} holds more than {MAX_LABELS:,} different values, such as "
-                            f"{labels[0]!r}. Is it the right column? Set config.data.label_column; for numbers set "
-                            "config.task.problem=regression.")
-        writer.append_ragged("label", np.array(flat, np.int32), np.array([len(names) for names in several], np.int64))
 
 
 def _chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -1,10 +1,11 @@
 """Texts to token ids with TensorFlow ops: the very function that training, evaluation, prediction and the export use."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import tensorflow as tf
 
-from tfft.config import Data
 from tfft.errors import UserError
 
 # Tokenizers whose pretrained models saw two end tokens between the texts of a pair (as their KerasHub packers have it).
@@ -41,12 +42,6 @@ class TextTokenizer(tf.Module):
         self._special = 2 + (len(self._separator) if pairs else 0)
         if max_length <= self._special:
             raise UserError(f"config.data.max_length={max_length} leaves no room beside {self._special} special tokens.")
-
-    @classmethod
-    def of(cls, tokenizer, data: Data) -> "TextTokenizer":
-        """The one that training, evaluation, prediction and the export of an experiment share."""
-        return cls(tokenizer, max_length=data.max_length, truncation=data.truncation, head_fraction=data.head_fraction,
-                   pairs=bool(data.text_pair_column))
 
     def __call__(self, texts: tf.Tensor, second: tf.Tensor | None = None) -> Tokens:
         budget = self.max_length - self._special
@@ -96,18 +91,75 @@ class TextTokenizer(tf.Module):
         return tf.concat(parts, axis=1)
 
 
-def features(tokens: Tokens, pad_id: int, names: tuple[str, ...], multiple: int = 1) -> dict[str, tf.Tensor]:
-    """Tokens -> the backbone's inputs int32[B,S], S the longest row rounded up to `multiple`."""
-    lengths = tf.cast(tokens.token_ids.row_lengths(), tf.int32)
+class Encoder(Protocol):
+    """Rows -> examples with TensorFlow ops: the very function that training, evaluation, prediction and the export use.
+
+    fields: the asked fields of a row, which are the inputs of an export, string[B] each. examples: their columns, "tokens" and
+    "length" among them, and "row" (int32[N], ascending) where a row may be several; rows: columns of rows, "full_length" among
+    them. Ragged tensors become ragged columns. signature: of what `feed` makes of rows.
+    """
+
+    fields: tuple[str, ...]
+    signature: tuple[tf.TensorSpec, ...]
+    pad_id: int
+    max_length: int
+
+    def feed(self, rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, ...]: ...
+
+    def __call__(self, *fed: tf.Tensor) -> tuple[dict, dict]: ...
+
+    def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]: ...  # the same rows as inputs of `asked`
+
+    def asked(self, **texts: tf.Tensor) -> tuple[dict, dict]: ...
+
+
+class TextEncoder(tf.Module):
+    """A text, or a pair of texts -> one example each: the Encoder of tasks that look at a text as a whole."""
+
+    def __init__(self, tokenizer: TextTokenizer, fields: tuple[str, ...]):
+        super().__init__(name="text_encoder")
+        self.tokenizer, self.fields = tokenizer, fields
+        self.pad_id, self.max_length = tokenizer.pad_id, tokenizer.max_length
+        self.signature = (tf.TensorSpec([None], tf.string),) * len(fields)
+
+    def feed(self, rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, ...]:
+        return tuple(string_array([row[name] for row in rows]) for name in self.fields)
+
+    def __call__(self, *texts: tf.Tensor) -> tuple[dict, dict]:
+        made = self.tokenizer(*texts)
+        return ({"tokens": made.token_ids, "length": tf.cast(made.token_ids.row_lengths(), tf.int32),
+                 "first_length": made.first_length}, {"full_length": made.full_length})
+
+    def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, tf.Tensor]:
+        return {name: tf.constant(column, tf.string, column.shape) for name, column in zip(self.fields, self.feed(rows))}
+
+    def asked(self, **texts: tf.Tensor) -> tuple[dict, dict]:
+        return self(*(texts[name] for name in self.fields))
+
+
+def as_bytes(text: str | bytes) -> bytes:
+    """UTF-8; what has none, such as half a surrogate pair, becomes a question mark."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+
+
+def string_array(texts: Sequence[str | bytes]) -> np.ndarray:
+    """Texts as an array that becomes a string tensor."""
+    return np.array([as_bytes(text) for text in texts], dtype=object) if len(texts) else np.zeros(0, dtype="S1")
+
+
+def features(examples: dict, pad_id: int, names: tuple[str, ...], multiple: int = 1) -> dict[str, tf.Tensor]:
+    """Examples -> the backbone's inputs int32[N,S], S the longest of them rounded up to `multiple`."""
+    tokens = examples["tokens"]
+    lengths = tf.cast(tokens.row_lengths(), tf.int32)
     longest = tf.reduce_max(tf.concat([lengths, [1]], axis=0))
     width = (longest + multiple - 1) // multiple * multiple
     position = tf.range(width)[tf.newaxis]
-    dense = tokens.token_ids.to_tensor(pad_id)
+    dense = tokens.to_tensor(pad_id)
     made = {
         "token_ids": tf.pad(dense, [[0, 0], [0, width - tf.shape(dense)[1]]], constant_values=pad_id),
         "padding_mask": tf.cast(position < lengths[:, tf.newaxis], tf.int32),
     }
     if "segment_ids" in names:
-        after_first = position >= tokens.first_length[:, tf.newaxis]
+        after_first = position >= examples["first_length"][:, tf.newaxis]
         made["segment_ids"] = tf.cast(after_first & (position < lengths[:, tf.newaxis]), tf.int32)
     return made

@@ -2,42 +2,36 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tfft import __version__
 from tfft.config import to_json
 from tfft.data.prepare import describe_data
-from tfft.evaluation.calibration import Calibration
+from tfft.run.workdir import PACKAGES, Run
 from tfft.serving.prove import Proof
-from tfft.workdir import PACKAGES, Run
 
 WORST_LABELS = 20
 
 
-def write_card(folder: Path, run: Run, name: str, dtype: str, calibration: Calibration | None, proof: Proof) -> None:
+def write_card(folder: Path, run: Run, name: str, dtype: str, calibration: Any, proof: Proof) -> None:
     """Made of what lies in the work directory; figures of other weights than the exported ones are left out."""
     parts = [f"# {name}\n", _summary(run, dtype), _data(run), _metrics(run), _reports(run),
-             _calibration(calibration), _proof(proof), _limits(run), _versions(run),
+             _calibration(run, calibration), _proof(proof), _limits(run), _versions(run),
              "## Config\n\n```json\n" + to_json(run.experiment).strip() + "\n```\n"]
     (folder / "model_card.md").write_text("\n".join(part for part in parts if part), encoding="utf-8")
 
 
 def _summary(run: Run, dtype: str) -> str:
-    e, names = run.experiment, run.task.labels.names
-    what = {"single_label": "one of {} labels", "multi_label": "any of {} labels", "regression": "a number"}
-    lines = [f"Answers {'pairs of texts' if e.data.text_pair_column else 'texts'} with "
-             f"{what[e.task.problem].format(len(names))}. Backbone: `{e.model.backbone}`, "
-             f"{run.model.count_params():,} weights kept in {dtype}, of training step {run.step:,}."]
-    if names:
-        lines.append(f"Labels: {', '.join(f'`{n}`' for n in names[:50])}{' and more' if len(names) > 50 else ''}.")
-    if run.thresholds is not None:
-        shown = ", ".join(f"{n} {t:.3f}" for n, t in zip(names[:50], run.thresholds, strict=False))
-        lines.append(f"Thresholds, tuned on validation: {shown}.")
-    return "\n\n".join(lines) + "\n"
+    e = run.experiment
+    what, *more = run.task.card(run.tuned)
+    summary = (f"Answers {what}. Backbone: `{e.model.backbone}`, {run.model.count_params():,} weights kept in {dtype}, of "
+               f"training step {run.step:,}.")
+    return "\n\n".join([summary, *more]) + "\n"
 
 
 def _data(run: Run) -> str:
     data = run.experiment.data
-    return ("## Data\n\n" + describe_data(data) + f"\n\nTexts are cut to {data.max_length} tokens ({data.truncation}).\n")
+    return f"## Data\n\n{describe_data(data)}\n\n{run.task.card_of_length(data)}\n"
 
 
 def _metrics(run: Run) -> str:
@@ -62,26 +56,19 @@ def _reports(run: Run) -> str:
             continue
         parts.append(f"## Evaluation: {report['data']}, {report['rows']:,} rows\n\n" + _figures(report["metrics"]))
         metric = run.experiment.eval.metric
-        if report["slices"]:
+        if report.get("slices"):
             parts.append(_table(("length", "rows", metric), [
                 (part["slice"], f"{part['rows']:,}", f"{part['metrics'][metric]:.4f}") for part in report["slices"]]))
-        labels = sorted((x for x in report["per_label"] if x["rows"]), key=lambda x: x["f1"])[:WORST_LABELS]
+        labels = sorted((x for x in report.get("per_label", ()) if x["rows"]), key=lambda x: x["f1"])[:WORST_LABELS]
         if labels:
             parts.append(_table(("label, lowest f1 first", "precision", "recall", "f1", "rows"), [
                 (x["label"], *(f"{x[key]:.3f}" for key in ("precision", "recall", "f1")), f"{x['rows']:,}") for x in labels]))
     return "\n".join(parts) or "No evaluation of these weights was recorded: run `python -m tfft.evaluate`, and export again.\n"
 
 
-def _calibration(found: Calibration | None) -> str:
-    if not found:
-        return "## Calibration\n\nScores are the model's own; they were not calibrated.\n"
-    lines = [f"## Calibration\n\nLogits are divided by temperature {found.temperature:.4f}, fitted on {found.rows:,} "
-             f"validation rows: expected calibration error {found.error_before:.4f} before, {found.error_after:.4f} after (on "
-             "these rows)."]
-    if found.abstain_threshold is not None:
-        lines.append(f"Below a highest score of {found.abstain_threshold:.4f} the label is empty and `abstained` is 1: "
-                     f"{found.coverage:.1%} of those rows are answered, {found.precision:.1%} of them right.")
-    return "\n\n".join(lines) + "\n"
+def _calibration(run: Run, found: Any) -> str:
+    told = run.task.card_of_calibration(found)
+    return f"## Calibration\n\n{told}\n" if told else ""
 
 
 def _proof(proof: Proof) -> str:
@@ -93,7 +80,7 @@ def _proof(proof: Proof) -> str:
 
 def _limits(run: Run) -> str:
     data = run.experiment.data
-    lines = [f"- Of a text, what is beyond {data.max_length} tokens is not read.",
+    lines = [*run.task.limits(data),
              "- Figures hold for texts like those of the evaluation; other languages, topics and times can be much worse.",
              "- Every text is answered, also one that is empty or fits nothing it was trained for."]
     return "## Limits\n\n" + "\n".join(lines) + "\n"

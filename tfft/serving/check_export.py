@@ -53,8 +53,9 @@ def answers(question: dict) -> dict:
         return {name: tf.constant([column[row] for row in rows]) for name, column in columns.items()}
 
     reference = question["reference"]
-    made = {"serving_default": ask("serving_default", **texts(reference)),
-            "tokens": ask("tokens", **{name: tf.constant(ids, tf.int32) for name, ids in question["tokens"].items()})}
+    made = {"serving_default": ask("serving_default", **texts(reference))}
+    if "tokens" in signatures:
+        made["tokens"] = ask("tokens", **{name: tf.constant(ids, tf.int32) for name, ids in question["tokens"].items()})
     examples = tf.constant([example({name: column[row] for name, column in columns.items()}) for row in reference])
     made |= {name: ask(name, inputs=examples) for name in signatures if name in ("classify", "regress")}
     return {"batches": [ask("serving_default", **texts(rows)) for rows in question["batches"]], "signatures": made}

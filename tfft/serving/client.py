@@ -109,7 +109,12 @@ class Client:
             raise UserError(f"There are {len(texts)} texts and {len(second)} second ones; they go together.")
         if second is not None and "text_pair" not in (inputs := self.inputs(signature)):  # by REST it would be overlooked
             raise UserError(f"The {self.address} takes {' and '.join(inputs)}, and no text_pair.")
-        parts = self._in_parts(_columns(texts, second), lambda part, seconds: self._transport.predict(part, signature, seconds))
+        return self.ask(_columns(texts, second), signature)
+
+    def ask(self, columns: dict[str, list[str]], signature: str = "") -> dict[str, np.ndarray]:
+        """As `predict`, with whatever inputs the signature has: {"question": [...], "context": [...]}, say."""
+        columns = {name: _sendable(texts) for name, texts in columns.items()}
+        parts = self._in_parts(columns, lambda part, seconds: self._transport.predict(part, signature, seconds))
         return {name: _in_order([(rows, made[name]) for rows, made in parts]) for name in parts[0][1]} if parts else {}
 
     def classify(self, texts: list[str], second: list[str] | None = None, signature: str = "classify") -> list[list[tuple]]:
@@ -121,8 +126,8 @@ class Client:
         return self._examples("regress", texts, second, signature)
 
     def _examples(self, method: str, texts: list[str], second: list[str] | None, signature: str) -> list:
-        parts = self._in_parts(_columns(texts, second),
-                               lambda part, seconds: self._transport.examples(method, part, signature, seconds))
+        columns = {name: _sendable(values) for name, values in _columns(texts, second).items()}
+        parts = self._in_parts(columns, lambda part, seconds: self._transport.examples(method, part, signature, seconds))
         made: list = [None] * len(texts)
         for rows, answers in parts:
             for row, answer in zip(rows, answers, strict=True):
@@ -136,7 +141,7 @@ class Client:
     def _in_parts(self, columns: dict[str, list[str]], call: Callable) -> list[tuple[list[int], object]]:
         """(rows, the call's answer to them) of each request. Texts of like length go together, since a batch is padded
         to its longest."""
-        parts = list(requests(columns["text"], columns.get("text_pair"), self._batch_size))
+        parts = list(requests(columns, self._batch_size))
 
         def ask(rows: list[int]) -> list[tuple[list[int], object]]:
             part = {name: [values[row] for row in rows] for name, values in columns.items()}
@@ -191,12 +196,12 @@ class Client:
         }.get(failure.kind, f"The {self.address} failed{said}.")
 
 
-def requests(texts: list[str], second: list[str] | None, batch_size: int) -> Iterator[list[int]]:
+def requests(columns: dict[str, list[str]], batch_size: int) -> Iterator[list[int]]:
     """Rows of each request, by length: at most `batch_size` of them and REQUEST_BYTES characters."""
-    sizes = [len(text) + (len(second[i]) if second else 0) for i, text in enumerate(texts)]
+    sizes = [sum(map(len, row)) for row in zip(*columns.values(), strict=True)]
     rows: list[int] = []
     total = 0
-    for row in sorted(range(len(texts)), key=sizes.__getitem__):
+    for row in sorted(range(len(sizes)), key=sizes.__getitem__):
         if rows and (len(rows) == batch_size or total + sizes[row] > REQUEST_BYTES):
             yield rows
             rows, total = [], 0
@@ -207,7 +212,7 @@ def requests(texts: list[str], second: list[str] | None, batch_size: int) -> Ite
 
 
 def _columns(texts: list[str], second: list[str] | None) -> dict[str, list[str]]:
-    return {"text": _sendable(texts), **({} if second is None else {"text_pair": _sendable(second)})}
+    return {"text": texts, **({} if second is None else {"text_pair": second})}
 
 
 def _sendable(texts: list[str]) -> list[str]:
@@ -218,7 +223,17 @@ def _sendable(texts: list[str]) -> list[str]:
 def _in_order(parts: list[tuple[list[int], np.ndarray]]) -> np.ndarray:
     """[([2, 0], [c, a]), ([1], [b])] -> [a, b, c]"""
     rows = np.concatenate([rows for rows, _ in parts])
-    values = np.concatenate([values for _, values in parts])
+    width = max((values.shape[1] for _, values in parts if values.ndim > 1), default=0)  # each answer is as wide as it must be
+    values = np.concatenate([_widened(values, width) for _, values in parts])
     made = np.empty_like(values)
     made[rows] = values
+    return made
+
+
+def _widened(values: np.ndarray, width: int) -> np.ndarray:
+    """[b,w,...] filled up to [b,width,...] with zeros, or empty strings."""
+    if values.ndim < 2 or values.shape[1] == width:
+        return values
+    made = np.full((len(values), width, *values.shape[2:]), "" if values.dtype == object else 0, values.dtype)
+    made[:, :values.shape[1]] = values
     return made

@@ -4,22 +4,22 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfft.data.prepare import Split
 from tfft.errors import UserError
-from tfft.evaluation.calibration import Calibration
-from tfft.evaluation.judge import own_splits
 from tfft.files import copy_tree, is_remote, remove_tree, store_errors, to_path
+from tfft.run.judge import own_splits
+from tfft.run.workdir import Run, open_run
 from tfft.serving.card import write_card
 from tfft.serving.prove import HELD_OUT, prove
 from tfft.serving.saved_model import ServedModel
-from tfft.serving.schema import write_schema
+from tfft.serving.schema import write_page, write_schema
 from tfft.serving.warm_up import batch_sizes, write_batching, write_warm_up
 from tfft.training.summaries import Console
-from tfft.workdir import Run, open_run
 
 
 def export(path: str, output: str, weights: str, dtype: str = "float32", calibrated: bool = False) -> int:
@@ -47,9 +47,10 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
         console.say(f"comparing its answers with the trained model's, on {len(held_out)} held-out texts and nasty ones")
         proof = prove(run, made, dtype, calibration, held_out)
         sizes = batch_sizes(lengths)
-        requests = write_warm_up(made, name, served.text_tokenizer, sizes)
+        requests = write_warm_up(made, name, served, run.task, sizes)
         write_batching(made, sizes, lengths)
-        write_schema(made, served, ("text", "text_pair") if served.text_tokenizer.pairs else ("text",))
+        write_schema(made, served)
+        write_page(made, run.task, served.fields)
         write_card(made, run, name, dtype, calibration, proof)
         final = publish(made, folder)
     except OSError as error:
@@ -84,11 +85,11 @@ def publish(made: Path, folder: Path) -> Path:
                 raise
 
 
-def read_calibration(run: Run) -> Calibration:
+def read_calibration(run: Run) -> Any:
     """What was fitted for these very weights. Raises: UserError where nothing was."""
     command = f"python -m tfft.calibrate --workdir={run.workdir.path}"
     try:
-        found = Calibration.from_json(run.workdir.calibration.read_text(), str(run.workdir.calibration))
+        found = run.task.read_calibration(run.workdir.calibration.read_text(), str(run.workdir.calibration))
     except FileNotFoundError as error:
         raise UserError(f"--calibrated: this run was not calibrated yet: {command}") from error
     if found.step != run.step:
@@ -97,7 +98,7 @@ def read_calibration(run: Run) -> Calibration:
     return found
 
 
-def _rows(run: Run, console: Console) -> tuple[np.ndarray, list[tuple[str, str]]]:
+def _rows(run: Run, console: Console) -> tuple[np.ndarray, list[dict[str, str]]]:
     """(tokens of each training text, some held-out texts); without held-out ones where the data cannot be read any more."""
     try:
         splits = own_splits(run, lambda text: None)
@@ -109,7 +110,6 @@ def _rows(run: Run, console: Console) -> tuple[np.ndarray, list[tuple[str, str]]
     return splits["train"].lengths, _sample(held_out) if held_out else []
 
 
-def _sample(split: Split) -> list[tuple[str, str]]:
+def _sample(split: Split) -> list[dict[str, str]]:
     rows = np.random.default_rng(0).permutation(split.rows)[:HELD_OUT]
-    pairs = "pair" in split.store.meta["columns"]
-    return [(split.store.string("text", row), split.store.string("pair", row) if pairs else "") for row in rows]
+    return [dict(zip(split.store.fields, split.store.texts(row), strict=True)) for row in rows]

@@ -6,118 +6,101 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfft.assets import cache_folder
 from tfft.config import Data
+from tfft.data.fields import Field
 from tfft.data.formats import Broken, Record
 from tfft.data.sources import Row, Source
-from tfft.data.tokenize import TextTokenizer, Tokens, features
+from tfft.data.tokenize import features
 from tfft.errors import UserError
-from tfft.evaluation.evaluator import resolve_thresholds
-from tfft.evaluation.judge import check_writable, in_own_words, other_rows
 from tfft.files import local_path
+from tfft.run.judge import check_writable, in_own_words, other_rows
+from tfft.run.workdir import Run, open_run
+from tfft.tasks.base import Context
 from tfft.training.summaries import Console
-from tfft.workdir import Run, open_run
 
 CHUNK = 4096  # rows in memory at once
 
 
-def as_bytes(text: str | bytes) -> bytes:
-    """UTF-8; what has none, such as half a surrogate pair, becomes a question mark."""
-    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
-
-
 class Predictor:
-    """A run's model behind its tokenizer: texts -> probabilities float32[n,L], or values float32[n,1]."""
+    """A run's model behind its encoder: rows -> what the task responds, as an export does."""
 
-    def __init__(self, run: Run, batch_size: int = 64, temperature: float = 1.0):
-        self.task, self._model, self._batch_size, self._temperature = run.task, run.model, batch_size, temperature
-        self.thresholds = resolve_thresholds(run.task, run.thresholds)
-        self.text_tokenizer = TextTokenizer.of(run.tokenizer, run.experiment.data)
-        strings = tf.TensorSpec([None], tf.string)
-        self._tokenise = tf.function(self._tokens, input_signature=[strings, strings])
-        self._forward = tf.function(self._logits, reduce_retracing=True)
+    def __init__(self, run: Run, batch_size: int = 64, calibration: Any = None):
+        self.task, self._model, self._batch_size = run.task, run.model, batch_size
+        self._context = Context(run.tuned, calibration, run.task.constants(run.model))
+        reading = run.reading(cache_folder(run.experiment.data.cache))
+        self.encoder, self.fields = reading.encoder, reading.encoder.fields
+        self._encode = tf.function(self.encoder.asked, reduce_retracing=True)
+        self._forward = tf.function(self._units, reduce_retracing=True)
+        self._respond = tf.function(self._response, reduce_retracing=True)
 
-    def _tokens(self, texts, second):
-        return self.text_tokenizer(texts, second if self.text_tokenizer.pairs else None)
+    def _units(self, examples):
+        inputs = features(examples, self.encoder.pad_id, tuple(self._model.input), multiple=8)
+        return self.task.emit(self._model(inputs, training=False), self.task.extras(examples))
 
-    def _logits(self, inputs):
-        logits = self._model(inputs, training=False)
-        return self.task.probabilities(logits / self._temperature if self.task.problem != "regression" else logits)
+    def _response(self, examples, rows, units):
+        return self.task.respond(examples, rows, units, self._context)
 
-    def tokens(self, texts: list[str | bytes], second: list[str | bytes] | None = None) -> Tokens:
-        """By the same ops as in training, inside a graph."""
-        encoded, other = ([as_bytes(t) for t in column] for column in (texts, second or []))
-        return self._tokenise(tf.constant(encoded, tf.string, [len(encoded)]), tf.constant(other, tf.string, [len(other)]))
+    def encode(self, rows: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
+        """(columns of examples, columns of rows), by the same ops as in training, inside a graph."""
+        return self._encode(**self.encoder.strings(rows))
 
-    def __call__(self, texts: list[str | bytes], second: list[str | bytes] | None = None) -> np.ndarray:
-        """Answers in the order of `texts`; computed by length, so that little padding is."""
-        tokens = self.tokens(texts, second)
-        order = np.argsort(tokens.token_ids.row_lengths().numpy(), kind="stable")
-        made = np.zeros((len(texts), self.task.outputs), np.float32)
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+        """The response to rows (texts by field), in their order; computed by length, so that little padding is."""
+        examples, of_rows = self.encode(rows)
+        order = np.argsort(examples["length"].numpy(), kind="stable")
+        made: list = [None] * len(order)
+        counts = self.task.counts(examples)
+        counts = np.ones(len(order), np.int64) if counts is None else counts.numpy()
         for begin in range(0, len(order), self._batch_size):
             chosen = order[begin:begin + self._batch_size]
-            part = type(tokens)(tf.gather(tokens.token_ids, chosen), tf.gather(tokens.first_length, chosen),
-                                tf.gather(tokens.full_length, chosen))
-            inputs = features(part, self.text_tokenizer.pad_id, tuple(self._model.input), multiple=8)
-            made[chosen] = self._forward(inputs).numpy()
-        return made
+            units = self._forward({name: tf.gather(column, chosen) for name, column in examples.items()}).numpy()
+            for example, values in zip(chosen, units, strict=True):
+                made[example] = values[:counts[example]]
+        units = np.concatenate([*made, np.zeros((0, self.task.width), np.float32)])
+        return {name: value.numpy() for name, value in self._respond(examples, of_rows, tf.constant(units)).items()}
 
-    @property
-    def pairs(self) -> bool:
-        """Whether it takes two texts."""
-        return self.text_tokenizer.pairs
-
-    def answers(self, texts: list[str], second: list[str] | None) -> list[tuple[dict, dict[str, float]]]:
-        """Each text's answer, and each label's probability."""
-        return [(self.answer(p), dict(zip(self.task.labels.names, p.tolist()))) for p in self(texts, second)]
-
-    def answer(self, probabilities: np.ndarray) -> dict:
-        """One row's answer under names a reader understands."""
-        if self.task.problem == "regression":
-            return {"predicted_value": float(probabilities[0])}
-        names = self.task.labels.names
-        if self.task.problem == "multi_label":
-            chosen = np.flatnonzero(probabilities >= self.thresholds)
-            return {"predicted_labels": [names[k] for k in chosen], "probability": [float(probabilities[k]) for k in chosen]}
-        best = int(probabilities.argmax())
-        return {"predicted_label": names[best], "probability": float(probabilities[best])}
+    def answers(self, rows: Sequence[dict[str, Any]]) -> list[tuple[dict, dict[str, float]]]:
+        """Each row's answer under names a reader understands, and each label's probability where there are labels."""
+        return self.task.answers({name: decoded(value) for name, value in self(rows).items()}) if rows else []
 
 
-def predict_texts(workdir: str, weights: str, texts: list[str], second: list[str] | None) -> int:
-    """Prints one JSON line for each text."""
-    return print_answers(Predictor(open_run(workdir, weights)), texts, second)
+def predict_texts(workdir: str, weights: str, rows: list[dict[str, str]]) -> int:
+    """Prints one JSON line for each row."""
+    return print_answers(Predictor(open_run(workdir, weights)), rows)
 
 
-def print_answers(predictor, texts: list[str], second: list[str] | None) -> int:
-    """Prints one JSON line for each text. predictor: a Predictor, or whatever else has its `pairs` and `answers`."""
+def print_answers(predictor, rows: list[dict[str, str]]) -> int:
+    """Prints one JSON line for each row. predictor: a Predictor, or whatever else has its `answers`."""
     sys.stdout.reconfigure(errors="backslashreplace")  # an argument that is no UTF-8 is no reason to stop
-    for text, (answer, _) in zip(texts, predictor.answers(texts, second), strict=True):
-        print(json.dumps({"text": text, **_rounded(answer)}, ensure_ascii=False))
+    for row, (answer, _) in zip(rows, predictor.answers(rows), strict=True):
+        print(json.dumps({**row, **_rounded(answer)}, ensure_ascii=False))
     return 0
 
 
 class AskedRows(Source):
-    """The rows of a source. Where `keep`, those without a text too: as rows of the text "", which no other row has."""
+    """The rows of a source. Where `keep`, those without a text too: as rows without values, which no other row is."""
 
-    def __init__(self, spec: str, data: Data, cache: Path, keep: bool):
-        super().__init__(spec, data, None, cache)
+    def __init__(self, spec: str, data: Data, fields: tuple[Field, ...], cache: Path, keep: bool):
+        super().__init__(spec, data, fields, cache)
         self._keep = keep
         self.empty_count = 0
         self._first_empty: Broken | None = None
 
-    def _row(self, record: Record, labels: bool) -> Row | Broken:
-        row = super()._row(record, labels)
+    def _row(self, record: Record, asked_only: bool) -> Row | Broken:
+        row = super()._row(record, asked_only)
         if isinstance(row, Row) or not self._keep:
             return row
         self.empty_count += 1
         self._first_empty = self._first_empty or row
-        return Row("", "", None, None, record.file, record.line, record.values)
+        return Row("", {}, record.file, record.line, record.values)
 
     def report(self) -> list[str]:
         """What the rows read so far lacked, a line for each kind."""
@@ -139,7 +122,8 @@ def predict_file(workdir: str, weights: str, source: str, output: str, *, probab
     check_writable(target)
     run = open_run(workdir, weights)
     with other_rows(run.experiment.data, "error" if on_broken_row == "error" else "skip") as data:
-        rows = AskedRows(source, data, cache_folder(data.cache), keep=on_broken_row == "empty")
+        cache = cache_folder(data.cache)
+        rows = AskedRows(source, data, run.reading(cache).fields, cache, keep=on_broken_row == "empty")
         return answer_rows(Predictor(run, batch_size), rows, target, probabilities, in_own_words)
 
 
@@ -172,16 +156,14 @@ def _answers(predictor, source: AskedRows, suffix: str, probabilities: bool, con
 
     @functools.cache
     def empty() -> dict:
-        return dict.fromkeys(columns(*predictor.answers([""], [""] if predictor.pairs else None)[0]))
+        return dict.fromkeys(columns(*predictor.answers([dict.fromkeys(predictor.fields, "")])[0]))
 
-    rows: Iterator[Row] = source.rows(labels=False)
+    rows: Iterator[Row] = source.rows(asked_only=True)
     done = 0
     while chunk := list(itertools.islice(rows, CHUNK)):
-        asked = [row for row in chunk if row.text]
-        second = [row.text_pair or "" for row in asked] if predictor.pairs else None
-        made = iter(predictor.answers([row.text for row in asked], second))
+        made = iter(predictor.answers([row.values for row in chunk if row.values]))
         for row in chunk:
-            yield row, columns(*next(made)) if row.text else empty()
+            yield row, columns(*next(made)) if row.values else empty()
         done += len(chunk)
         console.say(f"{done:,} rows answered")
 
@@ -208,10 +190,31 @@ def _write(file, suffix: str, answers: Iterator[tuple[Row, dict]]) -> int:
         if more := line.keys() - header:
             raise UserError(f"{row.file}:{row.line}: the first row has no column {min(more)!r} as this one has, and a csv file "
                             "has one header. Write --output=FILE.jsonl instead.")
-        writer.writerow({k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in line.items()})
+        writer.writerow({k: _cell(v) for k, v in line.items()})
     return count
 
 
-def _rounded(answer: dict) -> dict:
-    return {k: round(v, 6) if isinstance(v, float) else [round(x, 6) if isinstance(x, float) else x for x in v]
-            if isinstance(v, list) else v for k, v in answer.items()}
+def _cell(value):
+    """A value in a csv field: lists joined by commas, or as JSON where they hold more than names and numbers."""
+    if isinstance(value, list) and not any(isinstance(one, (dict, list)) for one in value):
+        return ",".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+
+
+def decoded(values: np.ndarray) -> np.ndarray:
+    """bytes -> str, for those that are UTF-8."""
+    if values.dtype != object:
+        return values
+    made = np.empty(values.shape, object)
+    for place, value in np.ndenumerate(values):
+        made[place] = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+    return made
+
+
+def _rounded(value):
+    """An answer with its numbers rounded, lists and dicts in it too."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list) else value

@@ -1,104 +1,88 @@
-"""The SavedModel: raw text, token ids or tf.Examples in; label names and float32 scores out."""
+"""The SavedModel: raw text in, what the task responds out."""
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfft.data.tokenize import TextTokenizer, features
-from tfft.evaluation.calibration import Calibration
-from tfft.evaluation.evaluator import resolve_thresholds
+from tfft.assets import cache_folder
+from tfft.data.tokenize import features
 from tfft.models.inference import Arranged
-from tfft.workdir import Run
+from tfft.run.workdir import Run
+from tfft.tasks.base import Context
 
 MULTIPLE = 8      # of which the longest text's tokens are made one
 LITTLE = 20       # where only one position in so many is padding, or only the rest of MULTIPLE, it is computed like the others
+AT_ONCE = 32      # examples computed at once, where rows can be many of them
 METHODS = {"classify": tf.saved_model.CLASSIFY_METHOD_NAME, "regress": tf.saved_model.REGRESS_METHOD_NAME}
 
 
 class ServedModel(tf.Module):
-    """A run's model with its tokenizer, label names, thresholds, temperature and abstain threshold in one graph.
-
-    serving_default takes text string[B] (and text_pair string[B]), tokens the backbone's inputs int32[B,S]. Both answer
-    - single label: label string[B], scores float32[B,L], label_names string[B,L]; with an abstain threshold also abstained
-      int32[B], and label is "" where it is 1
-    - several labels: the same without abstained; selected int32[B,L] is 1 where a score reaches its label's threshold, and
-      label the selected names joined by ","
-    - regression: value float32[B]
-    classify and regress take inputs string[B], serialised tf.Examples with the features text and text_pair, and answer as
-    TensorFlow Serving's APIs of these names want it: classes string[B,L] and scores, or outputs float32[B].
+    """A run's model with its encoder, what it has learnt and what was tuned in one graph; the task says what its signatures
+    take and answer (tasks/<task>/serving.py).
 
     dtype: what weights of two or more axes are kept in; all is computed in float32.
     """
 
-    def __init__(self, run: Run, dtype: str = "float32", calibration: Calibration | None = None):
+    def __init__(self, run: Run, dtype: str = "float32", calibration: Any = None):
         super().__init__(name="tfft")
-        self._task, self._input_names = run.task, tuple(run.model.input)
-        self._temperature = calibration.temperature if calibration else 1.0
-        self._abstain = calibration.abstain_threshold if calibration else None
-        self.text_tokenizer = TextTokenizer.of(run.tokenizer, run.experiment.data)
+        self._task, self._context = run.task, Context(run.tuned, calibration, run.task.constants(run.model))
+        self.encoder = run.reading(cache_folder(run.experiment.data.cache)).encoder
         self._tokenizer = run.tokenizer
+        self.fields, self.inputs = self.encoder.fields, tuple(run.model.input)
         self.weights = Weights(run.model, dtype)
-        self._names = tf.constant(run.task.labels.names, tf.string) if run.task.labels.names else None
-        if run.task.problem == "multi_label":
-            self._thresholds = tf.constant(scaled_thresholds(resolve_thresholds(run.task, run.thresholds), self._temperature))
         # one function, which all signatures call: it is traced, saved and loaded once
-        self.scores = tf.function(self._scores, input_signature=[
-            {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self._input_names}])
-        texts = ("text", "text_pair") if self.text_tokenizer.pairs else ("text",)
-        self.serve = tf.function(lambda **texts: self._answer(self._inputs(**texts))).get_concrete_function(
-            **{name: tf.TensorSpec([None], tf.string, name=name) for name in texts})
-        self.tokens = tf.function(lambda **inputs: self._answer(inputs)).get_concrete_function(
-            **{name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self._input_names})
-        # a feature that an example lacks is an error, not an empty text
-        spec = {name: tf.io.FixedLenFeature([], tf.string) for name in texts}
-        self.examples = tf.function(lambda inputs: self._of_examples(tf.io.parse_example(inputs, spec))).get_concrete_function(
-            inputs=tf.TensorSpec([None], tf.string, name="inputs"))
+        self.units = tf.function(self._units, input_signature=[
+            {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self.inputs}, dict(run.task.extra_specs)])
+        made = self._task.signatures(self)
+        self._made = lambda: made  # a module keeps what its attributes hold, under names that a SavedModel has for itself
 
     @property
     def signatures(self) -> dict:
         """Each signature's concrete function, by name."""
-        method = "regress" if self._task.problem == "regression" else "classify"
-        return {"serving_default": self.serve, "tokens": self.tokens, method: self.examples}
+        return self._made()
 
-    def _inputs(self, text, text_pair=None) -> dict[str, tf.Tensor]:
-        return features(self.text_tokenizer(text, text_pair), self.text_tokenizer.pad_id, self._input_names, MULTIPLE)
+    def of_texts(self, **texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The response to asked fields, string[B] each."""
+        return self.of_examples(*self.encoder.asked(**texts))
 
-    def _scores(self, inputs) -> tf.Tensor:
+    def of_examples(self, examples: dict, rows: dict) -> dict[str, tf.Tensor]:
+        """The response to encoded rows."""
+        counts = self._task.counts(examples)
+        units = self._units_of(examples)[:, 0] if counts is None else self._in_parts(examples, counts)
+        return self._task.respond(examples, rows, units, self._context)
+
+    def _units_of(self, examples: dict) -> tf.Tensor:
+        """float32[N,U,D]"""
+        return self.units(features(examples, self.encoder.pad_id, self.inputs, MULTIPLE), self._task.extras(examples))
+
+    def _in_parts(self, examples: dict, counts: tf.Tensor) -> tf.Tensor:
+        """float32[u,D]: the units of all examples, so many of them at once as memory is bounded, however long the texts."""
+        total = tf.size(counts)
+        columns = {name: column for name, column in examples.items() if name in self._task.needed}
+
+        def part(begin: tf.Tensor, made: tf.TensorArray):
+            end = tf.minimum(begin + AT_ONCE, total)
+            units = self._units_of({name: column[begin:end] for name, column in columns.items()})
+            own = tf.sequence_mask(counts[begin:end], tf.shape(units)[1])
+            return end, made.write(begin // AT_ONCE, tf.boolean_mask(units, own))
+
+        parts = tf.TensorArray(tf.float32, size=-(-total // AT_ONCE), infer_shape=False, element_shape=[None, self._task.width])
+        _, parts = tf.while_loop(lambda begin, _: begin < total, part, [0, parts], parallel_iterations=1)
+        return parts.concat()
+
+    def of_inputs(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The response to the backbone's inputs, of a task whose rows are one example each and say nothing more."""
+        return self._task.respond({}, {}, self.units(inputs, {})[:, 0], self._context)
+
+    def _units(self, inputs, extras) -> tf.Tensor:
         mask = inputs["padding_mask"]
         padding = tf.size(mask) - tf.reduce_sum(mask)
-        logits = tf.cond(padding <= tf.maximum(MULTIPLE - 1, tf.size(mask) // LITTLE),
-                         lambda: self.weights.call(inputs, compact=False), lambda: self.weights.call(inputs, compact=True))
-        if self._task.problem != "regression" and self._temperature != 1:
-            logits /= self._temperature
-        return tf.cast(self._task.probabilities(logits), tf.float32)
-
-    def _answer(self, inputs) -> dict[str, tf.Tensor]:
-        scores = self.scores(inputs)
-        if self._task.problem == "regression":
-            return {"value": scores[:, 0]}
-        names = self._all_names(scores)
-        made = {"scores": scores, "label_names": names}
-        if self._task.problem == "multi_label":
-            selected = scores >= self._thresholds
-            joined = tf.strings.reduce_join(tf.ragged.boolean_mask(names, selected), axis=1, separator=",")
-            return {**made, "selected": tf.cast(selected, tf.int32), "label": joined}
-        label = tf.gather(self._names, tf.argmax(scores, axis=1))
-        if self._abstain is None:
-            return {**made, "label": label}
-        abstained = tf.reduce_max(scores, axis=1) < self._abstain
-        return {**made, "label": tf.where(abstained, "", label), "abstained": tf.cast(abstained, tf.int32)}
-
-    def _of_examples(self, texts) -> dict[str, tf.Tensor]:
-        scores = self.scores(self._inputs(**texts))
-        if self._task.problem == "regression":
-            return {"outputs": scores[:, 0]}
-        return {"classes": self._all_names(scores), "scores": scores}
-
-    def _all_names(self, scores) -> tf.Tensor:
-        """string[B,L]"""
-        return tf.tile(self._names[tf.newaxis], [tf.shape(scores)[0], 1])
+        return tf.cond(padding <= tf.maximum(MULTIPLE - 1, tf.size(mask) // LITTLE),
+                       lambda: self._task.emit(self.weights.call(inputs, compact=False), extras),
+                       lambda: self._task.emit(self.weights.call(inputs, compact=True), extras))
 
     def save(self, folder: Path) -> None:
         """Writes the SavedModel; TensorFlow's own errors, a full disk's among them, become OSErrors."""
@@ -150,11 +134,3 @@ class Weights(tf.Module):
 
 def _wide(kernel: tf.Variable, bias: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cast(kernel, tf.float32), tf.convert_to_tensor(bias)
-
-
-def scaled_thresholds(thresholds, temperature: float):
-    """float32[L]: where a probability p must reach a threshold t, what sigmoid(logit(p) / temperature) must reach."""
-    if temperature == 1:
-        return thresholds
-    odds = tf.math.log(tf.constant(thresholds, tf.float64)) - tf.math.log1p(-tf.constant(thresholds, tf.float64))
-    return tf.cast(tf.sigmoid(odds / temperature), tf.float32).numpy()

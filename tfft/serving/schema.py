@@ -4,21 +4,30 @@ import json
 from pathlib import Path
 
 from tfft.serving.saved_model import METHODS, ServedModel
+from tfft.serving.server.describe import PAGE
+from tfft.tasks.base import Task
 
 TYPES = {"string": {"type": "string"}, "int32": {"type": "integer"}, "float32": {"type": "number"}}
 TEXT = {"oneOf": [{"type": "string"}, {"type": "object", "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
                                        "required": ["b64"], "additionalProperties": False}]}
 
 
-def write_schema(folder: Path, served: ServedModel, examples: tuple[str, ...]) -> None:
-    """`examples`: the features of a tf.Example that classify and regress read."""
+def write_schema(folder: Path, served: ServedModel) -> None:
+    """Writes signatures.json."""
     made = {name: {"method": name if name in METHODS else "predict",
                    "inputs": _tensors(function.structured_input_signature[1]),
                    "outputs": _tensors(function.structured_outputs),
-                   **(_examples(examples, name) if name in METHODS else _rows(name, function))}
+                   **(_examples(served.fields, name) if name in METHODS else _rows(name, function))}
             for name, function in served.signatures.items()}
     (folder / "signatures.json").write_text(json.dumps({
         "$schema": "https://json-schema.org/draft/2020-12/schema", "signatures": made}, indent=1) + "\n", encoding="utf-8")
+
+
+def write_page(folder: Path, task: Task, fields: tuple[str, ...]) -> None:
+    """page.json: what the page of `tfft serve` asks for, and how it shows the answer."""
+    path = folder / PAGE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"fields": list(fields), "shows": task.page}) + "\n", encoding="utf-8")
 
 
 def _tensors(specs) -> dict:

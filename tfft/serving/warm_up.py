@@ -7,8 +7,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfft.data.plan import few_buckets
-from tfft.data.tokenize import TextTokenizer
+from tfft.serving.saved_model import ServedModel
 from tfft.serving.server.warmup import PATH as WARM_UP_REQUESTS
+from tfft.tasks.base import Task
 
 TOKENS_AT_ONCE = 8192  # of a largest batch: more adds waiting, and hardly any throughput
 SMALLEST, LARGEST = 8, 128  # rows of a largest batch
@@ -38,23 +39,21 @@ def write_batching(folder: Path, sizes: tuple[int, ...], lengths: np.ndarray) ->
         + "".join(f"allowed_batch_sizes: {size}\n" for size in sizes))
 
 
-def write_warm_up(folder: Path, name: str, tokenizer: TextTokenizer, sizes: tuple[int, ...]) -> int:
+def write_warm_up(folder: Path, name: str, served: ServedModel, task: Task, sizes: tuple[int, ...]) -> int:
     """Requests of every bucket length and batch size, the largest first; returns their number."""
     path = folder / WARM_UP_REQUESTS
-    path.parent.mkdir()
-    # nobody's own words: "a a a ...", which is a token a word, and two special ones
-    logs = [_request(name, " ".join(["a"] * max(1, length - 2)), size, tokenizer.pairs)
-            for length in reversed(few_buckets(tokenizer.max_length)) for size in reversed(sizes)]
+    path.parent.mkdir(exist_ok=True)
+    logs = [_request(name, task.warm_up(served.fields, length), size)
+            for length in reversed(few_buckets(served.encoder.max_length)) for size in reversed(sizes)]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in logs:
             writer.write(log.SerializeToString())
     return len(logs)
 
 
-def _request(name: str, text: str, size: int, pairs: bool) -> prediction_log_pb2.PredictionLog:
+def _request(name: str, texts: dict[str, str], size: int) -> prediction_log_pb2.PredictionLog:
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = name, "serving_default"
-    columns = {"text": text[:len(text) // 2], "text_pair": text[len(text) // 2:]} if pairs else {"text": text}
-    for column, value in columns.items():
+    for column, value in texts.items():
         request.inputs[column].CopyFrom(tf.make_tensor_proto([value.encode()] * size, tf.string))
     return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))

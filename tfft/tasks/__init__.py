@@ -1,6 +1,1 @@
-"""What to compute: each task joins data and models. TASKS maps a task's config class to its implementation."""
-
-from tfft import config
-from tfft.tasks.text_classification import TextClassificationTask
-
-TASKS = {config.TextClassification: TextClassificationTask}
+"""What to compute: one folder a task, each joining data and models. fields.py and table.py list them."""

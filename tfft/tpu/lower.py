@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.ops import random_ops_util
 
+from tfft.data.pipeline import static_shape
 from tfft.tpu.refusals import Refused, refusal
 from tfft.training.step import Trainer
 
@@ -14,8 +15,8 @@ from tfft.training.step import Trainer
 def batch_spec(model, task, rows: int, length: int) -> tuple:
     """The static shapes of a replica's batch, as tfft.data.pipeline yields it."""
     inputs = {name: tf.TensorSpec((rows, length), tf.int32) for name in model.input}
-    return (inputs, tf.TensorSpec((rows, *task.target_shape), task.target_dtype), tf.TensorSpec((rows,), tf.float32),
-            tf.TensorSpec((rows,), tf.int64))
+    targets = tf.nest.map_structure(lambda spec: tf.TensorSpec(static_shape(spec, rows, length), spec.dtype), task.target_specs)
+    return inputs, targets, tf.TensorSpec((rows,), tf.float32), tf.TensorSpec((rows,), tf.int64)
 
 
 def training_step(trainer: Trainer, spec: tuple) -> bytes:

@@ -104,14 +104,14 @@ class Checkpoints:
                 remove_tree(left)
         for folder in reversed(found):
             with local_copy(folder) as here:
-                problem = _damage(here)
-                if problem is None:
+                damage = _damage(here)
+                if damage is None:
                     try:
                         self._checkpoint.read(str(here / "checkpoint"), self._options).assert_existing_objects_matched()
                         return json.loads((here / "state.json").read_text())["state"]
                     except (tf.errors.OpError, AssertionError, ValueError) as error:
-                        problem = str(error).split("\n")[0]
-            warn(f"Checkpoint {folder} is damaged ({problem}); trying the one before it.")
+                        damage = str(error).split("\n")[0]
+            warn(f"Checkpoint {folder} is damaged ({damage}); trying the one before it.")
         if found:
             raise UserError(f"None of the {len(found)} checkpoints in {self.folder} can be read. To start over, remove that "
                             "folder or choose another --workdir.")

@@ -183,15 +183,20 @@ class Run:
     model: Any
     tokenizer: Any
     step: int
-    thresholds: Any  # float32[L] of a multi-label run, else None
+    tuned: dict[str, list] | None  # what the task chose on the validation rows, with these weights
+
+    def reading(self, cache: Path):
+        """How the task reads rows, with the run's own tokenizer."""
+        from tfft.models.backbone import tokenizer_fingerprint
+
+        return self.task.reading(self.experiment, self.tokenizer, tokenizer_fingerprint(self.tokenizer), cache)
 
 
-def save_parts(workdir: Workdir, tokenizer, backbone_description: str, labels) -> None:
+def save_parts(workdir: Workdir, tokenizer, backbone_description: str, learnt) -> None:
     """Writes what the model is rebuilt from."""
     from tfft.models.backbone import save_tokenizer
 
-    labels.save(workdir.path)
-    write_text(workdir.path / "labels.txt", "".join(f"{n}\n" for n in labels.names))
+    learnt.save(workdir.path)
     write_text(workdir.path / "backbone.json", backbone_description)
     final = workdir.path / "tokenizer"
     with tempfile.TemporaryDirectory() as folder:
@@ -206,17 +211,14 @@ def open_run(path: str | Path, which: str = "") -> Run:
 
     Raises: UserError where the work directory is not a run's or has no such weights yet.
     """
-    import numpy as np
-
     from tfft.models.backbone import open_tokenizer, rebuild
-    from tfft.tasks import TASKS
-    from tfft.tasks.labels import Labels
+    from tfft.tasks.table import TASKS
     from tfft.training.weights import load_weights
 
     workdir = Workdir(path)
     experiment = workdir.experiment()
-    labels = Labels.load(workdir.path)
-    task = TASKS[type(experiment.task)](experiment.task, labels)
+    kind = TASKS[experiment.task.name]
+    task = kind(experiment.task, kind.load(workdir.path))
     try:
         description = (workdir.path / "backbone.json").read_text()
     except OSError as error:
@@ -227,8 +229,7 @@ def open_run(path: str | Path, which: str = "") -> Run:
     if chosen == "best" and not workdir.weights("best").exists():
         chosen = "last"  # a run without validation rows has no best
     saved = load_weights(workdir.weights(chosen), model)
-    thresholds = json.loads(saved.get("thresholds", "null"))
     with local_copy(workdir.path / "tokenizer") as folder:
         tokenizer = open_tokenizer(folder)
     return Run(workdir, experiment, task, model, tokenizer, int(saved.get("step", 0)),
-               None if thresholds is None else np.asarray(thresholds, np.float32))
+               json.loads(saved.get("tuned", "null")))

@@ -8,19 +8,18 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfft import __version__
-from tfft.assembly import build, make_feed, prepare
-from tfft.config import Experiment, differences
+from tfft.config import Experiment, default_experiment, differences
 from tfft.data.plan import PlanSettings
 from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
-from tfft.evaluation.mistakes import worst
+from tfft.run.assembly import build, make_feed, prepare
+from tfft.run.workdir import Workdir, save_parts
 from tfft.training.cluster import Cluster
 from tfft.training.hosts import Hosts
 from tfft.training.loop import Hooks, Loop
 from tfft.training.strategy import make_strategy, set_up
 from tfft.training.summaries import Board, Console, duration, markdown, table
 from tfft.training.weights import save_weights
-from tfft.workdir import Workdir, save_parts
 
 
 class Session:
@@ -32,7 +31,7 @@ class Session:
         self.console = Console(workdir.path / "train.log", quiet=cluster is not None and not cluster.chief)
         self.board = Board(workdir.tensorboard)
         say = self.console.say
-        say(f"{experiment.name}: {experiment.task.problem} in {workdir.path}" + (" (resumed)" if resumed else ""))
+        say(f"{experiment.name}: {experiment.task.name} in {workdir.path}" + (" (resumed)" if resumed else ""))
         say(f"data: {describe_data(experiment.data)}")
         strategy = make_strategy(experiment.distribution, cluster)
         set_up(experiment.train)  # before the hosts speak: it clears what TensorFlow has compiled
@@ -49,7 +48,7 @@ class Session:
         self.total_steps = prepared.total_steps
         self._describe_data()
         self.built = built = build(prepared)
-        save_parts(workdir, prepared.tokenizer, built.backbone_description, prepared.task.labels)
+        save_parts(workdir, prepared.tokenizer, built.backbone_description, prepared.task.learnt)
         self.evaluator = self._make_evaluator()
         self.loop = Loop(
             experiment, workdir.checkpoints, model=built.model, loss=prepared.task.loss, optimizer=built.optimizer,
@@ -96,14 +95,12 @@ class Session:
         prepared = self.prepared
         rows = []
         for name, split in prepared.splits.items():
-            lengths = split.lengths
-            cut = (split.store.column("full_length")[split.rows] > self.experiment.data.max_length).mean()
-            rows.append((name, len(split.rows), f"{lengths.mean():.0f}", f"{cut:.1%}"))
-        self.console.say(table(rows, ("split", "rows", "tokens a row", "truncated")))
-        labels = prepared.task.labels
-        if labels.names:
-            shown = ", ".join(f"{n} ({c:,})" for n, c in zip(labels.names[:8], labels.counts, strict=False))
-            self.console.say(f"labels: {shown}{f' ... {len(labels.names)} in all' if len(labels.names) > 8 else ''}")
+            lengths = split.full_lengths
+            cut = (lengths > self.experiment.data.max_length).mean()
+            rows.append((name, len(split.rows), f"{split.lengths.sum() / len(split.rows):.0f}", f"{cut:.1%}"))
+        self.console.say(table(rows, ("split", "rows", "tokens a row", "over max_length")))
+        if learnt := prepared.task.describe():
+            self.console.say(learnt)
         plan = prepared.epochs.epoch(0).plan
         self.console.say(f"plan: {plan.num_batches:,} batches an epoch, {plan.padding_waste:.1%} of them padding")
 
@@ -120,10 +117,9 @@ class Session:
         split = prepared.splits.get("validation")
         if split is None:
             return None
-        tune = self.experiment.task.problem == "multi_label" and self.experiment.task.tune_thresholds
         return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
                          batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
-                         strategy=prepared.strategy, tune=tune, progress=self._evaluating, xla=prepared.xla,
+                         strategy=prepared.strategy, tune=prepared.task.tunes, progress=self._evaluating, xla=prepared.xla,
                          hosts=self.hosts)
 
     def _evaluating(self, done: int, total: int) -> None:
@@ -180,10 +176,11 @@ class Session:
 
     def _after_evaluation(self, step: int, metrics: dict[str, float], better: bool) -> None:
         self.board.scalars("validation", step, metrics)
-        self.board.text("validation", step, "wrong_answers", self._wrong_answers())
-        if self.evaluator.report.per_label:
-            rows = [tuple(line.values()) for line in self.evaluator.report.per_label]
-            self.board.text("validation", step, "labels", markdown(rows, ("label", "precision", "recall", "f1", "rows")))
+        report = self.evaluator.report
+        self.board.text("validation", step, "wrong_answers", markdown(report.mistakes, ("row", "text", "label", "answer"))
+                        if report.mistakes else "none")
+        for part in report.tables:
+            self.board.text("validation", step, part.title, markdown(part.lines, part.header))
         epoch = self.prepared.epochs.locate(step - 1)[0] + 1
         self.workdir.append_metrics({"step": step, "kind": "validation", "epoch": epoch, "best": better, **metrics})
         main = self.experiment.eval.metric
@@ -198,24 +195,19 @@ class Session:
         self.workdir.flush()
         self.console.flush()
 
-    def _wrong_answers(self) -> str:
-        rows = worst(self.prepared.task, self.prepared.splits["validation"].store, self.evaluator.report, 20)
-        return markdown(rows, ("row", "text", "label", "answer")) if rows else "none"
-
     def _save_best(self, step: int, metrics: dict[str, float]) -> None:
         self._save_weights("best", step, metrics)
 
     def _save_weights(self, which: str, step: int, metrics: dict[str, float]) -> None:
         if not self.hosts.chief:
             return
-        report = self.evaluator.report if self.evaluator else None
-        thresholds = None if report is None or report.thresholds is None else [float(t) for t in report.thresholds]
+        tuned = self.evaluator.report.tuned if self.evaluator else None
         save_weights(self.workdir.weights(which), self.built.model, {
-            "step": str(step), "metrics": json.dumps(metrics), "thresholds": json.dumps(thresholds)})
+            "step": str(step), "metrics": json.dumps(metrics), "tuned": json.dumps(tuned)})
 
     def _describe_batch(self, step: int) -> str:
         store = self.prepared.splits["train"].store
-        rows = self.prepared.epochs.step_rows(step)
+        rows = store.row_of(self.prepared.epochs.step_examples(step))
         shown = ", ".join(f"{store.string('id', r)} ({store.place(r)})" for r in rows[:32])
         return f"{len(rows)} rows: {shown}{' ...' if len(rows) > 32 else ''}"
 
@@ -243,7 +235,7 @@ class Session:
 
 def _facts(experiment: Experiment) -> dict[str, str]:
     """What all hosts must have in common: {"config.train.epochs": "2", ...} of what is no default, versions."""
-    changes = [line.partition(": ") for line in differences(Experiment(), experiment)]
+    changes = [line.partition(": ") for line in differences(default_experiment(experiment.task.name), experiment)]
     return {**{f"config.{name}": change.partition(" -> ")[2] for name, _, change in changes},
             "config.train.steps_per_loop": str(experiment.train.steps_per_loop),
             "config.eval.global_batch_size": str(experiment.eval.global_batch_size),

@@ -31,6 +31,23 @@ class Calibration:
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
 
+    def lines(self) -> list[tuple[str, float]]:
+        """What a person is told."""
+        made = [("temperature", self.temperature), ("calibration error before", self.error_before), ("after", self.error_after)]
+        if self.abstain_threshold is not None:
+            made += [("abstain threshold", self.abstain_threshold), ("precision of the answers given", self.precision),
+                     ("share of rows answered", self.coverage)]
+        return made
+
+    def card(self) -> str:
+        """What the model card says of it."""
+        made = (f"Logits are divided by temperature {self.temperature:.4f}, fitted on {self.rows:,} validation rows: expected "
+                f"calibration error {self.error_before:.4f} before, {self.error_after:.4f} after (on these rows).")
+        if self.abstain_threshold is None:
+            return made
+        return (f"{made}\n\nBelow a highest score of {self.abstain_threshold:.4f} the label is empty and `abstained` is 1: "
+                f"{self.coverage:.1%} of those rows are answered, {self.precision:.1%} of them right.")
+
     @classmethod
     def from_json(cls, text: str, origin: str) -> "Calibration":
         """What `to_json` wrote to the file `origin`. Raises: UserError where it is damaged."""
@@ -92,17 +109,8 @@ def abstain_threshold(found: np.ndarray, targets: np.ndarray, precision: float) 
     return float((ranked[last] + below) / 2), float(share[last]), (last + 1) / len(ranked)
 
 
-def check(problem: str, precision: float) -> None:
-    """Raises: UserError where there is nothing to calibrate, or nothing to abstain from."""
-    if problem == "regression":
-        raise UserError("This run answers numbers, which have no probabilities to calibrate.")
-    if precision and problem == "multi_label":
-        raise UserError("--precision is for runs with one label a row; where several may hold, each label has its threshold.")
-
-
 def calibrate(problem: str, logits: np.ndarray, targets: np.ndarray, step: int, precision: float) -> Calibration:
-    """Fits all of it. precision 0: no abstaining. Raises: UserError where the precision cannot be had, or makes no sense."""
-    check(problem, precision)
+    """Fits all of it. precision 0: no abstaining. Raises: UserError where the precision cannot be had."""
     temperature = fit_temperature(problem, logits, targets)
     before, after = probabilities(problem, logits), probabilities(problem, logits, temperature)
     fitted = Calibration(step, len(targets), temperature, calibration_error(problem, before, targets),

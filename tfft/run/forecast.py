@@ -9,10 +9,10 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from tfft.assembly import Built, Prepared, build, make_dataset, prepare
 from tfft.config import Experiment
 from tfft.data.plan import make_plan
 from tfft.models.adaptation import sections
+from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
 from tfft.training.step import Trainer
 from tfft.training.summaries import Console, duration, table
 
@@ -24,11 +24,8 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
     console = Console()
     prepared = prepare(experiment, preset, cache, console.say)
     print(_splits(prepared))
-    if prepared.task.labels.names:
-        print("\n" + _labels(prepared))
-    elif experiment.task.problem == "regression":
-        labels = prepared.task.labels
-        print(f"\nvalues: mean {labels.mean:.4f}, standard deviation {labels.deviation:.4f}")
+    if learnt := prepared.task.describe_rows(len(prepared.splits["train"].rows)):
+        print("\n" + (learnt if isinstance(learnt, str) else table(learnt.shown or learnt.lines, learnt.header)))
     print("\n" + _histogram(prepared))
     print("\n" + _batches(prepared))
     if timed_steps:
@@ -40,27 +37,16 @@ def _splits(prepared: Prepared) -> str:
     limit = prepared.experiment.data.max_length
     rows = []
     for name, split in prepared.splits.items():
-        lengths, full = split.lengths, split.store.column("full_length")[split.rows]
-        rows.append((name, len(lengths), int(lengths.sum()), f"{lengths.mean():.1f}", int(np.median(full)),
+        lengths, full = split.lengths, split.full_lengths
+        rows.append((name, len(split.rows), int(lengths.sum()), f"{lengths.mean():.1f}", int(np.median(full)),
                      int(full.max()), f"{(full > limit).mean():.1%}"))
-    return table(rows, ("split", "rows", "tokens", "mean", "median untruncated", "longest untruncated", "truncated"))
-
-
-def _labels(prepared: Prepared) -> str:
-    """The label table, the rarest last."""
-    labels = prepared.task.labels
-    total = len(prepared.splits["train"].rows)
-    order = sorted(range(len(labels.names)), key=lambda i: -labels.counts[i])
-    rows = [(labels.names[i], labels.counts[i], f"{labels.counts[i] / total:.1%}") for i in order]
-    if len(rows) > 40:
-        rows = rows[:20] + [("...", "", f"{len(rows) - 40} more")] + rows[-20:]
-    return table(rows, ("label", "training rows", "share"))
+    return table(rows, ("split", "rows", "tokens", "mean", "median untruncated", "longest untruncated", "over max_length"))
 
 
 def _histogram(prepared: Prepared) -> str:
     """How long the training texts are, before truncation."""
     split, limit = prepared.splits["train"], prepared.experiment.data.max_length
-    full = split.store.column("full_length")[split.rows]
+    full = split.full_lengths
     width = max(1, -(-int(np.quantile(full, 0.99)) // 16))
     edges = np.arange(0, min(15 * width, full.max()) + 1, width)
     edges = np.append(edges, full.max() + 1)

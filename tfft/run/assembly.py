@@ -9,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.config import Experiment
-from tfft.data.pipeline import Epochs, distributed
+from tfft.data.pipeline import Epochs, Reader, distributed
 from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.prepare import Preparer, Split, load_splits
-from tfft.data.sources import label_names
 from tfft.errors import UserError
 from tfft.models import adaptation
 from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
 from tfft.models.kernels import on_cpu
-from tfft.tasks import TASKS
+from tfft.tasks.base import Task
+from tfft.tasks.table import TASKS
 from tfft.training.feed import Feed, Shape
 from tfft.training.loop import steps_per_loop
 from tfft.training.optimizer import AdamW
@@ -37,7 +37,7 @@ class Prepared:
     tokenizer: Any
     preparer: Preparer
     splits: dict[str, Split]
-    task: Any
+    task: Task
     epochs: Epochs
     xla: bool  # XLA compiles the steps: every batch shape is static
 
@@ -48,7 +48,7 @@ class Prepared:
 
     @property
     def pad_id(self) -> int:
-        return self.preparer.text_tokenizer.pad_id
+        return self.preparer.reading.encoder.pad_id
 
 
 @dataclasses.dataclass
@@ -69,26 +69,24 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
         set_up(experiment.train)
     xla = compiled_by_xla(strategy)
     tokenizer = load_tokenizer(preset)
-    preparer = Preparer(experiment, tokenizer, tokenizer_fingerprint(tokenizer), cache, say)
+    kind = TASKS[experiment.task.name]
+    reading = kind.reading(experiment, tokenizer, tokenizer_fingerprint(tokenizer), cache)
+    preparer = Preparer(experiment.data, reading, cache, say)
     splits = load_splits(preparer)
     train = splits["train"]
-    kind, data = TASKS[type(experiment.task)], experiment.data
-    given = label_names(data.labels_file, cache) if data.labels_file else data.labels
-    task = kind(experiment.task, kind.infer(experiment.task, train.store, train.rows, given))
+    task = kind(experiment.task, kind.infer(experiment, train.store, train.rows, cache))
     for name, split in splits.items():
-        strangers = task.unknown_labels(split.store, split.rows)
-        if strangers:
-            shown = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(strangers.items())[:5])
-            say(f"unknown labels in {name}: {shown}{' ...' if len(strangers) > 5 else ''}; no training row has them, and "
-                "they are left out of the metrics")
+        if strangers := task.strangers(split.store, split.rows):
+            say(f"{name}: {strangers}")
     if xla and experiment.train.precision == "float32":
         say("a TPU's matrix units take bfloat16: with --config.train.precision=mixed_bfloat16 activations need half the memory")
-    settings = plan_settings(experiment, strategy.num_replicas_in_sync, len(train.rows), xla, recorded)
+    settings = plan_settings(experiment, strategy.num_replicas_in_sync, len(train.examples), xla, recorded)
     return Prepared(experiment, preset, strategy, tokenizer, preparer, splits, task,
-                    make_epochs(experiment, preparer, train, settings), xla)
+                    make_epochs(preparer, train, settings), xla)
 
 
-def plan_settings(experiment: Experiment, replicas: int, rows: int, xla: bool, recorded: PlanSettings | None) -> PlanSettings:
+def plan_settings(experiment: Experiment, replicas: int, examples: int, xla: bool,
+                  recorded: PlanSettings | None) -> PlanSettings:
     """How the run plans. What the devices decide is decided once: a run that is resumed on others keeps its plan.
 
     Raises: UserError where the batches cannot be divided over the replicas.
@@ -110,7 +108,8 @@ def plan_settings(experiment: Experiment, replicas: int, rows: int, xla: bool, r
         multiple = SHARED
     buckets, length_multiple, run_length = config.length_buckets, config.length_multiple, 0
     if xla:  # batches of a run are of like length, so that an epoch should have many runs
-        run_length = config.steps_per_loop or max(1, min(steps_per_loop(config, xla), rows // config.global_batch_size // 30))
+        run_length = config.steps_per_loop or max(1, min(steps_per_loop(config, xla),
+                                                           examples // config.global_batch_size // 30))
         buckets = buckets or (() if length_multiple else few_buckets(experiment.data.max_length))
     return PlanSettings(
         batch_size=config.global_batch_size, max_length=experiment.data.max_length,
@@ -118,11 +117,13 @@ def plan_settings(experiment: Experiment, replicas: int, rows: int, xla: bool, r
         multiple=multiple, length_multiple=length_multiple or (1 if on_cpu() and not xla else 8), run_length=run_length)
 
 
-def make_epochs(experiment: Experiment, preparer: Preparer, train: Split, settings: PlanSettings) -> Epochs:
+def make_epochs(preparer: Preparer, train: Split, settings: PlanSettings) -> Epochs:
     """The epochs of the training rows."""
+    examples = train.examples
+
     def open_epoch(epoch: int):
-        if not experiment.data.augmentation.enabled:
-            return train.store, train.rows, train.rows
+        if preparer.reading.augmented is None:
+            return train.store, examples, examples
         store = preparer.augmented(train, epoch)
         return store, np.arange(len(store)), train.rows
 
@@ -142,7 +143,8 @@ def build(prepared: Prepared) -> Built:
         adaptation.freeze(backbone, experiment.model)
         model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
         variables = model.trainable_variables
-        multipliers = adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay)
+        multipliers = [rate * prepared.task.learning_rate_multiplier(variable.path) for rate, variable in zip(
+            adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay), variables, strict=True)]
         optimizer = AdamW(variables, experiment.train, multipliers=multipliers,
                           decayed=[adaptation.decays(v) for v in variables])
     return Built(model, optimizer, description)
@@ -151,10 +153,10 @@ def build(prepared: Prepared) -> Built:
 def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape | None = None):
     """Training batches of steps start..stop-1, distributed over the strategy's replicas; with a shape (static then), those
     of that shape alone."""
-    train, task, strategy = prepared.splits["train"], prepared.task, prepared.strategy
-    targets = task.targets(train.store, weighted=True)
-    return distributed(strategy, prepared.epochs, targets, pad_id=prepared.pad_id, inputs=tuple(model.input),
-                       target_shape=task.target_shape, target_dtype=task.target_dtype, start=start, stop=stop, shape=shape,
+    task, strategy = prepared.task, prepared.strategy
+    reader = Reader(tuple(model.input), prepared.pad_id, task.targets(prepared.splits["train"].store, weighted=True),
+                    task.target_specs)
+    return distributed(strategy, prepared.epochs, reader, start=start, stop=stop, shape=shape,
                        **({"prefetch": max(8, 2 * strategy.num_replicas_in_sync)} if shape else {}))
 
 

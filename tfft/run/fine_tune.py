@@ -9,16 +9,18 @@ from pathlib import Path
 from tfft.assets import backbone_limits, cache_folder, resolve_backbone
 from tfft.config import Experiment, check_limits, split_share
 from tfft.data.sources import Source
+from tfft.run.workdir import Workdir
+from tfft.tasks.fields import FIELDS
 from tfft.training.cluster import LOST, Cluster, find_cluster
-from tfft.workdir import Workdir
 
 
 def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
     """(preset for KerasHub, cache folder); the experiment is checked against its data's first rows and the backbone."""
     cache = cache_folder(experiment.data.cache)
+    fields = FIELDS[experiment.task.name](experiment, cache)
     for spec in (experiment.data.train, experiment.data.validation, experiment.data.test):
         if spec and split_share(spec) is None:
-            Source(spec, experiment.data, experiment.task.problem, cache).look()
+            Source(spec, experiment.data, fields, cache).look()
     preset = resolve_backbone(experiment.model.backbone, cache)
     max_length, num_layers = backbone_limits(preset)
     check_limits(experiment, max_length=max_length, num_layers=num_layers)
@@ -48,7 +50,7 @@ def _train(experiment: Experiment, workdir: Workdir, preset: str, cache: Path, c
     if chief:
         print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    from tfft.session import Session
+    from tfft.run.session import Session
     from tfft.training.loop import Interrupted
     from tfft.training.multi_worker import WorkerLost, stops_together
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfft.data.store import TokenStore
 from tfft.errors import UserError, unknown
+from tfft.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Labels:
     rows: int = 0
 
     def save(self, folder: Path) -> None:
-        (folder / "labels.json").write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n",
-                                            encoding="utf-8")
+        write_text(folder / "labels.json", json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_text(folder / "labels.txt", "".join(f"{name}\n" for name in self.names))
 
     @staticmethod
     def load(folder: Path) -> "Labels":
@@ -46,7 +47,7 @@ def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...]) ->
     Raises: UserError where a training row has a label that is not among the given ones, or fewer than two occur.
     """
     counts = label_counts(store, rows)
-    used = [name for name, count in zip(store.labels, counts, strict=True) if count]
+    used = [name for name, count in zip(store.names("label"), counts, strict=True) if count]
     names = tuple(given) or tuple(sorted(used, key=natural))
     for name in used:
         if name not in names:
@@ -60,7 +61,7 @@ def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...]) ->
         raise UserError(f"There are {len(names):,} different labels in {len(rows):,} training rows, such as {names[0]!r}: "
                         "most occur once. For numbers set config.task.problem=regression; else, is config.data.label_column "
                         "the right column?")
-    found = dict(zip(store.labels, counts, strict=True))
+    found = dict(zip(store.names("label"), counts, strict=True))
     return Labels(names, tuple(int(found.get(name, 0)) for name in names), rows=len(rows))
 
 
@@ -77,12 +78,12 @@ def infer_scale(values: np.ndarray, standardize: bool) -> Labels:
 
 def label_counts(store: TokenStore, rows: np.ndarray) -> np.ndarray:
     """int64[labels of the store]: how many of `rows` carry each label."""
-    if not store.labels:
+    if not store.names("label"):
         return np.zeros(0, np.int64)
     member = np.zeros(len(store), bool)
     member[rows] = True
-    per_row = np.diff(store.column("label_offsets"))
-    return np.bincount(store.column("label")[np.repeat(member, per_row)], minlength=len(store.labels))
+    per_row = np.diff(np.asarray(store.column("label_offsets")))
+    return np.bincount(store.column("label")[np.repeat(member, per_row)], minlength=len(store.names("label")))
 
 
 class LabelColumn:
@@ -90,7 +91,7 @@ class LabelColumn:
 
     def __init__(self, store: TokenStore, labels: Labels):
         known = {name: i for i, name in enumerate(labels.names)}
-        self._ids = np.array([known.get(name, -1) for name in store.labels] or [-1], np.int32)
+        self._ids = np.array([known.get(name, -1) for name in store.names("label")] or [-1], np.int32)
         self._codes, self._offsets = store.column("label"), store.column("label_offsets")
         self._count = len(labels.names)
 

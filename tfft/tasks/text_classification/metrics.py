@@ -71,14 +71,30 @@ def _single_label(targets: np.ndarray, probabilities: np.ndarray, names: tuple[s
 
 
 def _multi_label(targets, probabilities, names, thresholds):
+    """Label by label: of rows x labels nothing but what is given is in memory at once."""
     cut = np.full(len(names), 0.5, np.float32) if thresholds is None else thresholds
-    chosen = (probabilities >= cut).astype(int)
-    truth = (targets > 0.5).astype(int)
-    made = {**_f1(truth, chosen, np.arange(len(names))), "subset_accuracy": float(np.mean((truth == chosen).all(axis=1)))}
-    usable = [k for k in range(len(names)) if 0 < truth[:, k].sum() < len(truth)]
-    if usable:
-        made["auc"] = float(np.mean([metrics.roc_auc_score(truth[:, k], probabilities[:, k]) for k in usable]))
-    return made, _per_label(truth, chosen, np.arange(len(names)), names)
+    table, right, areas = [], np.ones(len(targets), bool), []
+    for k in range(len(names)):
+        truth, scores = np.asarray(targets[:, k]) > 0.5, np.asarray(probabilities[:, k])
+        chosen = scores >= cut[k]
+        right &= truth == chosen
+        table.append((int((truth & chosen).sum()), int(chosen.sum()), int(truth.sum())))
+        if 0 < truth.sum() < len(truth):
+            areas.append(metrics.roc_auc_score(truth, scores))
+    hits, given, present = (np.array(column, np.float64) for column in zip(*table, strict=True))
+    f1 = _ratio(2 * hits, given + present)
+    made = {"macro_f1": float(f1.mean()), "micro_f1": float(_ratio(2 * hits.sum(), given.sum() + present.sum())),
+            "weighted_f1": float(_ratio((f1 * present).sum(), present.sum())), "subset_accuracy": float(right.mean())}
+    if areas:
+        made["auc"] = float(np.mean(areas))
+    lines = zip(names, _ratio(hits, given), _ratio(hits, present), f1, present, strict=True)
+    return made, [{"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "rows": int(n)}
+                  for name, p, r, f, n in lines]
+
+
+def _ratio(part, whole):
+    """part / whole; 0 where there is nothing to divide by."""
+    return np.divide(part, whole, out=np.zeros_like(np.asarray(part, np.float64)), where=np.asarray(whole) > 0)
 
 
 def _f1(targets, chosen, labels) -> dict[str, float]:

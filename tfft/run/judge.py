@@ -15,17 +15,13 @@ from tfft.assets import cache_folder
 from tfft.config import Data
 from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.errors import UserError
-from tfft.evaluation.calibration import calibrate
-from tfft.evaluation.evaluator import Evaluator, Report
-from tfft.evaluation.mistakes import worst
-from tfft.evaluation.slices import by_length
+from tfft.evaluation.evaluator import Evaluator
 from tfft.files import is_remote, to_path, write_text
-from tfft.models.backbone import tokenizer_fingerprint
+from tfft.run.workdir import Run, Workdir, open_run
+from tfft.tasks.base import Report
 from tfft.training.summaries import Console, table
-from tfft.workdir import Run, Workdir, open_run
 
-LABELS_SHOWN = 40  # of more labels only the worst are printed
-WORST_SHOWN = 15
+MISTAKES_SHOWN = 5
 
 # advice of the readers that a command on a trained run cannot follow: it takes no --config flags
 TRAINING_ADVICE = re.compile(
@@ -51,23 +47,21 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
         chosen = Split(data, store, np.arange(len(store)))
     else:
         chosen = own_split(run, name, console.say)
-    strangers = task.unknown_labels(chosen.store, chosen.rows)
-    if strangers:
-        shown = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(strangers.items())[:5])
-        console.say(f"unknown labels: {shown}; the model cannot answer them, and they are left out of the metrics")
-    report = _report(run, chosen, console)
-    report.slices = by_length(task, report, chosen.store.column("full_length")[report.rows])
-    print(f"{chosen.name}: {len(report.rows):,} rows, weights of step {run.step:,}")
+    if strangers := task.strangers(chosen.store, chosen.rows):
+        console.say(strangers)
+    report, rows = _report(run, chosen, console)
+    slices = report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
+    print(f"{chosen.name}: {report.judged:,} rows, weights of step {run.step:,}")
     print(table([(name, value) for name, value in report.metrics.items()]))
-    if len(report.slices) > 1:
-        print(table([(part["slice"], part["rows"], part["metrics"][experiment.eval.metric]) for part in report.slices],
+    if len(slices) > 1:
+        print(table([(part["slice"], part["rows"], part["metrics"][experiment.eval.metric]) for part in slices],
                     ("length", "rows", experiment.eval.metric)))
-    if report.per_label:
-        print(label_table(report.per_label))
-    mistakes = worst(task, chosen.store, report, 5)
-    if mistakes:
+    for part in report.tables:
+        print(f"{part.note}\n" if part.note else "", end="")
+        print(table(part.shown or part.lines, part.header))
+    if report.mistakes:
         print("most confident mistakes:")
-        for place, text, label, answer in mistakes:
+        for place, text, label, answer in report.mistakes[:MISTAKES_SHOWN]:
             print(f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}")
     try:
         write_text(target, report.to_json(data=chosen.name, step=run.step) + "\n")
@@ -81,18 +75,14 @@ def calibrate_run(path: str, weights: str, precision: float) -> int:
     """Fits a temperature, and for a wanted precision an abstain threshold, on the validation rows; keeps them with the run."""
     console = Console()
     run = open_run(path, weights)
-    report = _report(run, own_split(run, "validation", console.say), console)
-    found = calibrate(run.task.problem, report.logits, report.targets, run.step, precision)
+    report, _ = _report(run, own_split(run, "validation", console.say), console)
+    found = run.task.calibrate(report, run.step, precision)
     try:
         write_text(run.workdir.calibration, found.to_json() + "\n")
     except OSError as error:
         raise UserError(f"Cannot write {run.workdir.calibration}: {error}.") from error
-    print(f"{found.rows:,} validation rows, weights of step {found.step:,}")
-    lines = [("temperature", found.temperature), ("calibration error before", found.error_before), ("after", found.error_after)]
-    if found.abstain_threshold is not None:
-        lines += [("abstain threshold", found.abstain_threshold), ("precision of the answers given", found.precision),
-                  ("share of rows answered", found.coverage)]
-    print(table(lines))
+    print(f"{report.judged:,} validation rows, weights of step {found.step:,}")
+    print(table(found.lines()))
     print(f"written to {run.workdir.calibration}; bake it into an export:\n"
           f"  python -m tfft.export --workdir={run.workdir.path} --calibrated")
     return 0
@@ -113,34 +103,23 @@ def own_splits(run: Run, say: Callable[[str], None]) -> dict[str, Split]:
 
 
 def _preparer(run: Run, say: Callable[[str], None]) -> Preparer:
-    return Preparer(run.experiment, run.tokenizer, tokenizer_fingerprint(run.tokenizer),
-                    cache_folder(run.experiment.data.cache), say)
+    cache = cache_folder(run.experiment.data.cache)
+    return Preparer(run.experiment.data, run.reading(cache), cache, say)
 
 
-def _report(run: Run, chosen: Split, console: Console) -> Report:
-    """Evaluates a run on rows. Raises: UserError where none has a label that the model knows."""
+def _report(run: Run, chosen: Split, console: Console) -> tuple[Report, np.ndarray]:
+    """(what a run makes of rows, the rows judged). Raises: UserError where none can be."""
     experiment = run.experiment
     evaluator = Evaluator(run.model, run.task, chosen.store, chosen.rows, pad_id=int(run.tokenizer.pad_token_id),
                           batch_size=experiment.eval.global_batch_size, max_length=experiment.data.max_length,
-                          strategy=tf.distribute.get_strategy(), thresholds=run.thresholds,
+                          strategy=tf.distribute.get_strategy(), tuned=run.tuned,
                           progress=lambda done, total: console.advance(done, ""))
     if not len(evaluator.rows):
-        raise UserError(f"None of the {len(chosen.rows):,} rows has a label that the model knows "
-                        f"({', '.join(run.task.labels.names[:10])}).")
-    console.start(f"evaluating {len(evaluator.rows):,} rows", -(-len(evaluator.rows) // experiment.eval.global_batch_size))
+        raise UserError(f"None of the {len(chosen.rows):,} rows {run.task.nothing_to_judge()}.")
+    console.start(f"evaluating {len(evaluator.rows):,} rows", evaluator.steps)
     evaluator.evaluate()
     console.stop()
-    return evaluator.report
-
-
-def label_table(per_label: list[dict]) -> str:
-    """Precision, recall and F1 of each label; of more than LABELS_SHOWN labels the worst that occur."""
-    header = ("label", "precision", "recall", "f1", "rows")
-    if len(per_label) <= LABELS_SHOWN:
-        return table([tuple(line.values()) for line in per_label], header)
-    present = sorted((line for line in per_label if line["rows"]), key=lambda line: line["f1"])[:WORST_SHOWN]
-    return (f"the {len(present)} of {len(per_label)} labels with the lowest f1; the report has all of them:\n"
-            + table([tuple(line.values()) for line in present], header))
+    return evaluator.report, evaluator.rows
 
 
 def check_writable(target: Path) -> None:

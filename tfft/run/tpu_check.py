@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfft.assembly import Built, Prepared, build, make_epochs, plan_settings, prepare
 from tfft.config import Distribution, Experiment
 from tfft.errors import UserError
+from tfft.run.assembly import Built, Prepared, build, make_epochs, plan_settings, prepare
 from tfft.tpu import lower
 from tfft.tpu.chips import Slice
 from tfft.tpu.compiler import Compiled, Compiler
@@ -66,8 +66,8 @@ def planned_shapes(prepared: Prepared, replicas: int) -> dict[int, tuple[int, in
     Raises: UserError where batches cannot be divided over the replicas.
     """
     experiment, train = prepared.experiment, prepared.splits["train"]
-    settings = plan_settings(experiment, replicas, len(train.rows), True, None)
-    plan = make_epochs(experiment, prepared.preparer, train, settings).epoch(0).plan
+    settings = plan_settings(experiment, replicas, len(train.examples), True, None)
+    plan = make_epochs(prepared.preparer, train, settings).epoch(0).plan
     shapes = {}
     for length in np.unique(plan.lengths):
         mine = plan.lengths == length

@@ -2,19 +2,22 @@
 
 import numpy as np
 
+from tfft.data.scratch import parts
 from tfft.data.store import TokenStore
 
 
-def worst(task, store: TokenStore, report, count: int) -> list[tuple[str, str, str, str]]:
+def worst(problem: str, names: tuple[str, ...], store: TokenStore, report, count: int) -> list[tuple[str, str, str, str]]:
     """Up to `count` rows (place, text, label, answer), the most confident mistakes first."""
-    targets, probabilities, names = report.targets, report.probabilities, task.labels.names
+    targets, probabilities = report.targets, report.probabilities
     if not len(targets):
         return []
-    if task.problem == "regression":
+    if problem == "regression":
         error = np.abs(probabilities[:, 0] - targets)
-    elif task.problem == "multi_label":
-        wrong = (probabilities >= report.thresholds) != (targets > 0.5)
-        error = (wrong * np.abs(probabilities - targets)).max(axis=1)
+    elif problem == "multi_label":
+        error = np.zeros(len(targets))
+        for part in parts(*targets.shape):
+            wrong = (probabilities[part] >= report.thresholds) != (targets[part] > 0.5)
+            error[part] = (wrong * np.abs(probabilities[part] - targets[part])).max(axis=1)
     else:
         right = np.arange(len(targets)), targets
         error = np.where(probabilities.argmax(axis=1) != targets, 1 - probabilities[right], 0)
@@ -23,10 +26,8 @@ def worst(task, store: TokenStore, report, count: int) -> list[tuple[str, str, s
         if error[i] <= 0:
             break
         row = report.rows[i]
-        text = store.string("text", row)
-        if "pair" in store.meta["columns"]:
-            text += " || " + store.string("pair", row)
-        made.append((store.place(row), text[:300], *_answer(task.problem, names, targets[i], probabilities[i], report)))
+        text = " || ".join(store.texts(row))
+        made.append((store.place(row), text[:300], *_answer(problem, names, targets[i], probabilities[i], report)))
     return made
 
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from tfft.evaluation import metrics
+from tfft.tasks.text_classification import metrics
 
 PARTS = 4
 
 
-def by_length(task, report, lengths: np.ndarray) -> list[dict]:
+def by_length(problem: str, report, names: tuple[str, ...], lengths: np.ndarray) -> list[dict]:
     """One dict for each quarter of the rows by length: the slice's name, its rows and its metrics.
 
     lengths: int[n] tokens of the report's rows, before truncation. Rows of one length stay together, so there may be
@@ -17,8 +17,7 @@ def by_length(task, report, lengths: np.ndarray) -> list[dict]:
     made, low = [], 0
     for high in bounds:
         chosen = np.flatnonzero((lengths > low) & (lengths <= high))
-        found, _ = metrics.compute(task.problem, report.targets[chosen], report.probabilities[chosen], task.labels.names,
-                                   report.thresholds)
+        found, _ = metrics.compute(problem, report.targets[chosen], report.probabilities[chosen], names, report.thresholds)
         made.append({"slice": f"{lengths[chosen].min()} to {high} tokens", "rows": len(chosen), "metrics": found})
         low = high
     return made

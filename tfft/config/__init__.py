@@ -1,0 +1,40 @@
+"""The schema of experiments: groups of settings, tasks with theirs, rules between them.
+
+Imports no TensorFlow: a typing mistake is reported within the first second.
+"""
+
+from tfft.config.experiment import (
+    TASKS,
+    Experiment,
+    check_limits,
+    classes_of,
+    default_config,
+    default_experiment,
+    differences,
+    from_json,
+    resolve,
+    split_share,
+    to_json,
+)
+from tfft.config.groups import (
+    LOWER_IS_BETTER,
+    MINILM,
+    MOVIE_REVIEWS,
+    Data,
+    Distribution,
+    Eval,
+    Export,
+    Model,
+    Task,
+    TaskConfig,
+    Train,
+)
+from tfft.config.text_classification import Augmentation, TextClassification, TextClassificationData
+from tfft.config.token_classification import TokenClassification, TokenClassificationData
+
+__all__ = [
+    "LOWER_IS_BETTER", "MINILM", "MOVIE_REVIEWS", "TASKS", "Augmentation", "Data", "Distribution", "Eval", "Experiment",
+    "Export", "Model", "Task", "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification",
+    "TokenClassificationData", "Train", "check_limits",
+    "classes_of",     "default_config", "default_experiment", "differences", "from_json", "resolve", "split_share", "to_json",
+]

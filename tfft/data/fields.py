@@ -1,0 +1,88 @@
+"""Fields: what a task reads of a row, and how a value of a column becomes one.
+
+    Field("text", "text_column", "review", text)      the column "review", named by config.data.text_column, as a text
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+
+class Unusable(Exception):
+    """Why a row is broken."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One value of a row.
+
+    name: under which a row has it; setting: of config.data that names its column; column: that name.
+    read(value, column): what it becomes; raises Unusable. asked: it is part of what is asked; what is not (labels, say) is
+    known in training and evaluation alone. text(value): an asked field as one text, for ids, reports and leak checks.
+    details: all else that decides what `read` makes of a value; part of a store's fingerprint. A function, where it is in a file
+    that prediction does without. finish(values): what becomes of the value when all fields of the row have been read; raises
+    Unusable. otherwise: the column of a file that has no `column`.
+    """
+
+    name: str
+    setting: str
+    column: str
+    read: Callable[[Any, str], Any]
+    asked: bool = True
+    text: Callable[[Any], str] = str
+    details: tuple | Callable[[], tuple] = ()
+    finish: Callable[[dict[str, Any]], Any] | None = None
+    otherwise: str = ""
+
+
+def missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def text(value: Any, column: str) -> str:
+    """A text that is not blank. Raises: Unusable."""
+    if isinstance(value, str):
+        if value and not value.isspace():
+            return value
+        raise Unusable(f"column {column!r} (its text) is {'blank' if value else 'empty'}")
+    if missing(value):
+        raise Unusable(f"column {column!r} (its text) is missing")
+    if isinstance(value, bytes):
+        return text(decoded(value), column)
+    raise Unusable(f"column {column!r} holds {value!r:.40}, which is no text")
+
+
+def decoded(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unusable("its text is not valid UTF-8") from error
+
+
+def name(value: Any) -> str:
+    """A label, id or `where` value as text: 3 and 3.0 are '3', what is missing is ''. Raises: Unusable."""
+    if isinstance(value, str):
+        return value.strip()
+    if missing(value):
+        return ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    if isinstance(value, bytes):
+        return decoded(value).strip()
+    if isinstance(value, (dict, list, tuple)):
+        raise Unusable(f"it holds {value!r:.40} where a name is expected")
+    return str(value)
+
+
+def number(value: Any, column: str) -> float:
+    """A finite number. Raises: Unusable."""
+    try:
+        if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+            raise ValueError
+        made = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Unusable(f"column {column!r} holds {value!r:.40}, which is no number") from error
+    if not math.isfinite(made):
+        raise Unusable(f"column {column!r} holds {value!r:.40}, which is not finite")
+    return made

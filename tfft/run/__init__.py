@@ -1,0 +1,1 @@
+"""What the commands share: an experiment put together, trained, kept in a work directory, judged, looked at before."""

@@ -1,0 +1,295 @@
+"""What a task is: all that the rest of tfft asks one. docs/architecture.md says who asks what, and how to add one.
+
+    rows --fields, encoder--> examples --targets--> batches --model, loss--> training
+    examples --model, emit--> units --judge--> metrics, mistakes          (evaluation)
+    rows --encoder--> examples --model, emit--> units --respond--> answers (prediction, and in the graph of an export)
+"""
+
+import dataclasses
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfft.config import Experiment, Model
+from tfft.data.pipeline import Targets
+from tfft.data.prepare import Reading
+from tfft.data.store import TokenStore
+
+# What a server must answer as the trained model does, whatever the task.
+NASTY: list[str | bytes] = [
+    "", " ", "\n\t \r", "plain words", "two\nlines\ttab", "long " * 20_000, "x" * 100_000, "\u4e2d" * 100_000,
+    "emoji \U0001f600 and \U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e6\U0001f1f9 \u2764\ufe0f",
+    "caf\u00e9", "cafe\u0301", "\ufb01ne \u212b \uff21\uff22", "zalgo" + "\u0301" * 500, "\u0130\u0131\u1e9e\u00df", "0" * 300,
+    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627", "\u202eright to left\u202c", "\u4e2d\u6587\u5b57",
+    "control \x00\x01\x1f\x7f characters", "\ufeff\u200b\u2028\u0085", "\ufffd\uffff",
+    "[CLS] [SEP] <s> </s> [MASK] [PAD] [UNK]", "a[SEP]b", "##s ##ing",
+    b"\xff\xfe bad bytes \xc3", b"\xed\xa0\x80 \xf4\x90\x80\x80 half a pair", b"cut in the middle of \xe4\xb8",
+]
+
+
+MISTAKES = 20  # that a report keeps
+
+
+class Table(NamedTuple):
+    """Lines for a person. shown: those that a terminal has room for, where that is not all; note: what they are then."""
+
+    title: str
+    header: tuple[str, ...]
+    lines: list[tuple]
+    shown: list[tuple] | None = None
+    note: str = ""
+
+
+class Learnt(Protocol):
+    """What a task learns from the training rows alone, and what is saved with the run: labels, say."""
+
+    def save(self, folder: Path) -> None: ...
+
+
+@dataclasses.dataclass
+class Report:
+    """What an evaluation found on so many rows.
+
+    tuned: what was chosen on these rows, or used on them, and belongs to the weights (thresholds, say): lists by name.
+    mistakes: (place, text, right answer, given answer), the worst first. details: what the written report has besides.
+    """
+
+    metrics: dict[str, float]
+    judged: int
+    tables: list[Table] = dataclasses.field(default_factory=list)
+    tuned: dict[str, list] | None = None
+    mistakes: list[tuple[str, str, str, str]] = dataclasses.field(default_factory=list)
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self, **more) -> str:
+        """The figures, after `more`."""
+        return json.dumps({**more, "metrics": self.metrics, "rows": self.judged, **self.details}, indent=1, ensure_ascii=False)
+
+
+class Judged(NamedTuple):
+    """What a model made of rows, each exactly once.
+
+    rows int64[n] of the store; examples int64[m], theirs, in their order; units float32[u,D], which may lie on disk: those of
+    example i are units[offsets[i]:offsets[i + 1]]; losses float32[m].
+    """
+
+    store: TokenStore
+    rows: np.ndarray
+    examples: np.ndarray
+    units: np.ndarray
+    offsets: np.ndarray
+    losses: np.ndarray
+    model: keras.Model
+
+
+class Context(NamedTuple):
+    """What an answer depends on beside the units: what was tuned with the weights, a calibration, Task.constants."""
+
+    tuned: dict[str, list] | None = None
+    calibration: Any = None
+    constants: dict[str, np.ndarray] = {}
+
+
+class Served(Protocol):
+    """What an export hands a task to make its signatures of. Both answer as `Task.respond` does, a row for each row."""
+
+    fields: tuple[str, ...]  # asked fields: string[B] each
+    inputs: tuple[str, ...]  # of the backbone: int32[B,S] each
+
+    def of_texts(self, **texts: tf.Tensor) -> dict[str, tf.Tensor]: ...
+
+    def of_examples(self, examples: dict, rows: dict) -> dict[str, tf.Tensor]: ...
+
+    def of_inputs(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]: ...
+
+
+class Task(ABC):
+    """One task: its settings and what it has learnt. Tensors of a batch have B examples of S tokens."""
+
+    asked: tuple[str, ...] = ("text",)  # names that asked fields can have
+    settings: Any
+    learnt: Any
+    width: int  # D, the values of a unit
+    target_specs: Any  # see tfft.data.pipeline.Reader
+    extra_specs: dict[str, tf.TensorSpec] = {}  # what `emit` takes beside the model's outputs, in an export's graph
+    needed: tuple[str, ...] = ("tokens", "length", "first_length")  # columns of encoded examples that units are computed from
+
+    def __init__(self, settings: Any, learnt: Any):
+        self.settings, self.learnt = settings, learnt
+
+    # ---- rows -> examples, what is learnt from them, targets
+
+    @staticmethod
+    @abstractmethod
+    def reading(experiment: Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
+        """How rows are read. fingerprint: the tokenizer's."""
+
+    @staticmethod
+    @abstractmethod
+    def infer(experiment: Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> Learnt:
+        """What is learnt from the training rows. Raises: UserError where they cannot be learnt from."""
+
+    @staticmethod
+    @abstractmethod
+    def load(folder: Path) -> Learnt:
+        """What `Learnt.save` wrote."""
+
+    @abstractmethod
+    def targets(self, store: TokenStore, *, weighted: bool) -> Targets:
+        """(examples int64[b], length) -> (targets, weights float32[b]): how much of the loss each example is. `weighted`: as in
+        training, where classes may weigh differently."""
+
+    def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """Those of `rows` that can be judged."""
+        return rows
+
+    def strangers(self, store: TokenStore, rows: np.ndarray) -> str:
+        """What the rows have that no training row had, as one line; '' if nothing."""
+        return ""
+
+    def nothing_to_judge(self) -> str:
+        """Why `can_judge` left none of the rows, as the end of a sentence."""
+        return "has an answer to judge by"
+
+    def describe(self) -> str:
+        """What was learnt from the training rows, for the log; '' where there is nothing to say."""
+        return ""
+
+    def describe_rows(self, rows: int) -> Table | str:
+        """The same for the plan, of so many training rows."""
+        return self.describe()
+
+    # ---- model and loss
+
+    @abstractmethod
+    def build_model(self, backbone, model: Model, seed: int) -> keras.Model:
+        """The backbone with the task's head; outputs are float32."""
+
+    def learning_rate_multiplier(self, path: str) -> float:
+        """What the learning rate of one of the head's variables is multiplied by."""
+        return 1.0
+
+    @abstractmethod
+    def loss(self, targets, outputs) -> tf.Tensor:
+        """Loss float32[B] of each example, before weights."""
+
+    # ---- evaluation
+
+    def units(self, store: TokenStore, examples: np.ndarray) -> np.ndarray:
+        """int64[m]: how many units each example has; at most as many as it has tokens, or the same for all."""
+        return np.ones(len(examples), np.int64)
+
+    @abstractmethod
+    def emit(self, outputs, extras) -> tf.Tensor:
+        """What of the outputs is judged and answered by: float32[B,U,D]; beyond an example's own units anything finite.
+        extras: the targets in evaluation, what `extras` makes of examples in prediction."""
+
+    @property
+    def tunes(self) -> bool:
+        """Whether something is chosen on the validation rows."""
+        return False
+
+    @abstractmethod
+    def judge(self, judged: Judged, tuned: dict[str, list] | None, tune: bool) -> Report:
+        """Exact metrics, memory bounded whatever the number of rows x tokens x labels. tuned: what an earlier evaluation chose;
+        tune: choose it on these rows."""
+
+    def slice(self, report: Report, lengths: np.ndarray) -> list[dict]:
+        """The same metrics on parts of the judged rows, whose lengths in tokens are int[n]: "slice", "rows", "metrics" each."""
+        return []
+
+    # ---- prediction
+
+    def extras(self, examples: dict) -> dict[str, tf.Tensor]:
+        """What `emit` needs of encoded examples, with the shapes of extra_specs."""
+        return {}
+
+    def counts(self, examples: dict) -> tf.Tensor | None:
+        """int64[N]: how many units each encoded example has; None where it is one."""
+        return None
+
+    def constants(self, model: keras.Model) -> dict[str, np.ndarray]:
+        """What of the model's weights answers need beside the units."""
+        return {}
+
+    @abstractmethod
+    def respond(self, examples: dict, rows: dict, units: tf.Tensor, context: Context) -> dict[str, tf.Tensor]:
+        """Encoded rows and all their examples' units float32[u,D], one after another -> named tensors of one row for each row,
+        in the graph: what a server answers. No bool, no half, no int64: REST has none."""
+
+    @staticmethod
+    @abstractmethod
+    def recognises(outputs: set[str]) -> bool:
+        """Whether these are names that `respond` gives: a server's client knows no more of a model."""
+
+    @staticmethod
+    @abstractmethod
+    def answers(response: dict[str, np.ndarray]) -> list[tuple[dict, dict[str, float]]]:
+        """A response as a reader understands it: each row's answer by name, and each label's probability where there are
+        labels. Strings are str."""
+
+    # ---- serving
+
+    def signatures(self, served: Served) -> dict[str, Any]:
+        """Concrete functions by name; serving_default takes the asked fields."""
+        specs = {name: tf.TensorSpec([None], tf.string, name=name) for name in served.fields}
+        return {"serving_default": tf.function(served.of_texts).get_concrete_function(**specs)}
+
+    page: str = "plain"  # how the server's page shows an answer; see tfft/serving/server/page.html
+
+    def nasty(self, fields: tuple[str, ...]) -> dict[str, list[str | bytes]]:
+        """Inputs on which a served model must answer as the trained one: a column for each asked field."""
+        return {name: [*NASTY[i:], *NASTY[:i]] if not i % 2 else [*reversed(NASTY)] for i, name in enumerate(fields)}
+
+    def difference(self, expected: dict[str, np.ndarray], got: dict[str, list], rows: list[int]) -> np.ndarray:
+        """float[b]: how far a signature's answer to `rows` is from the trained model's response, by row; infinite where it is
+        another answer altogether. Here: the largest of all numbers that are no integers."""
+        made = np.zeros(len(rows))
+        for name, values in got.items():
+            if name in expected and expected[name].dtype.kind == "f":
+                apart = np.abs(np.asarray(values, np.float64) - expected[name][rows]).reshape(len(rows), -1).max(axis=1)
+                made = np.maximum(made, np.where(np.isfinite(apart), apart, np.inf))
+        return made
+
+    def scale(self, expected: dict[str, np.ndarray]) -> float:
+        """What an allowed difference is multiplied by: the largest number, above 1."""
+        return max(1.0, *(float(np.abs(values).max(initial=0)) for values in expected.values() if values.dtype.kind == "f"))
+
+    def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str]:
+        """Texts of about `length` tokens in all, nobody's own words: "a a a ...", which is a token a word."""
+        words = " ".join(["a"] * max(1, length - 2))
+        size = -(-len(words) // len(fields))
+        return {name: words[i * size:(i + 1) * size] for i, name in enumerate(fields)}
+
+    @abstractmethod
+    def card(self, tuned: dict[str, list] | None) -> list[str]:
+        """Paragraphs of the model card: what is answered, and by what. The first completes "Answers texts with ..."."""
+
+    def card_of_length(self, data: Any) -> str:
+        """What becomes of texts that are longer than an example can be."""
+        return f"Examples have at most {data.max_length} tokens."
+
+    def limits(self, data: Any) -> list[str]:
+        """Lines of the model card's list of limits."""
+        return []
+
+    # ---- calibration, where there are probabilities: tfft.config's check_calibration refuses it elsewhere
+
+    def calibrate(self, report: Report, step: int, precision: float):
+        """What makes the probabilities of an evaluation honest, for the weights of a step: an object with `step`, `to_json()`
+        and `lines()`, rows of a table for a person. Raises: UserError."""
+        raise NotImplementedError
+
+    @staticmethod
+    def read_calibration(text: str, origin: str):
+        """What its `to_json` wrote to the file `origin`. Raises: UserError where it is damaged."""
+        raise NotImplementedError
+
+    def card_of_calibration(self, calibration: Any) -> str:
+        """What the model card says of it, or of there being none; '' for a task without."""
+        return ""

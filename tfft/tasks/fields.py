@@ -1,0 +1,10 @@
+"""Which fields of a row each task reads, by the task's name. Imports no TensorFlow: a wrong column is told before it is."""
+
+from tfft.tasks.text_classification.rows import row_fields as text_classification_fields
+from tfft.tasks.token_classification.rows import row_fields as token_classification_fields
+
+# name -> (experiment, cache folder) -> fields
+FIELDS = {
+    "text_classification": text_classification_fields,
+    "token_classification": token_classification_fields,
+}

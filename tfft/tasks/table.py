@@ -1,0 +1,10 @@
+"""All tasks, by name."""
+
+from tfft.tasks.base import Task
+from tfft.tasks.text_classification.task import TextClassificationTask
+from tfft.tasks.token_classification.task import TokenClassificationTask
+
+TASKS: dict[str, type[Task]] = {
+    "text_classification": TextClassificationTask,
+    "token_classification": TokenClassificationTask,
+}

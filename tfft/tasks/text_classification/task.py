@@ -1,0 +1,238 @@
+"""Text classification: one label, several labels, or a number, for a text or a pair of texts."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfft import config
+from tfft.data.scratch import parts, scratch
+from tfft.data.store import TokenStore
+from tfft.errors import UserError
+from tfft.models.heads import pooled_classifier
+from tfft.tasks import base
+from tfft.tasks.text_classification import metrics, serving
+from tfft.tasks.text_classification.calibration import Calibration, calibrate
+from tfft.tasks.text_classification.labels import LabelColumn, Labels, infer_labels, infer_scale, label_counts
+from tfft.tasks.text_classification.mistakes import worst
+from tfft.tasks.text_classification.reading import make_reading
+from tfft.tasks.text_classification.report import LabelReport, resolve_thresholds
+from tfft.tasks.text_classification.rows import given_labels
+from tfft.tasks.text_classification.slices import by_length
+
+
+class TextClassificationTask(base.Task):
+    """What is computed for one problem: targets from rows, a model, a loss, and probabilities from logits. A unit is a row's
+    logits float32[L]."""
+
+    asked = ("text", "text_pair")
+    page = "labels"
+
+    def __init__(self, settings: config.TextClassification, labels: Labels):
+        super().__init__(settings, labels)
+        self.labels = labels
+        self.problem = settings.problem
+        self.outputs = self.width = 1 if settings.problem == "regression" else len(labels.names)
+        shape = [None, self.outputs] if settings.problem == "multi_label" else [None]
+        self.target_specs = tf.TensorSpec(shape, tf.int32 if settings.problem == "single_label" else tf.float32)
+
+    reading = staticmethod(make_reading)
+    load = staticmethod(Labels.load)
+
+    @staticmethod
+    def infer(experiment: config.Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> Labels:
+        """The label table of the training rows."""
+        if experiment.task.problem == "regression":
+            return infer_scale(store.column("value")[rows], experiment.task.standardize)
+        return infer_labels(store, rows, given_labels(experiment, cache))
+
+    def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
+        return pooled_classifier(backbone, model, self.outputs, seed)
+
+    # ---- rows -> targets
+
+    def unknown_labels(self, store: TokenStore, rows: np.ndarray) -> dict[str, int]:
+        """Labels among `rows` that the table lacks, with their numbers of rows."""
+        if self.problem == "regression":
+            return {}
+        counts = label_counts(store, rows)
+        return {n: int(c) for n, c in zip(store.names("label"), counts, strict=True) if c and n not in self.labels.names}
+
+    def strangers(self, store: TokenStore, rows: np.ndarray) -> str:
+        found = self.unknown_labels(store, rows)
+        if not found:
+            return ""
+        shown = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(found.items())[:5])
+        return (f"unknown labels: {shown}{' ...' if len(found) > 5 else ''}; no training row had them, and they are left out "
+                "of the metrics")
+
+    def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """Those of `rows` that can be judged: single-label rows of a label that the table has, or all."""
+        if self.problem != "single_label" or not len(rows):
+            return rows
+        return rows[LabelColumn(store, self.labels).single(rows) >= 0]
+
+    def nothing_to_judge(self) -> str:
+        return f"has a label that the model knows ({', '.join(self.labels.names[:10])})"
+
+    def describe(self) -> str:
+        names = self.labels.names
+        if not names:
+            return ""
+        shown = ", ".join(f"{n} ({c:,})" for n, c in zip(names[:8], self.labels.counts, strict=False))
+        return f"labels: {shown}{f' ... {len(names)} in all' if len(names) > 8 else ''}"
+
+    def describe_rows(self, rows: int) -> base.Table | str:
+        labels = self.labels
+        if not labels.names:
+            return f"values: mean {labels.mean:.4f}, standard deviation {labels.deviation:.4f}"
+        order = sorted(range(len(labels.names)), key=lambda i: -labels.counts[i])
+        lines = [(labels.names[i], labels.counts[i], f"{labels.counts[i] / rows:.1%}") for i in order]
+        shown = [*lines[:20], ("...", "", f"{len(lines) - 40} more"), *lines[-20:]] if len(lines) > 40 else None
+        return base.Table("labels", ("label", "training rows", "share"), lines, shown)
+
+    def targets(self, store: TokenStore, *, weighted: bool):
+        """Weights are 1, or balanced class weights where `weighted`."""
+        if self.problem == "regression":
+            values = store.column("value")
+            return lambda rows, length=0: (((values[rows] - self.labels.mean) / self.labels.deviation).astype(np.float32),
+                                           np.ones(len(rows), np.float32))
+        column = LabelColumn(store, self.labels)
+        if self.problem == "multi_label":
+            return lambda rows, length=0: (column.several(rows), np.ones(len(rows), np.float32))
+        by_label = np.ones(self.outputs, np.float32)
+        if weighted and self.settings.class_weights == "balanced":
+            by_label = self._balanced()
+
+        def single(rows, length=0):
+            ids = column.single(rows)
+            return ids, by_label[ids]
+
+        return single
+
+    def _balanced(self) -> np.ndarray:
+        """float32[L] n / (L x rows of the label): each label's rows weigh the same in all."""
+        counts = np.asarray(self.labels.counts, np.float64)
+        if (counts == 0).any():
+            absent = self.labels.names[int(np.argmin(counts))]
+            raise UserError(f"config.task.class_weights=balanced, but no training row has the label {absent!r}.")
+        return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+    # ---- loss
+
+    def loss(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Loss float32[B] of each row, unweighted. logits float32[B,L]; targets int32[B], float32[B,L] or float32[B]."""
+        if self.problem == "regression":
+            return tf.square(logits[:, 0] - targets)
+        if self.problem == "multi_label":
+            return self._multi_label_loss(targets, logits)
+        if self.settings.loss == "focal":  # Lin et al. 2017, equation 4
+            return _focal(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), self.settings.focal_gamma)
+        smoothing = self.settings.label_smoothing
+        if not smoothing:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+        goal = tf.one_hot(targets, self.outputs) * (1 - smoothing) + smoothing / self.outputs
+        return tf.nn.softmax_cross_entropy_with_logits(goal, logits)
+
+    def _multi_label_loss(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Binary cross-entropy, averaged over labels; positives weigh (rows without) / (rows with), 1 to 100,
+        where balanced."""
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+        if self.settings.loss == "focal":
+            losses = _focal(losses, self.settings.focal_gamma)
+        if self.settings.class_weights == "balanced":
+            counts = np.maximum(np.asarray(self.labels.counts, np.float64), 1)
+            positive = np.clip((self.labels.rows - counts) / counts, 1, 100).astype(np.float32)
+            losses *= 1 + targets * (positive - 1)
+        return tf.reduce_mean(losses, axis=-1)
+
+    # ---- evaluation
+
+    def emit(self, outputs: tf.Tensor, extras=None) -> tf.Tensor:
+        return outputs[:, tf.newaxis]
+
+    @property
+    def tunes(self) -> bool:
+        return self.problem == "multi_label" and self.settings.tune_thresholds
+
+    def judge(self, judged: base.Judged, tuned: dict[str, list] | None, tune: bool) -> LabelReport:
+        """Rows x labels lie in scratch arrays, of which parts or single columns are in memory."""
+        rows, logits = judged.rows, judged.units
+        read, truth = self.targets(judged.store, weighted=False), scratch((len(rows), self.outputs))
+        found = scratch((len(rows), self.outputs))
+        several = self.problem == "multi_label"
+        targets = truth if several else np.zeros(len(rows), self.target_specs.dtype.as_numpy_dtype)
+        for part in parts(len(rows), self.outputs):
+            targets[part] = read(rows[part])[0]
+            found[part] = self.probabilities(tf.constant(logits[part])).numpy()
+        if self.problem == "regression":
+            targets = targets * self.labels.deviation + self.labels.mean
+        thresholds = resolve_thresholds(self, tuned)
+        if tune and several:
+            thresholds = metrics.tune_thresholds(targets, found)
+        made, per_label = metrics.compute(self.problem, targets, found, self.labels.names, thresholds)
+        report = LabelReport(made, len(rows), per_label=per_label, thresholds=thresholds, rows=rows, targets=targets,
+                             probabilities=found, logits=logits)
+        report.mistakes = worst(self.problem, self.labels.names, judged.store, report, base.MISTAKES)
+        return report
+
+    def slice(self, report: LabelReport, lengths: np.ndarray) -> list[dict]:
+        return by_length(self.problem, report, self.labels.names, lengths)
+
+    # ---- logits -> answers
+
+    def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
+        """float32[B,L] probabilities; float32[B,1] values in the data's own unit for regression."""
+        if self.problem == "regression":
+            return logits * self.labels.deviation + self.labels.mean
+        return tf.nn.softmax(logits) if self.problem == "single_label" else tf.nn.sigmoid(logits)
+
+    def respond(self, examples: dict, rows: dict, units: tf.Tensor, context: base.Context) -> dict[str, tf.Tensor]:
+        return serving.respond(self, units, context.tuned, context.calibration)
+
+    recognises = staticmethod(serving.recognises)
+    answers = staticmethod(serving.answers)
+
+    def signatures(self, served: base.Served) -> dict:
+        return serving.signatures(self, served)
+
+    def difference(self, expected: dict, got: dict, rows: list[int]) -> np.ndarray:
+        """Of scores or values alone: labels follow from them, and may be either where two are as good."""
+        output = "value" if self.problem == "regression" else "scores"
+        values = got.get(output, got.get("outputs"))
+        apart = np.abs(np.asarray(values, np.float64) - expected[output][rows]).reshape(len(rows), -1).max(axis=1)
+        return np.where(np.isfinite(apart), apart, np.inf)
+
+    # ---- the model card, calibration
+
+    def card(self, tuned: dict[str, list] | None) -> list[str]:
+        names = self.labels.names
+        what = {"single_label": "texts with one of {} labels", "multi_label": "texts with any of {} labels",
+                "regression": "texts with a number"}
+        made = [what[self.problem].format(len(names))]
+        if names:
+            made.append(f"Labels: {', '.join(f'`{n}`' for n in names[:50])}{' and more' if len(names) > 50 else ''}.")
+        if tuned:
+            shown = ", ".join(f"{n} {t:.3f}" for n, t in zip(names[:50], tuned["thresholds"], strict=False))
+            made.append(f"Thresholds, tuned on validation: {shown}.")
+        return made
+
+    def card_of_length(self, data: config.TextClassificationData) -> str:
+        return f"Texts are cut to {data.max_length} tokens ({data.truncation})."
+
+    def limits(self, data: config.TextClassificationData) -> list[str]:
+        return [f"- Of a text, what is beyond {data.max_length} tokens is not read."]
+
+    def calibrate(self, report: LabelReport, step: int, precision: float) -> Calibration:
+        return calibrate(self.problem, report.logits, report.targets, step, precision)
+
+    read_calibration = staticmethod(Calibration.from_json)
+
+    def card_of_calibration(self, calibration: Calibration | None) -> str:
+        return calibration.card() if calibration else "Scores are the model's own; they were not calibrated."
+
+
+def _focal(losses: tf.Tensor, gamma: float) -> tf.Tensor:
+    """(1 - p)^gamma x losses, where losses = -log p. 1 - p is kept off 0, where the power's gradient is not finite."""
+    return tf.pow(tf.maximum(-tf.math.expm1(-losses), 1e-7), gamma) * losses

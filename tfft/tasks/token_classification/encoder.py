@@ -1,0 +1,91 @@
+"""Words or texts -> windows of tokens, in the graph: the very ops that training, evaluation, prediction and exports use."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfft.data.tokenize import string_array
+from tfft.data.words import Words, WordSplitter, WordTokenizer
+
+
+class WordEncoder(tf.Module):
+    """The Encoder of tasks that tag words. A row is one example, or several windows of it.
+
+    Examples have "places", ragged int32[N,(w)]: where in the window the first piece of each word stands that the window owns,
+    and "word" int32[N], the number within its row of the first of them. Rows have "word_start" and "word_end", ragged
+    int32[B,(W)]: where words stand in the text, in code points; words that were given stand in a text with one blank between
+    two. roles: each row has a "predicate", the number of a word, which every window shows first: [CLS] predicate [SEP] words.
+    """
+
+    fields = ("text",)
+
+    def __init__(self, tokenizer, *, max_length: int, overlap: int, split: str, given_words: bool, roles: bool = False):
+        super().__init__(name="word_encoder")
+        self.splitter = WordSplitter(split)
+        self.tokenizer = WordTokenizer(tokenizer, max_length=max_length, overlap=overlap, before=roles)
+        self.pad_id, self.max_length = int(tokenizer.pad_token_id), max_length
+        self.given_words, self.roles = given_words, roles
+        if roles:
+            self.fields = ("text", "predicate")
+        strings, counts = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64)
+        self.signature = (strings, *([counts] if given_words else []), *([counts] if roles else []))
+
+    def feed(self, rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, ...]:
+        texts = [row["text"] for row in rows]
+        if not self.given_words:
+            return (string_array(texts),)
+        flat = string_array([word for words in texts for word in words])
+        fed = flat, np.array([len(words) for words in texts], np.int64)
+        return (*fed, np.array([row["predicate"] for row in rows], np.int64)) if self.roles else fed
+
+    def __call__(self, strings: tf.Tensor, *numbers: tf.Tensor) -> tuple[dict, dict]:
+        if not self.given_words:
+            return self._encode(self.splitter(strings))
+        words = tf.RaggedTensor.from_row_lengths(strings, numbers[0], validate=False)
+        return self._encode(_given(words), *numbers[1:])
+
+    def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        """What `asked` takes, of rows whose texts are all str, or all lists of words."""
+        texts = [row["text"] for row in rows]
+        if any(isinstance(text, (str, bytes)) for text in texts) or not texts:
+            made = {"text": tf.constant(string_array([t if isinstance(t, (str, bytes)) else " ".join(t) for t in texts]),
+                                        tf.string, [len(texts)])}
+        else:
+            flat = tf.constant(string_array([word for words in texts for word in words]), tf.string)
+            made = {"text": tf.RaggedTensor.from_row_lengths(flat, [len(words) for words in texts])}
+        if self.roles:
+            made["predicate"] = tf.constant([int(row["predicate"]) for row in rows], tf.int64)
+        return made
+
+    def asked(self, text: tf.Tensor | tf.RaggedTensor, predicate: tf.Tensor | None = None) -> tuple[dict, dict]:
+        """text: string[B], or words string[B,(W)]. Rows have the "text" besides, string[B]."""
+        given = isinstance(text, tf.RaggedTensor)
+        examples, rows = self._encode(_given(text) if given else self.splitter(text), predicate)
+        whole = tf.strings.reduce_join(text, axis=1, separator=" ") if given else text
+        whole = tf.strings.unicode_transcode(whole, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+        return examples, {**rows, "text": whole}
+
+    def _encode(self, words: Words, predicate: tf.Tensor | None = None) -> tuple[dict, dict]:
+        pieces = self.tokenizer.pieces(words.words, words.spaced)
+        before = None
+        if self.roles:
+            last = tf.maximum(words.words.row_lengths() - 1, 0)
+            place = tf.minimum(predicate, last)[:, tf.newaxis]
+            some = tf.concat([pieces, tf.ones_like(pieces[:, :1])[:, :0]], axis=1)
+            before = tf.squeeze(tf.gather(some, place, batch_dims=1), 1)
+        made = self.tokenizer.windows(pieces, before)
+        return ({"tokens": made.token_ids, "length": tf.cast(made.token_ids.row_lengths(), tf.int32),
+                 "first_length": made.first_length, "row": made.row, "places": made.places, "word": made.words},
+                {"full_length": made.full_length, "word_start": words.start, "word_end": words.end})
+
+
+def _given(words: tf.RaggedTensor) -> Words:
+    """Words as if they stood in a text with one blank between two."""
+    length = tf.strings.length(words.flat_values, "UTF8_CHAR")
+    after = tf.cumsum(length + 1)  # where the next one would begin, all texts end to end
+    text_start = tf.gather(tf.concat([[0], after], axis=0), words.row_starts())
+    start = after - length - 1 - tf.gather(text_start, words.value_rowids())
+    return Words(words, words.with_flat_values(start), words.with_flat_values(start + length),
+                 words.with_flat_values(tf.ones_like(start, tf.bool)))
