@@ -2,7 +2,7 @@
 
     python -m tfft.train --config=configs/clinc150.py:path/to/data_full.json
 
-The variant is the path of the data set's JSON file. Measured results: docs/results.md.
+The variant is the path of the data set's JSON file. Measured results: docs/results/quality.md.
 """
 
 from tfft.config import default_config

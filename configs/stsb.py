@@ -3,7 +3,7 @@
     python -m tfft.train --config=configs/stsb.py:path/to/folder
 
 The variant is a folder with sts-train.tsv, sts-dev.tsv and sts-test.tsv (no header, unquoted, 7 or 9 fields). Measured results:
-docs/results.md.
+docs/results/quality.md.
 """
 
 from tfft.config import default_config

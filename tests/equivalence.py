@@ -1,4 +1,4 @@
-"""Runs tests/replicas.py in all its ways and compares; as a script it prints the table of docs/results.md.
+"""Runs tests/replicas.py in all its ways and compares; as a script it prints the table of docs/results/distribution.md.
 
     python tests/equivalence.py
 """

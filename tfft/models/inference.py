@@ -10,7 +10,8 @@
 - Products with bias and activation, scores with scale and mask, and (compact) layer normalisation are written as TensorFlow's
   optimiser recognises them: on a CPU they become single oneDNN calls (grappler's remapper, TensorFlow 2.20).
 
-Without much padding, gathering tokens and oneDNN's normalisation cost more than they save (docs/results.md): so not compact.
+Without much padding, gathering tokens and oneDNN's normalisation cost more than they save
+(docs/results/serving.md): so not compact.
 Layers of other kinds (DeBERTa's, others with a LoRA or quantised kernel) are left as they are.
 """
 
