@@ -159,3 +159,36 @@ def test_tools_test_takes_a_stack(tmp_path):
     assert any(call.endswith(install.format("default")) for call in run())
     wrong = subprocess.run([ROOT / "tools" / "test", "--stack=gpu"], capture_output=True, text=True)
     assert wrong.returncode == 1 and "Known: --stack=default, --stack=tpu" in wrong.stderr
+
+
+@pytest.mark.parametrize("user, present, works", [(0, False, True), (0, False, False), (1000, False, True), (0, True, True)])
+def test_ci_brings_chromium_where_it_can(tmp_path, user, present, works):
+    """apt-get, id and the environment's Python are fakes; PATH has everything else that the machine has, but no Chromium."""
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    for program in {path.name: path for folder in ("/bin", "/usr/bin") for path in pathlib.Path(folder).iterdir()}.values():
+        if not program.name.startswith(("chromium", "google-chrome", "apt")):
+            (bin / program.name).symlink_to(program)
+
+    def fake(name: str, script: str) -> None:
+        path = tmp_path / name
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    calls = tmp_path / "calls"
+    fake("bin/id", f"echo {user}")
+    fake("bin/apt-get", f'echo "apt-get $*" >> {calls}; echo E: no such host; exit {0 if works else 100}')
+    if present:
+        fake("bin/chromium", "")
+    fake("venv/bin/python", f'[ "$1" != -m ] || echo "$*" >> {calls}')
+    (tmp_path / "venv" / "pyvenv.cfg").write_text("prompt = 'mine'\n")
+    run = subprocess.run([ROOT / ".ci" / "run", "-k", "page"], capture_output=True, text=True, check=True, timeout=60,
+                         env={"PATH": str(bin), "TFFT_VENV": str(tmp_path / "venv")})
+    made = calls.read_text().splitlines()
+    assert made[-1] == "-m pytest -n 2 -k page"
+    wanted = [] if present or user else ["update", "chromium"] if works else ["update"]
+    assert [call.split()[-1] for call in made if call.startswith("apt-get ")] == wanted
+    assert ("will be skipped" in run.stdout) == (not present and not (works and user == 0))
+    assert ("E: no such host" in run.stdout) == (not works)
