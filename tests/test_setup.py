@@ -187,7 +187,7 @@ def test_ci_brings_chromium_where_it_can(tmp_path, user, present, works):
     run = subprocess.run([ROOT / ".ci" / "run", "-k", "page"], capture_output=True, text=True, check=True, timeout=60,
                          env={"PATH": str(bin), "TFFT_VENV": str(tmp_path / "venv")})
     made = calls.read_text().splitlines()
-    assert made[-1] == "-m pytest -n 2 -k page"
+    assert made[-1] == "-m pytest -n 2 --durations=25 -k page"
     wanted = [] if present or user else ["update", "chromium"] if works else ["update"]
     assert [call.split()[-1] for call in made if call.startswith("apt-get ")] == wanted
     assert ("will be skipped" in run.stdout) == (not present and not (works and user == 0))
