@@ -183,6 +183,8 @@ class WordTokenizer(tf.Module):
         self._special = 2 + len(self._separator)
         self._room = max_length - self._special
         self.before_limit = (before_limit or self._room // 2) if before else 0
+        # outside a graph KerasHub's tokenizers take another path, which returns lists
+        self._ids = tf.function(lambda texts: tokenizer(texts), input_signature=[tf.TensorSpec([None], tf.string)])
         self._unknown, self._underline = _unknown_id(tokenizer), _underline_id(tokenizer)
         # KerasHub's byte-level BPE spells a space into the word after it, unless it was told to put one before every text
         self._spells_space = (isinstance(tokenizer, keras_hub.tokenizers.BytePairTokenizer)
@@ -212,7 +214,7 @@ class WordTokenizer(tf.Module):
         if self._spells_space:
             after = spaced.values & (tf.ragged.range(words.row_lengths()).values > 0)
             flat = tf.strings.join([tf.where(after, " ", ""), flat])
-        ids = tf.cast(self.tokenizer(flat), tf.int32)
+        ids = tf.cast(self._ids(flat), tf.int32)
         none = tf.cast(ids.row_lengths() == 0, tf.int64)
         unknown_ids = tf.fill([tf.reduce_sum(none)], self._unknown)
         ids = tf.concat([ids, tf.RaggedTensor.from_row_lengths(unknown_ids, none, validate=False)], axis=1)
