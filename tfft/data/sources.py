@@ -96,8 +96,8 @@ class Source:
                 self._note(row)
 
     def look(self) -> None:
-        """Reads the first row of local files, and what fields are read by, to tell of a wrong column, value of `where` or labels
-        file before anything long begins."""
+        """Reads the first row of local files, and what fields are read by, to tell of a wrong column, value of `where` or
+        labels file before anything long begins."""
         self._details()
         if self.kind != "tfds" and not self.body.startswith("pypi:"):
             next(self._records(asked_only=False), None)

@@ -51,6 +51,13 @@ class Learnt(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+class Nothing:
+    """What a task learns that learns nothing from the rows beforehand."""
+
+    def save(self, folder: Path) -> None:
+        """There is nothing to save."""
+
+
 @dataclasses.dataclass
 class Report:
     """What an evaluation found on so many rows.

@@ -121,7 +121,7 @@ class TokenClassificationTask(base.Task):
     # ---- model and loss
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
-        """{inputs int32[B,S]} -> {"logits": float32[B,S,T]} of every piece; with a CRF "transitions" besides, with sentence labels
+        """{inputs int32[B,S]} -> {"logits": float32[B,S,T]} of every piece; with a CRF also "transitions", with sentence labels
         "label"."""
         sequence = sequence_output(backbone)
         dropped = keras.layers.Dropout(model.head_dropout, seed=seed, name="head_dropout", dtype="float32")(sequence)
