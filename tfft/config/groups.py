@@ -137,8 +137,9 @@ class TaskConfig:
     """What the config knows of a task: the classes of its groups `task` and `data`, and its own rules.
 
     metrics(task settings): what it is judged by, the usual one first; lower_is_better: those of which less is more.
-    fill(experiment): the experiment with `auto` replaced in the task's groups. check(experiment) raises UserError where its fields do not fit together. check_calibration(task
-    settings, wanted precision) raises it where there is nothing to calibrate.
+    fill(experiment): the experiment with `auto` replaced in the task's groups. check(experiment) raises UserError where its
+    fields do not fit together. check_calibration(task settings, wanted precision) raises it where there is nothing to
+    calibrate.
     """
 
     settings: type

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from tfft import assets
 from tfft.config import Data
-from tfft.data import conll, formats, tfds
+from tfft.data import conll, tfds
+from tfft.data.ahead import read_in_order
 from tfft.data.fields import Field, Unusable, name
 from tfft.data.formats import Broken, Record
 from tfft.errors import UserError, unknown
@@ -176,13 +177,13 @@ class Source:
                                 "parallel:WORDS,TAGS,LABELS, whose lines belong together.")
             yield conll.read_parallel(*self.files, encoding=d.encoding)
             return
-        for file in self.files:
-            if self.kind in ("conll", "props"):
-                records = conll.read(file, encoding=d.encoding, names=d.columns)
-                yield conll.props_records(records) if self.kind == "props" else records
-                continue
-            records = formats.read(self.kind, file, header=d.header, quoting=d.quoting, encoding=d.encoding, key=self.key)
-            yield conll.token_table(records, d.sentence_column) if d.sentence_column else records
+        if self.kind in ("conll", "props"):
+            readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
+        else:
+            readers = [("table", {"kind": self.kind, "path": file, "header": d.header, "quoting": d.quoting,
+                                  "encoding": d.encoding, "key": self.key, "sentence_column": d.sentence_column})
+                       for file in self.files]
+        yield from read_in_order(readers, sum(os.path.getsize(file) for file in self.files))
 
     def _wanted(self, asked_only: bool) -> list[Field]:
         return [field for field in self.fields if field.column and (field.asked or not asked_only)]
