@@ -20,8 +20,8 @@ Reader = tuple[str, dict]  # (name in tfft.data.readers.READERS, its arguments)
 
 
 def read_in_order(readers: list[Reader], size: int) -> Iterator[Iterator]:
-    """The records of each reader in turn. Where files of `size` bytes in all are worth it, as many are read at once as there are
-    cores; what a reader raises is raised when its turn comes."""
+    """The records of each reader in turn. Where files of `size` bytes in all are worth it, as many are read at once as there
+    are cores; what a reader raises is raised when its turn comes."""
     from tfft.data.readers import READERS
 
     cores = len(os.sched_getaffinity(0))
