@@ -29,9 +29,12 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "empty", ["empty", "skip", "e
                                   "format is left out, or ends it.")
 
 
+PREDICATE = flags.DEFINE_multi_integer("predicate", [], "Semantic roles: where in the --text, in characters from 0, the word "
+                                       "stands whose roles are asked for.", lower_bound=0)
+PREDICATE_COLUMN = flags.DEFINE_string("predicate_column", "", "With --server: the column of the same.")
 # the asked fields of any task: how one is given by itself, and with --server its column in --input
-GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR}
-COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN}
+GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR, "predicate": PREDICATE}
+COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN, "predicate": PREDICATE_COLUMN}
 
 
 def main() -> int:

@@ -60,8 +60,8 @@ class _File:
             try:
                 made = pickle.load(self._process.stdout)
             except (EOFError, pickle.UnpicklingError, ValueError, OSError):
-                made = UserError("A process that read a file ahead was stopped from outside, for want of memory perhaps. Run the "
-                                 "same command again.")
+                made = UserError("A process that read a file ahead was stopped from outside, for want of memory perhaps. Run "
+                                 "the same command again.")
             while not self._closed:
                 try:
                     self._waiting.put(made, timeout=0.1)
