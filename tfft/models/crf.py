@@ -136,12 +136,17 @@ def _forward(logits, transitions, join) -> tuple:
     logits, transitions = tf.transpose(logits, [1, 2, 0]), tf.transpose(transitions, [1, 2, 0])
     steps, start = transitions[:-2], transitions[-2]
 
-    def step(before, logits):
-        scores = before + logits
-        scores -= tf.reduce_max(scores, 0)
-        return join(scores[:, None] + steps)
+    length = logits.shape[0] or tf.shape(logits)[0]
 
-    before = tf.concat([start[None], tf.scan(step, logits[:-1], start)], 0)
+    def step(s, before, found):
+        scores = before + tf.gather(logits, s - 1)
+        scores -= tf.reduce_max(scores, 0)
+        before = join(scores[:, None] + steps)
+        return s + 1, before, found.write(s, before)
+
+    found = tf.TensorArray(tf.float32, length, element_shape=start.shape).write(0, start)
+    found = tf.while_loop(lambda s, *_: s < length, step, (1, start, found), maximum_iterations=length - 1)[-1]
+    before = found.stack()
     scores = before + logits
     best = tf.reduce_max(scores, 1)
     return before, scores - best[:, None], best
