@@ -254,6 +254,15 @@ def test_forbidden_transition_is_never_on_the_best_path(data):
     np.testing.assert_allclose(score, [best], rtol=1e-5, atol=1e-4)
 
 
+def test_no_logits_buy_a_forbidden_transition():
+    logits = np.tile(np.array([[-1e3, 1e3]], "float32"), (30, 1))[None]  # tag 1 throughout gains 6e4, and costs one -1e4
+    transitions = Transitions(((0, 0), (0, 0), (0, 1), (0, 0)))(logits)
+    assert viterbi(logits, [30], transitions)[0].numpy().tolist() == [[0] + [1] * 29]
+    transitions = Transitions(((0, 1), (0, 0), (0, 1), (0, 0)))(logits)
+    path, score = viterbi(logits, [30], transitions)
+    assert path.numpy().tolist() == [[0] * 30] and score.numpy().tolist() == [-3e4]
+
+
 def test_all_is_finite_where_every_path_is_forbidden():
     logits, tags, _ = problem(2, 50, 3)
     transitions = np.full((2, 5, 3), -1e4, "float32")
