@@ -103,6 +103,66 @@ def test_every_kind_of_answer_is_shown(page: Page, tiny_saved, tmp_path):
             page.screenshot(path=os.environ["TFFT_SCREENSHOT"], full_page=True)
 
 
+class Entities(tf.Module):
+    """Finds "Ann" in a text, and asks for a number as roles do."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="predicate"),
+                                  tf.TensorSpec([None], tf.string, name="text")])
+    def serve(self, predicate, text):
+        before = tf.strings.split(text, "Ann").to_tensor("")[:, :1]
+        start = tf.strings.length(before, "UTF8_CHAR")
+        found = tf.cast(tf.strings.regex_full_match(text, "(?s).*Ann.*"), tf.int32)
+        return {"count": found, "type": tf.fill(tf.shape(start), "<b>PER"), "start": start, "end": start + 3,
+                "score": tf.cast(predicate, tf.float32)[:, tf.newaxis] / 10, "entity": tf.fill(tf.shape(start), "Ann")}
+
+
+@pytest.mark.slow
+def test_entities_stand_where_the_text_has_them(page: Page, tmp_path):
+    model = Entities()
+    folder = tmp_path / "names" / "1"
+    tf.saved_model.save(model, str(folder), signatures=model.serve)
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "page.json").write_text('{"fields": ["text", "predicate"], "shows": "entities"}')
+    with serving(settings(tmp_path / "names")) as served:
+        page.goto(served.url)
+        expect(page.locator("#input-text")).to_be_visible()
+        assert [label[:9] for label in page.locator("#inputs label").all_text_contents()] == ["Text", "Predicate"]
+        page.locator("#input-text").fill("\U0001f600\U0001f468\u200d\U0001f469 e\u0301t\u00e9 Ann  <i>slept</i>")
+        page.locator("#input-predicate").fill("5")  # a number in JSON: the server takes no text for an integer
+        page.locator("#ask").click()
+        expect(page.locator("#answer h2")).to_have_text("1 entity")
+        mark = page.locator("mark")
+        assert mark.evaluate("mark => mark.firstChild.data") == "Ann" and mark.locator(".type").inner_text() == "<b>PER"
+        assert mark.get_attribute("title") == "<b>PER, 50.0%" and page.locator("main i, main b").count() == 0
+        assert page.locator("td").all_text_contents() == ["Ann", "<b>PER", "10", "13", "50.0%"]
+        page.locator("#input-text").fill("nobody")
+        page.locator("#ask").click()
+        expect(page.locator("#answer h2")).to_have_text("No entity")
+        assert page.locator(".passage").inner_text() == "nobody" and page.locator("table").count() == 0
+        if "TFFT_SCREENSHOT_ENTITIES" in os.environ:
+            page.evaluate("""() => show({count: 3, start: [0, 14, 34], end: [9, 23, 40],
+                type: ['person', 'location', 'corporation'],
+                score: [0.98, 0.91, 0.64], entity: ['Ada Smith', 'Amsterdam', 'Phlips']}, 12,
+                {text: 'Ada Smith saw Amsterdam and wrote Phlips a letter.'})""")
+            page.screenshot(path=os.environ["TFFT_SCREENSHOT_ENTITIES"], full_page=True)
+
+
+@pytest.mark.slow
+def test_an_answer_stands_in_its_context(page: Page, tiny_saved, tmp_path):
+    with serving(settings(versions(tmp_path / "tiny", tiny_saved, 1))) as served:
+        page.goto(served.url)
+        expect(page.locator("#input-text")).to_be_visible()
+        page.evaluate("pages.set('tiny', {fields: ['question', 'context'], shows: 'answer'})")
+        row = {"question": "Who?", "context": "\U0001f600 It was Ann who slept."}
+        outputs = {"answer": "Ann", "start": 9, "end": 12, "score": 0.75, "no_answer_score": 0.1}
+        page.evaluate("([outputs, row]) => show(outputs, 1, row)", [outputs, row])
+        assert page.locator("h2").inner_text() == "Ann" and page.locator("mark").inner_text() == "Ann"
+        assert "score 75.0%, no answer 10.0%" in page.locator("#answer").inner_text()
+        none = {**outputs, "answer": "", "start": -1, "end": -1}
+        page.evaluate("([outputs, row]) => show(outputs, 1, row)", [none, row])
+        assert page.locator("h2").inner_text() == "No answer" and page.locator("mark").count() == 0
+
+
 class Similarity(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in ("text", "text_pair")])
     def serve(self, text, text_pair):
