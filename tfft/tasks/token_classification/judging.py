@@ -54,7 +54,7 @@ def judge(task, judged: Judged, transitions: np.ndarray | None) -> TagReport:
 class _Part:
     """What is counted of rows of like length."""
 
-    def __init__(self, lengths: np.ndarray = np.zeros(1, np.int64)):
+    def __init__(self, lengths: np.ndarray):
         self.title, self.rows = f"{lengths.min()} to {lengths.max()} tokens", len(lengths)
         self.scorer = EntityScorer()
         self.labels = self.labels_right = self.exact = 0
@@ -121,7 +121,7 @@ def _gathered(task, judged: Judged, first: np.ndarray, last: np.ndarray):
 
 
 def _report(task, store, parts: list[_Part], worst: list, rows: int) -> TagReport:
-    whole = _Part()
+    whole = _Part(np.zeros(1, np.int64))
     for part in parts:
         whole.update(part)
     scores = whole.scorer.result()
@@ -134,8 +134,9 @@ def _report(task, store, parts: list[_Part], worst: list, rows: int) -> TagRepor
                                                               for kind, count in scores["errors"].items()]))
     mistakes = [(store.place(-row), store.texts(-row)[0][:300], _told(store, -row, true), _told(store, -row, answered))
                 for row, true, answered in worst]
-    slices = [{"slice": part.title, "rows": part.rows, "metrics": {
-        **part.metrics(part.scorer.result(), bool(task.lead)), "loss": part.loss / max(1.0, part.loss_weight)}} for part in parts]
+    slices = [{"slice": part.title, "rows": part.rows, "metrics": {**part.metrics(part.scorer.result(), bool(task.lead)),
+                                                                   "loss": part.loss / max(1.0, part.loss_weight)}}
+              for part in parts]
     return TagReport(whole.metrics(scores, bool(task.lead)), rows, tables=tables, mistakes=mistakes, parts=slices,
                      details={"types": scores["types"], "errors": scores["errors"]})
 

@@ -67,7 +67,7 @@ def read_spans(value: Any, end_inclusive: bool, text: str) -> list[Span]:
     for start, end, kind, surface in _shapes(value):
         end += end_inclusive
         there = text[start:end] if start >= 0 else ""
-        if surface is not None and surface != there:
+        if surface is not None and (surface != there or end > len(text)):
             written = f"{start} to {end - end_inclusive} (end {'inclusive' if end_inclusive else 'exclusive'})"
             raise ValueError(f"the text at {written} is {there!r} where the span says {surface!r}")
         spans.append((start, end, kind))

@@ -100,7 +100,8 @@ class TokenClassificationTask(base.Task):
     def strangers(self, store: TokenStore, rows: np.ndarray) -> str:
         made = []
         if unknown := self.gold(store).unknown(rows.tolist()):
-            made.append(f"unknown types: {_most(unknown)}; no training row had them, and their words are left out of the metrics")
+            made.append(f"unknown types: {_most(unknown)}; no training row had them, and their words are left out of the "
+                        "metrics")
         if self.lead:
             labels = Counter(store.names_of("label", row)[0] for row in rows[self._label_ids(store)(rows) < 0])
             if labels:
@@ -118,9 +119,9 @@ class TokenClassificationTask(base.Task):
 
     def describe_rows(self, rows: int) -> base.Table:
         total = max(1, sum(self.tags.counts))
-        lines = [(name, count, f"{count / total:.1%}") for name, count in
+        lines = [(name or "without a type", count, f"{count / total:.1%}") for name, count in
                  sorted(zip(self.tags.types, self.tags.counts, strict=True), key=lambda line: -line[1])]
-        return base.Table("types", ("type", "in training rows", "share"), lines)
+        return base.Table("types", ("type", "in training rows", "share"), lines, note="\n".join(self.describe().split("\n")[1:]))
 
     # ---- model and loss
 
@@ -239,13 +240,14 @@ class TokenClassificationTask(base.Task):
 
 
 def _first(known: tf.Tensor) -> tf.Tensor:
-    """bool[B,S] -> int32[B,S]: the places where it holds, then the others. Counted, not sorted: what XLA makes of tf.argsort and
-    tf.math.top_k has a shape that depends on values, which no TPU takes.
+    """bool[B,S] -> int32[B,S]: the places where it holds, then the others. Counted, not sorted: what XLA makes of tf.argsort
+    and tf.math.top_k has a shape that depends on values, which no TPU takes.
 
     [F T F T] -> [1 3 0 2]
     """
     ones = tf.cast(known, tf.int32)
-    goal = tf.where(known, tf.cumsum(ones, axis=1), tf.reduce_sum(ones, axis=1, keepdims=True) + tf.cumsum(1 - ones, axis=1)) - 1
+    count = tf.reduce_sum(ones, axis=1, keepdims=True)
+    goal = tf.where(known, tf.cumsum(ones, axis=1), count + tf.cumsum(1 - ones, axis=1)) - 1
     rows, places = tf.meshgrid(tf.range(tf.shape(ones)[0]), tf.range(tf.shape(ones)[1]), indexing="ij")
     return tf.scatter_nd(tf.stack([rows, goal], axis=-1), places, tf.shape(ones))
 
