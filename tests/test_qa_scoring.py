@@ -140,3 +140,9 @@ def test_what_cannot_be_scored():
 
 def test_only_ascii_punctuation_is_removed():
     assert normalise(string.punctuation) == "" and normalise("\u3002\u00bf\u2014") == "\u3002\u00bf\u2014"
+
+
+def test_where_squad_1_1_and_2_0_differ_it_is_2_0():
+    official = squad_evaluate_v1_1.evaluate(document([["cat", "."]]), {"0": "the"})
+    assert official == {"exact_match": 1, "final_f1": 0}
+    assert scored([("the", ["cat", "."])]).result() == {"exact_match": 0, "f1": 0}

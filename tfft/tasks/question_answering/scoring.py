@@ -24,8 +24,9 @@ def normalise(text: str) -> str:
 def score(prediction: str, golds: list[str]) -> tuple[float, float]:
     """(exact match, F1) of a prediction, each the best over the gold answers; no gold answer: "" is the right prediction.
 
-    As SQuAD 2.0's evaluation has it: gold answers of nothing but articles and punctuation count as none, and F1 with an
-    empty side is 1 if both are empty. (1.1's gives F1 0 there, and is the same otherwise.) Words are what stands between
+    As SQuAD 2.0's evaluation has it: gold answers of nothing but articles and punctuation (some questions of 1.1's
+    development set have the answer ".") count as none, and F1 with an empty side is 1 if both are empty. 1.1's gives such a
+    prediction exact match 1 and F1 0 for such a gold answer, and is the same in all else. Words are what stands between
     blanks: in Chinese, Japanese and other writing without them the F1 is an exact match of whole clauses (and punctuation of
     their own is not removed), so the evaluations of those data sets cut characters first, which is not done here.
 
