@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfft.tasks.question_answering.squad import flat, has_answer_columns, looks_like_squad, read_answers, rows
+from tfft.data.squad import flat, has_answer_columns, looks_like_squad, read_answers, rows
 
 DOCUMENT = {"version": "2.0", "data": [
     {"title": "Ann", "paragraphs": [
