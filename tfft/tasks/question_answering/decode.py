@@ -88,6 +88,37 @@ def merge_windows(spans: Spans, row: tf.Tensor, begin: tf.Tensor, body_start: tf
                  tf.where(null < null.dtype.max, null, 0.0))
 
 
+class Decided(NamedTuple):
+    """The n best answers of B texts: int32[B,n] first piece, int32[B,n] last piece (inclusive), float32[B,n] score, bool[B,n]
+    found, False where there are fewer; float32[B] null, the share of "no answer" beside these scores, with which they sum to
+    1; float32[B] no_answer: the same share beside the best answer alone."""
+
+    start: tf.Tensor
+    end: tf.Tensor
+    score: tf.Tensor
+    found: tf.Tensor
+    null: tf.Tensor
+    no_answer: tf.Tensor
+
+
+def decide(units: tf.Tensor, row: tf.Tensor, begin: tf.Tensor, body_start: tf.Tensor, rows: int | tf.Tensor, n: int) -> Decided:
+    """From what `to_units` made of windows, float32[N * (n + 1), 3], one after another; the rest as `merge_windows`."""
+    windows = tf.reshape(units, [-1, n + 1, 3])
+    places = tf.cast(windows[:, :n, :2], tf.int32)
+    spans = merge_windows(Spans(places[..., 0], places[..., 1], windows[:, :n, 2], windows[:, n, 2]), row, begin, body_start,
+                          rows)
+    shares = tf.nn.softmax(tf.concat([spans.score, spans.null[:, tf.newaxis]], axis=1))
+    no_answer = tf.nn.sigmoid(spans.null - spans.score[:, 0])
+    return Decided(spans.start, spans.end, shares[:, :n], spans.score > NONE / 2, shares[:, n], no_answer)
+
+
+def to_units(spans: Spans) -> tf.Tensor:
+    """float32[N,n+1,3]: first piece, last piece and score of each span; (0, 0, null) last. Exact below 2^24 pieces a window."""
+    null = tf.pad(spans.null[:, tf.newaxis, tf.newaxis], [[0, 0], [0, 0], [2, 0]])
+    made = tf.stack([tf.cast(spans.start, tf.float32), tf.cast(spans.end, tf.float32), spans.score], axis=2)
+    return tf.concat([made, null], axis=1)
+
+
 def _ordered(values: tuple[tf.Tensor, ...], keys: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
     """Vectors sorted by keys, all ascending, the last key first; equals keep their order."""
     order = tf.range(tf.size(keys[0]))

@@ -99,11 +99,23 @@ class AnswerScorer:
         """
         if not len(self):
             raise ValueError("No question was added, so there is nothing to score.")
-        has = np.array(self._has_answer, bool)
-        silent = np.array(self._no_answer_scores) > threshold
-        made = {name: np.where(silent, ~has, np.array(values)) for name, values in self._values.items()}
+        has, made = self.has_answer, self.each(threshold)
         parts = {"": slice(None)} if has.all() or not has.any() else {"": slice(None), "has_answer_": has, "no_answer_": ~has}
         return {part + name: float(values[rows].mean()) for part, rows in parts.items() for name, values in made.items()}
+
+    def each(self, threshold: float = math.inf) -> dict[str, np.ndarray]:
+        """exact_match and f1 float64[n] of each question, in the order they were added, as `result` counts them."""
+        return {name: np.where(self.silent(threshold), ~self.has_answer, np.array(values))
+                for name, values in self._values.items()}
+
+    def silent(self, threshold: float) -> np.ndarray:
+        """bool[n]: the questions whose no_answer_score is above the threshold."""
+        return np.array(self._no_answer_scores) > threshold
+
+    @property
+    def has_answer(self) -> np.ndarray:
+        """bool[n]: the questions that have an answer."""
+        return np.array(self._has_answer, bool)
 
     def best_threshold(self, metric: str = "f1") -> Threshold:
         """The threshold with the best exact_match or f1 on the questions added, the least of equally good ones.
