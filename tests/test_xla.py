@@ -6,11 +6,12 @@ import pytest
 import tensorflow as tf
 from steps import Rig
 
-from tfft.config import Model, TextClassification
+from tfft.config import Model, QuestionAnswering, TextClassification
 from tfft.models.adaptation import freeze
+from tfft.tasks.base import Task
+from tfft.tasks.question_answering.learnt import Answers
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
-from tfft.tasks.text_classification.task import TextClassificationTask
 from tfft.tpu import lower
 from tfft.tpu.refusals import Refused
 
@@ -24,12 +25,13 @@ CASES = {
     "multi_label": (TextClassification(problem="multi_label", loss="binary", class_weights="balanced"), NAMES, {}),
     "multi_label_focal": (TextClassification(problem="multi_label", loss="focal"), NAMES, {"accumulation": 2}),
     "regression": (TextClassification(problem="regression", loss="mean_squared_error"), VALUES, EVERYTHING),
+    "question_answering": (QuestionAnswering(), Answers(True), EVERYTHING),
 }
 # What makes a shape depend on values. Such an op runs on a CPU; a TPU has it padded, or refuses.
 DYNAMIC = (b"set-dimension-size", b"get-dimension-size", b"dynamic-reshape")
 
 
-def task_of(case: str) -> TextClassificationTask:
+def task_of(case: str) -> Task:
     settings, labels, _ = CASES[case]
     return TASKS[settings.name](settings, labels)
 

@@ -72,7 +72,8 @@ def nasty() -> tuple[list, list]:
 def difference(expected: dict[str, np.ndarray], got: dict[str, list], rows: list[int]) -> np.ndarray:
     """The largest difference of a score. Answers of scores so near that rounding may exchange them are told apart by no more
     than their scores are; another answer than those is infinitely far."""
-    made = np.zeros(len(rows))
+    numbers = [np.asarray(got[name], np.float64).reshape(len(rows), -1) for name in ("score", "no_answer_score", "scores")]
+    made = np.where(np.isfinite(np.concatenate(numbers, axis=1)).all(axis=1), 0.0, np.inf)
     for place, row in enumerate(rows):
         own, other = _scores(expected, row), _scores(got, place)
         full = len(own) == len(other) == len(expected["scores"][row])
@@ -93,7 +94,7 @@ def difference(expected: dict[str, np.ndarray], got: dict[str, list], rows: list
             apart = max(apart, own[chosen[0]] - own[chosen[1]] if chosen[1] in own else np.inf)
         if silent[0] != silent[1] and not apart:  # the threshold lies between two equal scores
             apart = np.inf
-        made[place] = np.inf if np.isnan(apart) else max(made[place], apart)
+        made[place] = max(made[place], apart)
     return made
 
 
