@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from steps import Rig
 
-from tfft.config import Model, TextClassification, TokenClassification
+from tfft.config import Model, QuestionAnswering, TextClassification, TokenClassification
 from tfft.models.adaptation import freeze
 from tfft.tasks.base import Task
+from tfft.tasks.question_answering.learnt import Answers
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
 from tfft.tasks.token_classification.tags import Tags
@@ -32,6 +33,7 @@ CASES = {
     "tags": (TokenClassification(label_smoothing=0.1), TAGS, {}),
     "tags_crf": (TokenClassification(head="crf"), TAGS, EVERYTHING),
     "tags_crf_with_labels": (TokenClassification(head="crf"), INTENTS, {"precision": "mixed_bfloat16"}),
+    "question_answering": (QuestionAnswering(), Answers(True), EVERYTHING),
 }
 # What makes a shape depend on values. Such an op runs on a CPU; a TPU has it padded, or refuses.
 DYNAMIC = (b"set-dimension-size", b"get-dimension-size", b"dynamic-reshape")

