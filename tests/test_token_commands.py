@@ -123,7 +123,8 @@ def test_files_of_every_kind_are_answered(trained, tmp_path):
         if output.endswith(".jsonl"):
             return [json.loads(line) for line in (tmp_path / output).read_text().splitlines()]
         with open(tmp_path / output, newline="") as file:
-            return [{**row, "entities": json.loads(row["entities"]) if row["entities"] else None} for row in csv.DictReader(file)]
+            return [{**row, "entities": json.loads(row["entities"]) if row["entities"] else None}
+                    for row in csv.DictReader(file)]
 
     def told(answer):
         return [(e["text"], e["type"], e["start"], e["end"]) for e in answer["entities"]]

@@ -121,7 +121,8 @@ class TokenClassificationTask(base.Task):
         total = max(1, sum(self.tags.counts))
         lines = [(name or "without a type", count, f"{count / total:.1%}") for name, count in
                  sorted(zip(self.tags.types, self.tags.counts, strict=True), key=lambda line: -line[1])]
-        return base.Table("types", ("type", "in training rows", "share"), lines, note="\n".join(self.describe().split("\n")[1:]))
+        notes = "\n".join(self.describe().split("\n")[1:])
+        return base.Table("types", ("type", "in training rows", "share"), lines, note=notes)
 
     # ---- model and loss
 
