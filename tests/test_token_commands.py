@@ -11,7 +11,7 @@ from commands import ROOT, run, saved, start, wait_for
 from safetensors.numpy import load_file
 
 pytestmark = pytest.mark.slow
-KINDS = {"good": "X", "bad": "Y"}  # what an entity begins with; "film" after it belongs to it
+TAGS = {"good": "B-X", "fine": "I-X", "bad": "B-Y", "poor": "I-Y"}  # fine stands after good alone, poor after bad
 SETTINGS = ("--config.data.max_length=16", "--config.data.window_overlap=4", "--config.train.global_batch_size=16",
             "--config.train.peak_learning_rate=0.03", "--config.model.dropout=0", "--config.model.head_dropout=0")
 
@@ -20,15 +20,13 @@ def sentences(count: int) -> list[tuple[list[str], list[str], str]]:
     """(words, IOB2 tags, label) of 1 to 30 words, all different; the label tells which entities there are more of."""
     draw, made = random.Random(3), []
     for i in range(count):
-        words, tags = [f"Zo\u00eb{i}"], ["O"]
+        words = []
         while len(words) < draw.choice((1, 3, 6, 12, 30)):
-            word = draw.choice(["good", "bad", "fine", "the", "a", ",", "film"])
-            kind = KINDS.get(word, "")
-            if word == "film" and tags[-1].startswith("B-"):
-                tags.append(f"I{tags[-1][1:]}")
-            else:
-                tags.append(f"B-{kind}" if kind else "O")
-            words.append(word)
+            words.append(draw.choice(["good", "bad", "film", "the", "a", ","]))
+            if words[-1] in ("good", "bad") and draw.random() < 0.5:
+                words.append("fine" if words[-1] == "good" else "poor")
+        words.append(f"Zo\u00eb{i}")
+        tags = [TAGS.get(word, "O") for word in words]
         made.append((words, tags, "many" if sum(t[0] == "B" for t in tags) > 1 else "few"))
     return made
 
@@ -85,17 +83,17 @@ def test_entities_are_learnt(trained, name):
     assert "Answers texts with the entities in them, of 2 types" in card and "windows that share 4" in card
 
 
-NASTY = "good film  na\u00efve \U0001f600\r\nbad\tfilm"
+NASTY = "good fine  na\u00efve \U0001f600\r\nbad\tpoor"
 
 
 @pytest.mark.parametrize("name", ["conll", "spans"])
 def test_answers_of_the_run_and_of_its_export(trained, name):
     folder, cache, _ = trained
-    texts = [NASTY, "good film " + "the bad film , " * 40 + "good", "the the"]
+    texts = [NASTY, "good fine " + "the bad poor , " * 40 + "good", "the the"]
     out, _ = run(["predict", f"--workdir={folder}/{name}", *(f"--text={text}" for text in texts)], cache)
     answers = [json.loads(line) for line in out.strip().split("\n")]
     assert [(e["text"], e["type"], e["start"], e["end"]) for e in answers[0]["entities"]] == [
-        ("good film", "X", 0, 9), ("bad\tfilm", "Y", 20, 28)]
+        ("good fine", "X", 0, 9), ("bad\tpoor", "Y", 20, 28)]
     assert len(answers[1]["entities"]) == 42 and answers[2]["entities"] == []  # none is lost or doubled between windows
     served = tf.saved_model.load(str(folder / name / "export" / "1")).signatures["serving_default"](text=tf.constant(texts))
     for i, (text, answer) in enumerate(zip(texts, answers, strict=True)):
@@ -111,12 +109,12 @@ def test_answers_of_the_run_and_of_its_export(trained, name):
 
 def test_files_of_every_kind_are_answered(trained, tmp_path):
     folder, cache, _ = trained
-    words = ["good", "film", "of", "caf\u00e9", "bad"]
+    words = ["good", "fine", "of", "caf\u00e9", "bad"]
     (tmp_path / "a.txt").write_text("".join(f"{word} O\n" for word in words) + "\nthe O\n")
     (tmp_path / "a.jsonl").write_text(json.dumps({"0": words, "id": 7}) + "\n" + json.dumps({"0": []}) + "\n")
     with open(tmp_path / "a.csv", "w", newline="") as file:
         csv.writer(file).writerows([["text", "note"], [" ".join(words), "x"], ["", "empty"], ["the", "y"]])
-    expected = [("good film", "X", 0, 9), ("bad", "Y", 18, 21)]
+    expected = [("good fine", "X", 0, 9), ("bad", "Y", 18, 21)]
 
     def answers(source, output):
         run(["predict", f"--workdir={folder}/conll", f"--input={source}", f"--output={tmp_path}/{output}"], cache)
@@ -140,7 +138,7 @@ def test_files_of_every_kind_are_answered(trained, tmp_path):
 
 def test_other_rows_are_judged(trained, tmp_path):
     folder, cache, _ = trained
-    (tmp_path / "more.txt").write_text("good B-X\nfilm I-X\nodd B-Q\n\nbad B-Y\n")
+    (tmp_path / "more.txt").write_text("good B-X\nfine I-X\nodd B-Q\n\nbad B-Y\n")
     out, said = run(["evaluate", f"--workdir={folder}/conll", f"--data=conll:{tmp_path}/more.txt"], cache)
     assert "unknown types: 'Q' (1)" in said and "2 rows" in out
     assert json.loads(next(iter((folder / "conll").glob("evaluation-conll*.json"))).read_text())["metrics"]["recall"] == 1
