@@ -37,15 +37,38 @@ def best_spans(start_logits: tf.Tensor, end_logits: tf.Tensor, allowed: tf.Tenso
     ends = tf.pad(ends, [[0, 0], [0, n + max_pieces - 1]], constant_values=NONE)
     best_end = tf.nn.max_pool1d(ends[:, :, None], ksize=max_pieces, strides=1, padding="VALID")[:, :, 0]
 
-    chosen = tf.sort(tf.math.top_k(starts + best_end, k=n).indices, axis=1)  # ascending, for the order of equals
+    chosen = _ascending(_largest(starts + best_end, n)[1])  # for the order of equals
     reached = chosen[:, :, None] + tf.range(max_pieces)  # int32[N,n,max_pieces]
     sums = tf.gather(starts, chosen, batch_dims=1)[:, :, None] + tf.gather(ends, reached, batch_dims=1)
-    score, place = tf.math.top_k(tf.reshape(sums, [-1, n * max_pieces]), k=n)
+    score, place = _largest(tf.reshape(sums, [-1, n * max_pieces]), n)
 
     found = score > NONE / 2
     start = tf.gather(chosen, place // max_pieces, batch_dims=1)
     return Spans(tf.where(found, start, 0), tf.where(found, start + place % max_pieces, 0), tf.where(found, score, NONE),
                  start_logits[:, 0] + end_logits[:, 0])
+
+
+def _largest(values: tf.Tensor, n: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """float32[N,n], int32[N,n]: the n largest of float32[N,K], n <= K, the largest first, and where they are; of equals the
+    first. Not tf.math.top_k: what XLA makes of it has a shape that depends on values, which no TPU takes.
+
+    [[3 5 5]], n 2 -> [[5 5]], [[1 2]]
+    """
+    position = tf.range(tf.shape(values)[1])
+    largest, places = [], []
+    for _ in range(n):
+        place = tf.argmax(values, axis=1, output_type=tf.int32)
+        here = position == place[:, None]
+        largest.append(tf.reduce_max(values, axis=1))
+        places.append(place)
+        values = tf.where(here, values.dtype.min, values)
+    return tf.stack(largest, axis=1), tf.stack(places, axis=1)
+
+
+def _ascending(values: tf.Tensor) -> tf.Tensor:
+    """int32[N,n], all different in a row, in ascending order, without a sort for the same reason. [[7 2]] -> [[2 7]]"""
+    rank = tf.reduce_sum(tf.cast(values[:, :, None] > values[:, None, :], tf.int32), axis=2)
+    return tf.reduce_sum(tf.where(rank[:, :, None] == tf.range(values.shape[1]), values[:, :, None], 0), axis=1)
 
 
 def merge_windows(spans: Spans, row: tf.Tensor, begin: tf.Tensor, body_start: tf.Tensor, rows: int | tf.Tensor) -> Spans:
