@@ -355,7 +355,8 @@ def test_response_is_what_evaluation_judges(tmp_path, tiny_tokenizer, model):
     task = QuestionAnsweringTask(made.task, Answers(True))
     response = asked(task, made, tiny_tokenizer, model, rows, Context())
     for i, (text, no_answer) in enumerate(best):
-        assert response["answers"][i][0].decode() == text and response["no_answer_score"][i] == pytest.approx(no_answer, abs=1e-5)
+        assert response["answers"][i][0].decode() == text
+        assert response["no_answer_score"][i] == pytest.approx(no_answer, abs=1e-5)
         assert response["answer"][i].decode() == ("" if no_answer > 0.5 else text)
         start, end = response["start"][i], response["end"][i]
         assert (start, end) == (-1, -1) if no_answer > 0.5 else rows[i]["context"][start:end] == text
