@@ -1,6 +1,6 @@
 """One, two and four replicas train and judge tagged words alike: softmax and CRF, two micro-batches, a ragged last batch.
 
-As a script, with the folder of a store's rows and a KerasHub preset, it trains on logical CPUs and prints what came of it.
+As a script it trains on logical CPUs and prints what came of it: python tests/test_token_replicas.py FOLDER PRESET 4
 """
 
 import json
@@ -17,12 +17,20 @@ STEPS, LENGTHS = 8, (1, 2, 5, 9, 14, 20, 33, 3, 7, 11, 4, 6, 2)
 
 @pytest.mark.slow
 def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
-    root = Path(__file__).parent
-    made = subprocess.run([sys.executable, __file__, str(tmp_path), tiny_preset], capture_output=True, text=True, timeout=600,
-                          env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root.parent}", "TF_CPP_MIN_LOG_LEVEL": "3",
-                               "CUDA_VISIBLE_DEVICES": ""})
-    assert made.returncode == 0, made.stderr[-4000:]
-    found = json.loads(made.stdout.splitlines()[-1])
+    root, found = Path(__file__).parent, {}
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root.parent}", "TF_CPP_MIN_LOG_LEVEL": "3",
+                   "CUDA_VISIBLE_DEVICES": ""}
+    # TensorFlow joins devices to groups once in a process: two and four replicas are two processes
+    runs = [subprocess.Popen([sys.executable, __file__, str(tmp_path), tiny_preset, *counts], env=environment, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for counts in (("1", "2"), ("4",))]
+    try:
+        for process in runs:
+            out, error = process.communicate(timeout=600)
+            assert process.returncode == 0, error[-4000:]
+            found |= json.loads(out.splitlines()[-1])
+    finally:
+        for process in runs:
+            process.kill()
     assert found.keys() == {f"{head} {replicas}" for head in ("softmax", "crf") for replicas in (1, 2, 4)}
     for head in ("softmax", "crf"):
         one = found[f"{head} 1"]
@@ -40,27 +48,22 @@ def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
     assert any("transitions" in path and np.abs(value).max() > 1e-3 for path, value in found["crf 1"]["weights"].items())
 
 
-def train(head: str, replicas: int, folder: Path, preset: str) -> dict:
-    import tensorflow as tf
+def train(head: str, strategy, folder: Path, preset: str) -> dict:
     from steps import Rig
     from test_token_rows import experiment, prepared
 
-    from tfft.config import Model, Train
+    from tfft.config import Model
     from tfft.data.pipeline import Epochs, Reader, distributed
     from tfft.data.plan import PlanSettings
     from tfft.evaluation.evaluator import Evaluator
     from tfft.models.backbone import load_backbone, load_tokenizer
-    from tfft.training.strategy import set_up
 
-    set_up(Train())
     tokenizer = load_tokenizer(preset)
-    strategy = (tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)]) if replicas > 1
-                else tf.distribute.get_strategy())
     chosen = experiment(f"{folder}/a.conll", {"head": head}, words_column="0", tags_column="1", tags_scheme="IOB2")
     task, splits = prepared(chosen, tokenizer, folder / "cache")
     train = splits["train"]
     epochs = Epochs(lambda epoch: (train.store, train.examples, train.examples),
-                    PlanSettings(batch_size=8, max_length=16, seed=3, multiple=2 * replicas))
+                    PlanSettings(batch_size=8, max_length=16, seed=3, multiple=2 * strategy.num_replicas_in_sync))
     assert len(train.examples) % 8, "the last batch is ragged"
     reader = Reader(("token_ids", "padding_mask", "segment_ids"), 0, task.targets(train.store, weighted=True),
                     task.target_specs)
@@ -74,19 +77,24 @@ def train(head: str, replicas: int, folder: Path, preset: str) -> dict:
             "metrics": evaluator.evaluate(), "weights": {path: value.tolist() for path, value in rig.weights().items()}}
 
 
-def main(folder: Path, preset: str) -> None:
-    from tfft.config import Distribution
-    from tfft.training.strategy import make_strategy
+def main(folder: Path, preset: str, counts: list[int]) -> None:
+    from tfft.config import Distribution, Train
+    from tfft.training.strategy import make_strategy, set_up
 
-    make_strategy(Distribution(cpu_replicas=4))  # four logical CPUs, of which fewer may be used
+    # one strategy for all that so many replicas do: two of a size would mix up their all-reduces
+    mirrored = make_strategy(Distribution(cpu_replicas=max(counts)))
+    set_up(Train())
+    import tensorflow as tf
     from test_token_rows import conll
     from test_token_targets import sentence
 
+    folder /= f"{max(counts)}"
+    folder.mkdir()
     (folder / "a.conll").write_text(conll(*(sentence(length, i) for i, length in enumerate(LENGTHS))))
-    made = {f"{head} {replicas}": train(head, replicas, folder, preset) for head in ("softmax", "crf")
-            for replicas in (1, 2, 4)}
-    print(json.dumps(made))
+    strategies = {count: mirrored if count == max(counts) else tf.distribute.get_strategy() for count in counts}
+    print(json.dumps({f"{head} {count}": train(head, strategy, folder, preset) for head in ("softmax", "crf")
+                      for count, strategy in strategies.items()}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], [int(count) for count in sys.argv[3:]])

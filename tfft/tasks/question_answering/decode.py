@@ -50,7 +50,7 @@ def best_spans(start_logits: tf.Tensor, end_logits: tf.Tensor, allowed: tf.Tenso
 
 def _largest(values: tf.Tensor, n: int) -> tuple[tf.Tensor, tf.Tensor]:
     """float32[N,n], int32[N,n]: the n largest of float32[N,K], n <= K, the largest first, and where they are; of equals the
-    first. Not tf.math.top_k: what XLA makes of it has a shape that depends on values, which no TPU takes.
+    first. Not tf.math.top_k, which lowers to set-dimension-size: no step that a TPU compiles has that op.
 
     [[3 5 5]], n 2 -> [[5 5]], [[1 2]]
     """

@@ -45,7 +45,7 @@ def decode(emissions: tf.Tensor, lengths: tf.Tensor, transitions: np.ndarray | N
 def _sequences(emissions: tf.RaggedTensor, lengths: tf.Tensor, transitions: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
     """The same of texts that are padded to the longest."""
     dense = tf.pad(emissions.to_tensor(shape=[None, None, transitions.shape[-1]]), [[0, 0], [0, 2], [0, 0]])  # loops of no
-    repeated = tf.tile(tf.constant(transitions)[tf.newaxis], [tf.size(lengths), 1, 1])  # step are not for TensorFlow
+    repeated = tf.tile(tf.convert_to_tensor(transitions)[tf.newaxis], [tf.size(lengths), 1, 1])  # step are not for TensorFlow
     tags, _ = crf.viterbi(dense, lengths, repeated)
     probabilities = tf.gather(crf.marginals(dense, lengths, repeated), tags, batch_dims=2)
     real = tf.sequence_mask(lengths, tf.shape(tags)[1])

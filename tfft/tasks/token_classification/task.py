@@ -241,8 +241,8 @@ class TokenClassificationTask(base.Task):
 
 
 def _first(known: tf.Tensor) -> tf.Tensor:
-    """bool[B,S] -> int32[B,S]: the places where it holds, then the others. Counted, not sorted: what XLA makes of tf.argsort
-    and tf.math.top_k has a shape that depends on values, which no TPU takes.
+    """bool[B,S] -> int32[B,S]: the places where it holds, then the others. Counted, not sorted: tf.argsort
+    and tf.math.top_k lower to set-dimension-size, of a constant here, but no step that a TPU compiles has that op.
 
     [F T F T] -> [1 3 0 2]
     """
