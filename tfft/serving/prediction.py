@@ -23,7 +23,7 @@ from tfft.errors import UserError
 from tfft.files import local_path
 from tfft.run.judge import check_writable, in_own_words, other_rows
 from tfft.run.workdir import Run, open_run
-from tfft.tasks.base import Context
+from tfft.tasks.base import Context, Structured
 from tfft.training.summaries import Console
 
 CHUNK = 4096  # rows in memory at once
@@ -196,7 +196,7 @@ def _write(file, suffix: str, answers: Iterator[tuple[Row, dict]]) -> int:
 
 def _cell(value):
     """A value in a csv field: lists joined by commas, or as JSON where they hold more than names and numbers."""
-    if isinstance(value, list) and not any(isinstance(one, (dict, list)) for one in value):
+    if isinstance(value, list) and not isinstance(value, Structured) and not any(isinstance(one, (dict, list)) for one in value):
         return ",".join(map(str, value))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
 
@@ -217,4 +217,4 @@ def _rounded(value):
         return round(value, 6)
     if isinstance(value, dict):
         return {key: _rounded(one) for key, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list) else value
+    return type(value)(_rounded(one) for one in value) if isinstance(value, list) else value

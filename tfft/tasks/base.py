@@ -35,6 +35,10 @@ NASTY: list[str | bytes] = [
 MISTAKES = 20  # that a report keeps
 
 
+class Structured(list):
+    """A list of an answer that a csv field holds as JSON, also where it is empty."""
+
+
 class Table(NamedTuple):
     """Lines for a person. shown: those that a terminal has room for, where that is not all; note: what they are then."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from tfft.tasks.base import Structured
 from tfft.tasks.token_classification.decode import decode, entities
 
 
@@ -41,7 +42,7 @@ def answers(response: dict[str, np.ndarray]) -> list[tuple[dict, dict[str, float
     for i, count in enumerate(response["count"]):
         found = [{"text": response["entity"][i][j], "type": response["type"][i][j], "start": int(response["start"][i][j]),
                   "end": int(response["end"][i][j]), "score": float(response["score"][i][j])} for j in range(int(count))]
-        answer = {"entities": found}
+        answer = {"entities": Structured(found)}
         if "label" in response:
             answer = {"label": response["label"][i], "label_probability": float(response["label_score"][i]), **answer}
         made.append((answer, {}))
