@@ -15,7 +15,7 @@ import tensorflow as tf
 from steps import TASK
 from stores import make_store
 
-from tfft.data.pipeline import Epochs, dataset
+from tfft.data.pipeline import Epochs, Reader, dataset
 from tfft.data.plan import PlanSettings
 
 SERVER = """
@@ -38,12 +38,12 @@ def main() -> None:
         rows = np.arange(len(store))
         epochs = Epochs(lambda epoch: (store, rows, rows),
                         PlanSettings(batch_size=4, max_length=16, buckets=(8, 16), run_length=3))
+        reader = Reader(("token_ids", "padding_mask"), 0, TASK.targets(store, weighted=True), TASK.target_specs)
         stop = epochs.same_shape_until(0, epochs.steps(1))
 
         def read(device: str) -> tuple[list, str]:
             with tf.device(device):
-                made = dataset(epochs, TASK.targets(store, weighted=True), pad_id=0, inputs=("token_ids", "padding_mask"),
-                               target_shape=(), target_dtype=tf.int32, start=0, stop=stop, shape=epochs.shape(0))
+                made = dataset(epochs, reader, start=0, stop=stop, shape=epochs.shape(0))
                 iterator = iter(made)
                 batches = [tf.nest.flatten(next(iterator)) for _ in range(stop)]
             return [[t.numpy().tolist() for t in batch] for batch in batches], batches[0][0].device

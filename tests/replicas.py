@@ -31,7 +31,7 @@ from steps import TASK, Rig  # noqa: E402
 from stores import make_store  # noqa: E402
 
 from tfft.config import Model, TextClassification, Train  # noqa: E402
-from tfft.data.pipeline import Epochs, distributed  # noqa: E402
+from tfft.data.pipeline import Epochs, Reader, distributed  # noqa: E402
 from tfft.data.plan import PlanSettings  # noqa: E402
 from tfft.evaluation.evaluator import Evaluator  # noqa: E402
 from tfft.tasks.text_classification.task import TextClassificationTask  # noqa: E402
@@ -83,9 +83,8 @@ def make_data(case: Case, strategy, store):
                     PlanSettings(batch_size=8, max_length=16, seed=3, multiple=replicas * accumulation, **dict(case.plan)))
     task = TextClassificationTask(TextClassification(loss="cross_entropy", class_weights=case.class_weights),
                                   dataclasses.replace(TASK.labels, counts=(26, 14)))
-    return distributed(strategy, epochs, task.targets(store, weighted=True), pad_id=0,
-                       inputs=("token_ids", "padding_mask", "segment_ids"), target_shape=(), target_dtype=tf.int32, start=0,
-                       stop=STEPS)
+    reader = Reader(("token_ids", "padding_mask", "segment_ids"), 0, task.targets(store, weighted=True), task.target_specs)
+    return distributed(strategy, epochs, reader, start=0, stop=STEPS)
 
 
 def different(store) -> np.ndarray:
@@ -146,7 +145,7 @@ def evaluate_all(strategy, store) -> dict:
     for name, rows in EVALUATED.items():
         evaluator = make_evaluator(rig, strategy, store, np.arange(rows))
         metrics = evaluator.evaluate()
-        judged = np.concatenate([indices for indices, _ in evaluator._batches(evaluator._epochs.num_batches(0))])
+        judged = np.concatenate([indices for indices, *_ in evaluator._batches(evaluator._epochs.num_batches(0))])
         made[name] = {"times": np.bincount(judged[judged >= 0], minlength=rows).tolist(), "metrics": metrics,
                       "probabilities": evaluator.report.probabilities.tolist()}
     return made

@@ -9,10 +9,12 @@ import ml_collections
 import pytest
 
 from tfft.config import (
+    TASKS,
     Experiment,
     check_limits,
     classes_of,
     default_config,
+    default_experiment,
     differences,
     from_json,
     resolve,
@@ -39,20 +41,20 @@ def told(**groups) -> str:
     return str(caught.value)
 
 
-def fields(path=()):
-    """((group, ..., name), type, dataclass field) of every setting, of every task."""
-    for kind in classes_of(path):
-        hints = typing.get_type_hints(kind)
-        for field in dataclasses.fields(kind):
-            if classes_of((*path, field.name)):
-                if kind is classes_of(path)[0]:
-                    yield from fields((*path, field.name))
-            else:
-                yield (*path, field.name), hints[field.name], field
+def fields(task: str, group, path=()):
+    """(task, (group, ..., name), type, dataclass field) of every setting of a task's experiment."""
+    hints = typing.get_type_hints(type(group))
+    for field in dataclasses.fields(group):
+        value = getattr(group, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields(task, value, (*path, field.name))
+        else:
+            yield task, (*path, field.name), hints[field.name], field
 
 
-FIELDS = list(fields())
-NAMES = [".".join(path) for path, _, _ in FIELDS]
+# what tasks have in common once, with the first of them: an inherited field is the same object
+FIELDS = list({id(made[-1]): made for task in reversed(TASKS) for made in fields(task, default_experiment(task))}.values())
+NAMES = [f"{task}-{'.'.join(path)}" for task, path, _, _ in FIELDS]
 
 
 def changed(path, value) -> dict:
@@ -62,8 +64,9 @@ def changed(path, value) -> dict:
     return value
 
 
-def told_of(path, value) -> str:
+def told_of(task: str, path, value) -> str:
     groups = changed(path, value)
+    groups.setdefault("task", {}).setdefault("name", task)
     groups.get("data", {}).setdefault("train", "csv:a.csv")
     with pytest.raises(UserError) as caught:
         resolve(groups)
@@ -74,43 +77,42 @@ def told_of(path, value) -> str:
 
 def test_every_field_is_explained():
     assert len(FIELDS) > 70
-    for path, _, field in FIELDS:
+    assert {task for task, *_ in FIELDS} == set(TASKS) and len(NAMES) == len(set(NAMES))
+    for _, path, _, field in FIELDS:
         assert field.metadata["doc"], path
 
 
-@pytest.mark.parametrize("path, hint, field", FIELDS, ids=NAMES)
-def test_wrong_type(path, hint, field):
+@pytest.mark.parametrize("task, path, hint, field", FIELDS, ids=NAMES)
+def test_wrong_type(task, path, hint, field):
     wrong = {str: 5, int: 1.5, float: "0.1", bool: 1}.get(hint, "a,b")
-    message = told_of(path, wrong)
+    message = told_of(task, path, wrong)
     assert message.startswith(f"config.{'.'.join(path)} must be ") and f"({field.metadata['doc']})" in message
     if hint in (str, int, float, bool):
         assert f"must be {hint.__name__}, not {type(wrong).__name__} {wrong!r}." in message
-    assert told_of(path, None).startswith(f"config.{'.'.join(path)} must be ")
+    assert told_of(task, path, None).startswith(f"config.{'.'.join(path)} must be ")
 
 
-@pytest.mark.parametrize("path, hint, field", [f for f in FIELDS if f[1] in (int, float)],
-                         ids=[n for n, f in zip(NAMES, FIELDS) if f[1] in (int, float)])
-def test_range(path, hint, field):
+@pytest.mark.parametrize("task, path, hint, field", [f for f in FIELDS if f[2] in (int, float)],
+                         ids=[n for n, f in zip(NAMES, FIELDS) if f[2] in (int, float)])
+def test_range(task, path, hint, field):
     name = ".".join(path)
     assert field.metadata["low"] is not None  # every number has a lower limit
     for limit, sign, word in ((field.metadata["low"], -1, "at least"), (field.metadata["high"], 1, "at most")):
         if limit is not None:
             beyond = hint(limit + sign)
-            assert told_of(path, beyond).startswith(f"config.{name} is {beyond!r}; it must be {word} {limit}. ")
+            assert told_of(task, path, beyond).startswith(f"config.{name} is {beyond!r}; it must be {word} {limit}. ")
     if hint is float:
-        assert "must be a finite number, not nan" in told_of(path, float("nan"))
-        assert "must be a finite number, not inf" in told_of(path, float("inf"))
+        assert "must be a finite number, not nan" in told_of(task, path, float("nan"))
+        assert "must be a finite number, not inf" in told_of(task, path, float("inf"))
     else:
-        assert f"config.{name} must be int, not bool True" in told_of(path, True)
+        assert f"config.{name} must be int, not bool True" in told_of(task, path, True)
 
 
-CHOICES = [(path, field) for path, _, field in FIELDS if field.metadata["choices"]]
-
-
-@pytest.mark.parametrize("path, field", CHOICES, ids=[".".join(path) for path, _ in CHOICES])
-def test_choices(path, field):
+@pytest.mark.parametrize("task, path, hint, field", [f for f in FIELDS if f[3].metadata["choices"]],
+                         ids=[n for n, f in zip(NAMES, FIELDS) if f[3].metadata["choices"]])
+def test_choices(task, path, hint, field):
     first = field.metadata["choices"][0]
-    message = told_of(path, first + "x")
+    message = told_of(task, path, first + "x")
     assert message.startswith(f"config.{'.'.join(path)}: Unknown value {first + 'x'!r}. Did you mean {first!r}? Known: ")
     assert field.default in field.metadata["choices"]
 
@@ -130,6 +132,25 @@ def test_misspelt_names():
     assert told(train={"epoch": 3}).startswith("In config.train: Unknown setting 'epoch'. Did you mean 'epochs'?")
     assert told(tarin={}).startswith("In config.(top level): Unknown setting 'tarin'. Did you mean 'train'?")
     assert "In config.data.augmentation: Unknown setting 'swaps'" in told(data={"augmentation": {"swaps": 0.1}})
+
+
+def test_groups_of_tasks_are_known_by_their_paths():
+    assert classes_of(()) == (Experiment,) and classes_of(("train", "epochs")) == () == classes_of(("data", "train"))
+    assert classes_of(("task",)) == tuple(known.settings for known in TASKS.values())
+    assert classes_of(("data",)) == tuple(known.data for known in TASKS.values())
+    for task in TASKS:
+        made = default_experiment(task)
+        assert made.task.name == task and type(made.task) is TASKS[task].settings and type(made.data) is TASKS[task].data
+
+
+def test_settings_of_another_task():
+    with pytest.raises(UserError, match="config.task.name: Unknown value 'text_clasification'. Did you mean 'text_class"):
+        make(task={"name": "text_clasification"})
+    for task in TASKS:
+        own = {path[:2] for _, path, _, _ in fields(task, default_experiment(task))}
+        for _, path, _, field in FIELDS:
+            if path[:2] not in own:
+                assert f"In config.{path[0]}: Unknown setting {path[1]!r}." in told_of(task, path, field.default)
 
 
 @pytest.mark.parametrize("given, message", [
@@ -153,7 +174,7 @@ def test_groups(given, message):
     ({"task": {"loss": "binary"}}, "config.task.loss=binary does not fit problem=single_label. Fitting: cross_entropy, focal."),
     ({"task": {"problem": "regression", "loss": "focal"}}, "does not fit problem=regression"),
     ({"task": {"problem": "multi_label"}, "eval": {"metric": "accuracy"}},
-     "config.eval.metric for problem=multi_label: Unknown metric 'accuracy'. Did you mean 'subset_accuracy'?"),
+     "config.eval.metric: Unknown metric 'accuracy'. Did you mean 'subset_accuracy'?"),
     ({"task": {"label_smoothing": 0.1, "loss": "focal"}}, "label_smoothing works with loss=cross_entropy only"),
     ({"task": {"label_smoothing": 0.1, "problem": "multi_label"}}, "label_smoothing works with loss=cross_entropy only"),
     ({"task": {"problem": "regression", "class_weights": "balanced"}}, "config.task.problem=regression has no labels"),
@@ -269,10 +290,13 @@ def test_differences_are_named():
         "task.problem: 'single_label' -> 'multi_label'", "task.loss: 'cross_entropy' -> 'binary'",
         "data.augmentation.swap: 0.0 -> 0.1", "train.epochs: 3 -> 2", "eval.metric: 'accuracy' -> 'macro_f1'"]
     assert differences(old, old) == []
+    first, *others = map(default_experiment, TASKS)
+    for other in others:  # of two tasks nothing else is compared
+        assert differences(first, other) == [f"task.name: {first.task.name!r} -> {other.task.name!r}"]
 
 
-@pytest.mark.parametrize("path, hint, field", FIELDS, ids=NAMES)
-def test_only_free_settings_may_change(path, hint, field):
+@pytest.mark.parametrize("task, path, hint, field", FIELDS, ids=NAMES)
+def test_only_free_settings_may_change(task, path, hint, field):
     if hint in (int, float):
         value = field.default + 1
     else:
@@ -282,13 +306,13 @@ def test_only_free_settings_may_change(path, hint, field):
         inner = replaced(getattr(node, names[0]), names[1:]) if len(names) > 1 else value
         return dataclasses.replace(node, **{names[0]: inner})
 
-    old = Experiment()
+    old = default_experiment(task)
     lines = differences(old, replaced(old, path))
     assert lines == ([] if field.metadata["free"] else [f"{'.'.join(path)}: {field.default!r} -> {value!r}"])
 
 
 def test_what_decides_the_weights_is_not_free():
-    free = {".".join(path) for path, _, field in FIELDS if field.metadata["free"]}
+    free = {".".join(path) for _, path, _, field in FIELDS if field.metadata["free"]}
     assert free == {"name", "data.cache", "train.steps_per_loop", "train.checkpoint_every_steps", "train.checkpoint_minutes",
                     "train.keep_checkpoints", "train.summary_every_steps", "eval.global_batch_size", "export.weights"}
 

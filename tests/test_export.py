@@ -190,7 +190,8 @@ class Answers:
         self.questions.append(question)
         made = [{"scores": self.change(self.right[rows].copy()).tolist()} for rows in question["batches"]]
         reference = {"scores": self.right[question["reference"]].tolist()}
-        return {"ops": self.ops, "batches": made, "signatures": dict.fromkeys(("serving_default", "tokens", "classify"), reference)}
+        return {"ops": self.ops, "batches": made,
+                "signatures": dict.fromkeys(("serving_default", "tokens", "classify"), reference)}
 
 
 @pytest.fixture

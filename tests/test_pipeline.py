@@ -278,8 +278,9 @@ def test_examples_of_rows_are_planned(tmp_path):
     examples = store.examples_of(chosen)
     assert len(store) == 12 and len(examples) == 2 + 3 + 3 + 1
     epochs = make_epochs(store, examples)
-    reader = Reader(INPUTS, PAD, lambda examples, length: (store.column("value")[store.row_of(examples)],
-                                                           np.ones(len(examples), np.float32)), tf.TensorSpec([None], tf.float32))
+    values = store.column("value")
+    reader = Reader(INPUTS, PAD, lambda examples, length: (values[store.row_of(examples)], np.ones(len(examples), np.float32)),
+                    tf.TensorSpec([None], tf.float32))
     seen = []
     for step, (inputs, targets, _, indices) in enumerate(dataset(epochs, reader, start=0, stop=3).as_numpy_iterator()):
         real = indices >= 0

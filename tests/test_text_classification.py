@@ -97,9 +97,26 @@ def test_targets_of_one_label(tmp_path):
     assert task.can_judge(store, rows).tolist() == [0, 1, 3, 4]
     assert task.unknown_labels(store, rows) == {"odd": 1}
     assert task.unknown_labels(store, rows[:2]) == {}
+    assert task.strangers(store, rows) == ("unknown labels: 'odd' (1 rows); no training row had them, and they are left out of "
+                                           "the metrics")
+    assert task.strangers(store, rows[:2]) == "" and task.nothing_to_judge() == "has a label that the model knows (neg, pos)"
     ids, weights = task.targets(store, weighted=True)(np.array([1, 0]))
     assert ids.tolist() == [0, 1] and weights.tolist() == [1, 1]
     assert ids.dtype == np.int32 and weights.dtype == np.float32
+
+
+def test_what_was_learnt_is_described():
+    assert make_task().describe() == "labels: neg (3), pos (1)"
+    assert make_task().describe_rows(4) == (
+        "labels", ("label", "training rows", "share"), [("neg", 3, "75.0%"), ("pos", 1, "25.0%")], None, "")
+    names = tuple(f"label{i}" for i in range(50))
+    many = make_task(labels=Labels(names, tuple(range(50)), rows=1225))
+    assert many.describe() == f"labels: {', '.join(f'label{i} ({i})' for i in range(8))} ... 50 in all"
+    table = many.describe_rows(1225)
+    assert [line[0] for line in table.lines] == list(reversed(names))
+    assert table.shown == [*table.lines[:20], ("...", "", "10 more"), *table.lines[-20:]]
+    value = make_task("regression", Labels(mean=2.0, deviation=0.5))
+    assert value.describe() == "" and value.describe_rows(4) == "values: mean 2.0000, standard deviation 0.5000"
 
 
 def test_balanced_weights_of_one_label(tmp_path):

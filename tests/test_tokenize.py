@@ -141,7 +141,8 @@ def test_a_very_long_text(tiny_tokenizer):
 
 def ragged(rows, first=None) -> dict:
     lengths = [len(r) for r in rows]
-    return {"tokens": tf.ragged.constant(rows, tf.int32, ragged_rank=1), "first_length": tf.constant(first or lengths, tf.int32)}
+    tokens = tf.ragged.constant(rows, tf.int32, ragged_rank=1)
+    return {"tokens": tokens, "first_length": tf.constant(first or lengths, tf.int32)}
 
 
 def test_features_by_hand():

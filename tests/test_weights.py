@@ -19,8 +19,8 @@ def classifier(family="bert", outputs=2, seed=3) -> keras.Model:
 def test_round_trip_into_another_model(family, tmp_path):
     first, second = classifier(family, seed=1), classifier(family, seed=2)
     path = tmp_path / "best" / "weights.safetensors"
-    save_weights(path, first, {"step": "7", "thresholds": "[0.5]"})
-    assert load_weights(path, second) == {"step": "7", "thresholds": "[0.5]"}
+    save_weights(path, first, {"step": "7", "tuned": '{"thresholds": [0.5]}'})
+    assert load_weights(path, second) == {"step": "7", "tuned": '{"thresholds": [0.5]}'}
     x = families.inputs(first, [[2, 5, 6, 3]], [4])
     np.testing.assert_array_equal(first(x), second(x))
     assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -16,7 +16,8 @@ from tfft.data.tokenize import DOUBLE_SEPARATOR, TextTokenizer
 from tfft.data.words import MODES, Windows, WordSplitter, WordTokenizer
 from tfft.errors import UserError
 from tfft.serving.check_export import used_ops
-from tfft.serving.prove import NASTY, PYTHON_OPS
+from tfft.serving.prove import PYTHON_OPS
+from tfft.tasks.base import NASTY
 
 FAMILIES = tuple(families.FAMILIES)
 ONE_OF_EACH_KIND = ("bert", "albert", "roberta", "xlm_roberta", "deberta_v3")

@@ -282,7 +282,7 @@ def test_the_chief_alone_writes_and_speaks(pair):
     one, two, said = pair
     assert sorted(p.name for p in two.iterdir()) == sorted(p.name for p in one.iterdir())
     log = (two / "train.log").read_text()
-    assert log.count("next:") == log.count("my_csv: single_label") == said.count("next:") == 1
+    assert log.count("next:") == log.count("my_csv: text_classification") == said.count("next:") == 1
     assert not [line for line in said.splitlines() if not line.startswith("[0]") and not OF_LIBRARIES.search(line)]
     environment = json.loads((two / "environment.json").read_text())
     assert (environment["replicas"], environment["hosts"]) == (2, 2)

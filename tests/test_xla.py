@@ -1,21 +1,27 @@
 """The training and evaluation steps of every task lower through XLA with static shapes: a fast check of what a TPU needs."""
 
+import dataclasses
+
 import families
 import keras
 import pytest
 import tensorflow as tf
 from steps import Rig
 
-from tfft.config import Model, TextClassification
+from tfft.config import Model, QuestionAnswering, TextClassification, TokenClassification
 from tfft.models.adaptation import freeze
+from tfft.tasks.base import Task
+from tfft.tasks.question_answering.learnt import Answers
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
-from tfft.tasks.text_classification.task import TextClassificationTask
+from tfft.tasks.token_classification.tags import Tags
 from tfft.tpu import lower
 from tfft.tpu.refusals import Refused
 
 NAMES = Labels(("a", "b", "c"), (5, 3, 2), rows=10)
 VALUES = Labels(mean=1.0, deviation=2.0)
+TAGS = Tags(("O", "B-PER", "I-PER"), "IOB2", "IOB2", ("PER",), (5,))
+INTENTS = dataclasses.replace(TAGS, labels=("ask", "tell"), label_counts=(3, 2))
 EVERYTHING = {"clip_norm": 0.0, "ema_decay": 0.9, "accumulation": 2, "l2": 0.1, "schedule": "cosine"}
 CASES = {
     "single_label": (TextClassification(loss="cross_entropy"), NAMES, {}),
@@ -24,14 +30,18 @@ CASES = {
     "multi_label": (TextClassification(problem="multi_label", loss="binary", class_weights="balanced"), NAMES, {}),
     "multi_label_focal": (TextClassification(problem="multi_label", loss="focal"), NAMES, {"accumulation": 2}),
     "regression": (TextClassification(problem="regression", loss="mean_squared_error"), VALUES, EVERYTHING),
+    "tags": (TokenClassification(label_smoothing=0.1), TAGS, {}),
+    "tags_crf": (TokenClassification(head="crf"), TAGS, EVERYTHING),
+    "tags_crf_with_labels": (TokenClassification(head="crf"), INTENTS, {"precision": "mixed_bfloat16"}),
+    "question_answering": (QuestionAnswering(), Answers(True), EVERYTHING),
 }
 # What makes a shape depend on values. Such an op runs on a CPU; a TPU has it padded, or refuses.
 DYNAMIC = (b"set-dimension-size", b"get-dimension-size", b"dynamic-reshape")
 
 
-def task_of(case: str) -> TextClassificationTask:
-    settings, labels, _ = CASES[case]
-    return TASKS[settings.name](settings, labels)
+def task_of(case: str) -> Task:
+    settings, learnt, _ = CASES[case]
+    return TASKS[settings.name](settings, learnt)
 
 
 def rig_of(case: str, dropout: float = 0.1, xla: bool = True, frozen: int = 0, **changes) -> tuple[Rig, tuple]:
@@ -52,7 +62,13 @@ def test_every_task_has_a_case():
 @pytest.mark.parametrize("case", list(CASES))
 def test_steps_lower_with_static_shapes(case):
     rig, spec = rig_of(case)
-    for hlo in (lower.training_step(rig.trainer, spec), lower.evaluation_step(rig.model, spec)):
+    task = task_of(case)
+
+    def judged(inputs, targets, weights, indices):  # what the evaluator compiles besides
+        outputs = rig.model(inputs, training=False)
+        return indices, task.emit(outputs, targets), task.loss(targets, outputs)
+
+    for hlo in (lower.training_step(rig.trainer, spec), lower.evaluation_step(rig.model, spec), lower.hlo_of(judged, spec)):
         assert len(hlo) > 10_000 and not any(op in hlo for op in DYNAMIC)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from tfft.config import resolve, to_json
 from tfft.models.backbone import load_backbone, load_tokenizer
+from tfft.run.workdir import Run, Workdir
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
-from tfft.run.workdir import Run, Workdir
 
 LABELS = {"single_label": Labels(("neg", "pos"), (5, 5), rows=10), "multi_label": Labels(("x", "y"), (4, 3), rows=7),
           "regression": Labels(mean=2.0, deviation=0.5)}

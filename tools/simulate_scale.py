@@ -47,7 +47,8 @@ def write_store(folder: pathlib.Path, examples: int) -> None:
             file.truncate(size)
     columns = {"length": ["int32", examples], "tokens_offsets": ["int64", examples + 1], "tokens": ["uint16", total],
                "value": ["float32", examples]}
-    (folder / "meta.json").write_text(json.dumps({"rows": examples, "labels": [], "files": [], "columns": columns}))
+    meta = {"rows": examples, "names": {}, "files": [], "fields": [], "columns": columns}
+    (folder / "meta.json").write_text(json.dumps(meta))
 
 
 def settings_of(replicas: int, rows: int, tokens: int) -> PlanSettings:
@@ -80,7 +81,9 @@ def read_all(lengths: np.ndarray, settings: PlanSettings, hosts: int, replicas: 
 
 def start_host(folder: pathlib.Path, settings: PlanSettings, host: int, hosts: int, replicas: int) -> dict:
     """What a host does before its first step and in each: seconds to plan, milliseconds a batch, peak memory."""
-    from tfft.data.pipeline import Epochs, make_batch
+    import tensorflow as tf
+
+    from tfft.data.pipeline import Epochs, Reader, make_batch
     from tfft.data.store import TokenStore
 
     imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -88,6 +91,8 @@ def start_host(folder: pathlib.Path, settings: PlanSettings, host: int, hosts: i
     store = TokenStore(folder)
     rows = np.arange(len(store))
     values = store.column("value")
+    reader = Reader(("token_ids", "padding_mask"), 0, lambda rows, length: (values[rows], np.ones(len(rows), np.float32)),
+                    tf.TensorSpec([None], tf.float32))
     epochs = Epochs(lambda epoch: (store, rows, rows), settings)
     epochs.num_batches(0)
     planned = time.perf_counter() - began
@@ -96,8 +101,7 @@ def start_host(folder: pathlib.Path, settings: PlanSettings, host: int, hosts: i
         began = time.perf_counter()
         for replica in range(replicas):
             epoch, batch = epochs.locate(step)
-            make_batch(epochs.epoch(epoch), batch, lambda rows: (values[rows], np.ones(len(rows), np.float32)), 0, False,
-                       host * replicas + replica, hosts * replicas)
+            make_batch(epochs.epoch(epoch), batch, reader, host * replicas + replica, hosts * replicas)
         spent.append(time.perf_counter() - began)
     return {"plan_seconds": planned, "batch_ms": 1000 * statistics.median(spent),
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "imported_mb": imported / 1024}

@@ -17,7 +17,6 @@ from tfft.config.experiment import (
     to_json,
 )
 from tfft.config.groups import (
-    LOWER_IS_BETTER,
     MINILM,
     MOVIE_REVIEWS,
     Data,
@@ -29,12 +28,13 @@ from tfft.config.groups import (
     TaskConfig,
     Train,
 )
+from tfft.config.question_answering import QuestionAnswering, QuestionAnsweringData
 from tfft.config.text_classification import Augmentation, TextClassification, TextClassificationData
 from tfft.config.token_classification import TokenClassification, TokenClassificationData
 
 __all__ = [
-    "LOWER_IS_BETTER", "MINILM", "MOVIE_REVIEWS", "TASKS", "Augmentation", "Data", "Distribution", "Eval", "Experiment",
-    "Export", "Model", "Task", "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification",
-    "TokenClassificationData", "Train", "check_limits",
-    "classes_of",     "default_config", "default_experiment", "differences", "from_json", "resolve", "split_share", "to_json",
+    "MINILM", "MOVIE_REVIEWS", "TASKS", "Augmentation", "Data", "Distribution", "Eval", "Experiment", "Export", "Model",
+    "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification", "TextClassificationData",
+    "TokenClassification", "TokenClassificationData", "Train", "check_limits", "classes_of", "default_config",
+    "default_experiment", "differences", "from_json", "resolve", "split_share", "to_json",
 ]

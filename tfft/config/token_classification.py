@@ -7,7 +7,7 @@ from tfft.config.groups import TaskConfig
 from tfft.config.schema import setting
 from tfft.errors import UserError
 
-SCHEMES = ("auto", "IOB1", "IOB2", "IOBES", "BILOU", "BMES", "BMEWO", "IO", "none")
+SCHEMES = ("auto", "IOB1", "IOB2", "IOBES", "BILOU", "BMES", "BMEWO", "IO", "none", "BIO", "BIOES", "BIOLU", "BIOUL")
 METRICS = ("f1", "precision", "recall", "macro_f1", "token_accuracy", "loss")
 SENTENCES = ("sentence_accuracy", "exact")
 
@@ -18,8 +18,8 @@ class TokenClassificationData(groups.Data):
 
     words_column: str = setting("words", "column of the words (a list; conll: a number or a name); '' for texts with spans")
     tags_column: str = setting("tags", "column of the words' tags")
-    tags_scheme: str = setting("auto", "how tags are written: IOB2 (also called BIO), IOBES (BIOES), ..., 'none' where every "
-                                       "word has a tag of its own (parts of speech); auto finds out", choices=SCHEMES)
+    tags_scheme: str = setting("auto", "how tags are written: IOB2 (or BIO), IOBES (or BIOES), ..., 'none' where every word "
+                                       "has a tag of its own (parts of speech); auto finds out", choices=SCHEMES)
     text_column: str = setting("", "column of the text, where entities are spans of characters; words_column must be '' then")
     spans_column: str = setting("spans", "column of the spans: a list of (start, end, type) or of objects with these")
     span_end: str = setting("exclusive", "whether a span's end is its last character or the one after it",

@@ -20,9 +20,9 @@ class Field:
     name: under which a row has it; setting: of config.data that names its column; column: that name.
     read(value, column): what it becomes; raises Unusable. asked: it is part of what is asked; what is not (labels, say) is
     known in training and evaluation alone. text(value): an asked field as one text, for ids, reports and leak checks.
-    details: all else that decides what `read` makes of a value; part of a store's fingerprint. A function, where it is in a file
-    that prediction does without. finish(values): what becomes of the value when all fields of the row have been read; raises
-    Unusable. otherwise: the column of a file that has no `column`.
+    details: all else that decides what `read` makes of a value; part of a store's fingerprint. A function, where it is in a
+    file that prediction does without. finish(values): what becomes of the value when all fields of the row have been read;
+    raises Unusable. otherwise: the column of a file that has no `column`.
     """
 
     name: str

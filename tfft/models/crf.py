@@ -11,8 +11,9 @@ Everything is computed in float32, whatever comes in. What stands beyond an exam
 
 Time: S - 1 sequential steps over B * T * T numbers for the likelihood, and as many for its gradient, which is written out
 below: one loop each, which XLA compiles with static shapes, and S * T * B numbers kept between them. On a TPU or GPU a step
-is small (B = 32, T = 21: 14112 numbers), so the cost grows with S and hardly with B or T; on a GPU without XLA each step is a
-dozen kernels. Products of T by T matrices in log2(S) rounds would need T times the arithmetic and T times the memory.
+is small (B = 32, T = 21: 14112 numbers), so the cost should grow with S and hardly with B or T (not measured there);
+without XLA each step is a dozen kernels. Products of T by T matrices in log2(S) rounds would need T times the arithmetic
+and T times the memory.
 """
 
 import keras
@@ -60,8 +61,8 @@ class Transitions(keras.layers.Layer):
 def log_likelihood(logits: tf.Tensor, tags: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
     """(logits f[B,S,T], tags int32[B,S], lengths int32[B], transitions f[B,T+2,T]) -> float32[B]: log p(tags | logits).
 
-    Tags beyond the length may be anything; a length of 0 gives 0. A path over forbidden entries has a log probability of about
-    -1e4 for each. The gradient is the observed count of each tag and transition less its expected one.
+    lengths are 0..S. Tags beyond them may be anything; a length of 0 gives 0. A path over forbidden entries has a log
+    probability of about -1e4 for each. The gradient is the observed count of each tag and transition less its expected one.
 
     T = 2, all scores 0, length 3: 8 paths, so log(1/8)
     """
@@ -136,12 +137,17 @@ def _forward(logits, transitions, join) -> tuple:
     logits, transitions = tf.transpose(logits, [1, 2, 0]), tf.transpose(transitions, [1, 2, 0])
     steps, start = transitions[:-2], transitions[-2]
 
-    def step(before, logits):
-        scores = before + logits
-        scores -= tf.reduce_max(scores, 0)
-        return join(scores[:, None] + steps)
+    length = logits.shape[0] or tf.shape(logits)[0]
 
-    before = tf.concat([start[None], tf.scan(step, logits[:-1], start)], 0)
+    def step(s, before, found):
+        scores = before + tf.gather(logits, s - 1)
+        scores -= tf.reduce_max(scores, 0)
+        before = join(scores[:, None] + steps)
+        return s + 1, before, found.write(s, before)
+
+    found = tf.TensorArray(tf.float32, length, element_shape=start.shape).write(0, start)
+    found = tf.while_loop(lambda s, *_: s < length, step, (1, start, found), maximum_iterations=length - 1)[-1]
+    before = found.stack()
     scores = before + logits
     best = tf.reduce_max(scores, 1)
     return before, scores - best[:, None], best

@@ -227,8 +227,9 @@ class Session:
         if self.loop.start_step == step:
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
+        asked = " ".join(f"--{name}='...'" for name in self.prepared.preparer.reading.encoder.fields)
         self.console.say("\n".join(["next:", f"  python -m tfft.evaluate --workdir={path}",
-                                    f"  python -m tfft.predict --workdir={path} --text='...'",
+                                    f"  python -m tfft.predict --workdir={path} {asked}",
                                     f"  python -m tfft.export --workdir={path}", f"  tensorboard --logdir={path}/tensorboard"]))
         self._flush()
 

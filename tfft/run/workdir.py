@@ -1,6 +1,6 @@
 """The work directory: all that came of one experiment, enough to rebuild its model from there alone.
 
-    config.json labels.json labels.txt backbone.json tokenizer/ plan.json environment.json
+    config.json backbone.json tokenizer/ plan.json environment.json, and what the task has learnt: labels.json, tags.json, ...
     checkpoints/ best/weights.safetensors last/weights.safetensors tensorboard/ metrics.jsonl train.log calibration.json
     export/<version>/
 """

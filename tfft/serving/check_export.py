@@ -44,20 +44,24 @@ def used_ops(folder: str) -> set[str]:
 
 def answers(question: dict) -> dict:
     signatures = tf.saved_model.load(question["folder"]).signatures
-    columns = {name: [base64.b64decode(text) for text in texts] for name, texts in question["columns"].items()}
+    columns = {name: [value if isinstance(value, int) else base64.b64decode(value) for value in values]
+               for name, values in question["columns"].items()}
+
+    inputs = signatures["serving_default"].structured_input_signature[1]
 
     def ask(name: str, **inputs) -> dict:
         return {key: value.numpy().tolist() for key, value in signatures[name](**inputs).items()}
 
     def texts(rows: list[int]) -> dict:
-        return {name: tf.constant([column[row] for row in rows]) for name, column in columns.items()}
+        return {name: tf.constant([column[row] for row in rows], inputs[name].dtype) for name, column in columns.items()}
 
     reference = question["reference"]
     made = {"serving_default": ask("serving_default", **texts(reference))}
     if "tokens" in signatures:
         made["tokens"] = ask("tokens", **{name: tf.constant(ids, tf.int32) for name, ids in question["tokens"].items()})
-    examples = tf.constant([example({name: column[row] for name, column in columns.items()}) for row in reference])
-    made |= {name: ask(name, inputs=examples) for name in signatures if name in ("classify", "regress")}
+    for name in signatures.keys() & {"classify", "regress"}:
+        made[name] = ask(name, inputs=tf.constant([
+            example({field: column[row] for field, column in columns.items()}) for row in reference]))
     return {"batches": [ask("serving_default", **texts(rows)) for rows in question["batches"]], "signatures": made}
 
 

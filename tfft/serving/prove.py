@@ -44,12 +44,14 @@ def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[d
     """
     predictor = Predictor(run, calibration=calibration)
     nasty = run.task.nasty(predictor.fields)
-    columns = {name: [*nasty[name], *(row[name] for row in held_out)] for name in predictor.fields}
+    columns = {name: [*nasty[name], *(int(row[name]) if isinstance(nasty[name][0], int) else row[name] for row in held_out)]
+               for name in predictor.fields}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     expected = predictor(rows)
     batches = make_batches(len(rows) - len(held_out), len(rows))
     reference = batches[-1]
-    encoded = {name: [base64.b64encode(as_bytes(t)).decode() for t in column] for name, column in columns.items()}
+    encoded = {name: [v if isinstance(v, int) else base64.b64encode(as_bytes(v)).decode() for v in column]
+               for name, column in columns.items()}
     answer = _ask({"folder": str(folder), "columns": encoded, "batches": batches, "reference": reference,
                    "tokens": _token_ids(predictor, run, [rows[row] for row in reference])})
     check_ops(answer["ops"])
@@ -108,12 +110,17 @@ def _compare(task, got: list[tuple[list[int], dict]], expected: dict[str, np.nda
                 wrong[row] = float(found), len(rows), {name: values[place] for name, values in made.items()}
     if wrong:
         worst = sorted(wrong.items(), key=lambda item: -item[1][0])[:SHOWN]
-        lines = "\n".join(f"  {' || '.join(repr(text[:60]) for text in texts[row])} in a batch of {size}: by {found:.2g}, "
-                          f"{_shown(values)} instead of {_shown({n: v[row] for n, v in expected.items() if n in values})}"
+        lines = "\n".join(_line(texts[row], size, found, values, {n: v[row] for n, v in expected.items() if n in values})
                           for row, (found, size, values) in worst)
         raise UserError(f"The export answers otherwise than the trained model on {len(wrong):,} of {len(texts):,} texts "
                         f"(allowed: {tolerance:.2g}):\n{lines}\nNothing was published.")
     return largest
+
+
+def _line(asked: list, size: int, found: float, got: dict, expected: dict) -> str:
+    """One row that is answered otherwise."""
+    shown = " || ".join(repr(value if isinstance(value, int) else value[:60]) for value in asked)
+    return f"  {shown} in a batch of {size}: by {found:.2g}, {_shown(got)} instead of {_shown(expected)}"
 
 
 def _shown(answer: dict) -> str:

@@ -7,7 +7,8 @@ from tfft.serving.saved_model import METHODS, ServedModel
 from tfft.serving.server.version import PAGE
 from tfft.tasks.base import Task
 
-TYPES = {"string": {"type": "string"}, "int32": {"type": "integer"}, "float32": {"type": "number"}}
+TYPES = {"string": {"type": "string"}, "int32": {"type": "integer"}, "int64": {"type": "integer"},
+         "float32": {"type": "number"}}
 TEXT = {"oneOf": [{"type": "string"}, {"type": "object", "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
                                        "required": ["b64"], "additionalProperties": False}]}
 

@@ -55,5 +55,6 @@ def _request(name: str, texts: dict[str, str], size: int) -> prediction_log_pb2.
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = name, "serving_default"
     for column, value in texts.items():
-        request.inputs[column].CopyFrom(tf.make_tensor_proto([value.encode()] * size, tf.string))
+        tensor = ([value] * size, tf.int64) if isinstance(value, int) else ([value.encode()] * size, tf.string)
+        request.inputs[column].CopyFrom(tf.make_tensor_proto(*tensor))
     return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))

@@ -51,6 +51,13 @@ class Learnt(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+class Nothing:
+    """What a task learns that learns nothing from the rows beforehand."""
+
+    def save(self, folder: Path) -> None:
+        """There is nothing to save."""
+
+
 @dataclasses.dataclass
 class Report:
     """What an evaluation found on so many rows.
@@ -260,7 +267,7 @@ class Task(ABC):
         """What an allowed difference is multiplied by: the largest number, above 1."""
         return max(1.0, *(float(np.abs(values).max(initial=0)) for values in expected.values() if values.dtype.kind == "f"))
 
-    def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str]:
+    def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str | int]:
         """Texts of about `length` tokens in all, nobody's own words: "a a a ...", which is a token a word."""
         words = " ".join(["a"] * max(1, length - 2))
         size = -(-len(words) // len(fields))

@@ -13,7 +13,7 @@ from pathlib import Path
 import orbit
 import tensorflow as tf
 
-from tfft.config import LOWER_IS_BETTER, Experiment, Train
+from tfft.config import TASKS, Experiment, Train
 from tfft.errors import UserError
 from tfft.models.kernels import on_cpu
 from tfft.training.checkpoints import Checkpoints
@@ -204,7 +204,7 @@ class Loop:
                 raise UserError(f"config.eval.metric={config.metric} could not be computed on the validation rows "
                                 f"(computed: {', '.join(metrics)}). Choose one of these, or add validation rows.")
             gain = None if state.best is None else value - state.best
-            if gain is not None and config.metric in LOWER_IS_BETTER:
+            if gain is not None and config.metric in TASKS[self.experiment.task.name].lower_is_better:
                 gain = -gain
             better = gain is None or gain > config.min_delta
             if better:

@@ -16,7 +16,8 @@ class WordEncoder(tf.Module):
     Examples have "places", ragged int32[N,(w)]: where in the window the first piece of each word stands that the window owns,
     and "word" int32[N], the number within its row of the first of them. Rows have "word_start" and "word_end", ragged
     int32[B,(W)]: where words stand in the text, in code points; words that were given stand in a text with one blank between
-    two. roles: each row has a "predicate", the number of a word, which every window shows first: [CLS] predicate [SEP] words.
+    two. roles: each row has a "predicate", the number of a word. Every window shows that word first, and where it stands among
+    the others it has a mark on either side: [CLS] sat [SEP] the cat [MASK] sat [MASK] there [SEP].
     """
 
     fields = ("text",)
@@ -27,6 +28,7 @@ class WordEncoder(tf.Module):
         self.tokenizer = WordTokenizer(tokenizer, max_length=max_length, overlap=overlap, before=roles)
         self.pad_id, self.max_length = int(tokenizer.pad_token_id), max_length
         self.given_words, self.roles = given_words, roles
+        self._mark = int(getattr(tokenizer, "mask_token_id", None) or tokenizer.end_token_id)
         if roles:
             self.fields = ("text", "predicate")
         strings, counts = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64)
@@ -56,29 +58,43 @@ class WordEncoder(tf.Module):
             flat = tf.constant(string_array([word for words in texts for word in words]), tf.string)
             made = {"text": tf.RaggedTensor.from_row_lengths(flat, [len(words) for words in texts])}
         if self.roles:
-            made["predicate"] = tf.constant([int(row["predicate"]) for row in rows], tf.int64)
+            made["predicate"] = tf.constant([int(row["predicate"] or 0) for row in rows], tf.int64)
         return made
 
     def asked(self, text: tf.Tensor | tf.RaggedTensor, predicate: tf.Tensor | None = None) -> tuple[dict, dict]:
-        """text: string[B], or words string[B,(W)]. Rows have the "text" besides, string[B]."""
+        """text: string[B], or words string[B,(W)]; predicate int64[B]: the number of a word where words are given, else where
+        in the text, in code points, one of its characters stands. Rows have the "text" besides, string[B]."""
         given = isinstance(text, tf.RaggedTensor)
-        examples, rows = self._encode(_given(text) if given else self.splitter(text), predicate)
-        whole = tf.strings.reduce_join(text, axis=1, separator=" ") if given else text
-        whole = tf.strings.unicode_transcode(whole, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
-        return examples, {**rows, "text": whole}
+        text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+        words = _given(text) if given else self.splitter(text)
+        if self.roles and not given:
+            before = tf.cast(words.end, tf.int64) <= predicate[:, tf.newaxis]
+            predicate = tf.reduce_sum(tf.cast(before, tf.int64), axis=1)
+        examples, rows = self._encode(words, predicate)
+        return examples, {**rows, "text": tf.strings.reduce_join(text, axis=1, separator=" ") if given else text}
 
     def _encode(self, words: Words, predicate: tf.Tensor | None = None) -> tuple[dict, dict]:
         pieces = self.tokenizer.pieces(words.words, words.spaced)
         before = None
         if self.roles:
-            last = tf.maximum(words.words.row_lengths() - 1, 0)
-            place = tf.minimum(predicate, last)[:, tf.newaxis]
-            some = tf.concat([pieces, tf.ones_like(pieces[:, :1])[:, :0]], axis=1)
-            before = tf.squeeze(tf.gather(some, place, batch_dims=1), 1)
+            number = tf.ragged.range(pieces.row_lengths())
+            chosen = number.values == tf.gather(predicate, number.value_rowids())
+            before = _of(pieces, chosen)
+            mark = tf.RaggedTensor.from_row_lengths(tf.fill([tf.math.count_nonzero(chosen)], self._mark),
+                                                    tf.cast(chosen, tf.int64), validate=False)
+            pieces = pieces.with_values(tf.concat([mark, pieces.values, mark], axis=1))
         made = self.tokenizer.windows(pieces, before)
         return ({"tokens": made.token_ids, "length": tf.cast(made.token_ids.row_lengths(), tf.int32),
                  "first_length": made.first_length, "row": made.row, "places": made.places, "word": made.words},
                 {"full_length": made.full_length, "word_start": words.start, "word_end": words.end})
+
+
+def _of(pieces: tf.RaggedTensor, chosen: tf.Tensor) -> tf.RaggedTensor:
+    """ragged int32[B,(q)]: the pieces of each row's chosen word, if it has one. chosen: bool of all rows' words."""
+    rows = tf.boolean_mask(pieces.value_rowids(), chosen)
+    words = tf.ragged.boolean_mask(pieces.values, chosen)
+    at = tf.RaggedTensor.from_value_rowids(words, rows, pieces.nrows(), validate=False)
+    return at.merge_dims(1, 2)
 
 
 def _given(words: tf.RaggedTensor) -> Words:

@@ -10,109 +10,121 @@ from tfft.tasks.base import MISTAKES, Judged, Report, Table
 from tfft.tasks.token_classification.decode import decode
 from tfft.tasks.token_classification.scoring import EntityScorer
 
-AT_ONCE = 256  # rows decoded together
-PARTS = 4      # slices by length
+AT_ONCE = 256       # rows decoded together, at most
+WORDS = 1 << 17     # words decoded together, unless one row has more
+PARTS = 4           # slices by length
 
 
 @dataclasses.dataclass
 class TagReport(Report):
-    """found int32[n,3]: of each judged row the entities that are right, given, and true."""
+    """parts: the metrics of each quarter of the rows by length, as Task.slice gives them."""
 
-    found: np.ndarray | None = None
+    parts: list[dict] = dataclasses.field(default_factory=list)
 
 
 def judge(task, judged: Judged, transitions: np.ndarray | None) -> TagReport:
     """Decodes row by row from the emissions of all its windows, a few rows in memory at a time."""
     store, tags, gold = judged.store, task.tags, task.gold(judged.store)
-    scorer, found, worst = EntityScorer(), np.zeros((len(judged.rows), 3), np.int32), []
-    labels = _Labels(task, store) if task.lead else None
+    parts, part_of_row = _parts(task, judged)
+    labels, worst = task._label_ids(store) if task.lead else None, []
     decoded = tf.function(lambda emissions, lengths: decode(emissions, lengths, transitions), reduce_retracing=True)
-    first = np.searchsorted(store.row_of(judged.examples), judged.rows)  # of each row's examples
-    last = np.append(first[1:], len(judged.examples))
-    for begin in range(0, len(judged.rows), AT_ONCE):
-        rows = judged.rows[begin:begin + AT_ONCE]
-        emissions, lengths, leads = _gathered(task, judged, first[begin:begin + AT_ONCE], last[begin:begin + AT_ONCE])
-        chosen, probabilities = (made.numpy() for made in decoded(emissions, lengths))
-        if labels:
-            labels.add(rows, leads)
+    for rows, first, last in _some_rows(judged):
+        emissions, lengths, leads = _gathered(task, judged, first, last)
+        chosen, probabilities = (np.split(made.numpy(), np.cumsum(lengths)[:-1]) for made in decoded(emissions, lengths))
         for i, row in enumerate(rows):
-            right, given = gold.of(row), chosen[i, :lengths[i]]
+            part, right = parts[part_of_row[row]], gold.of(row)
             known = right >= 0
-            scorer.add_tokens(int((right == given)[known].sum()), int(known.sum()))
-            true, answered = tags.spans(np.where(known, right, 0)), _judged_spans(tags.spans(given), known)
-            scorer.add(true, answered)
-            if labels:
-                labels.exact(set(true) == set(answered))
+            part.scorer.add_tokens(int((right == chosen[i])[known].sum()), int(known.sum()))
+            true, answered = ([span for span in tags.spans(ids) if known[span[0]:span[1]].all()]  # of words that can be judged
+                              for ids in (np.where(known, right, 0), chosen[i]))
+            part.scorer.add(true, answered)
             both = len(set(true) & set(answered))
-            found[begin + i] = both, len(answered), len(true)
-            if wrong := len(true) + len(answered) - 2 * both:
-                sure = float(probabilities[i, :lengths[i]].min(initial=1.0))
+            wrong = len(true) + len(answered) - 2 * both
+            if labels:
+                part.add_label(int(labels(row)), int(leads[i].argmax()), exact=not wrong)
+            if wrong:
+                sure = float(probabilities[i].min(initial=1.0))
                 heapq.heappush(worst, (wrong, sure, -int(row), true, answered))
                 if len(worst) > MISTAKES:
                     heapq.heappop(worst)
     worst = [entry[2:] for entry in sorted(worst, key=lambda entry: entry[:3], reverse=True)]
-    return _report(task, store, scorer, found, worst, labels)
+    return _report(task, store, parts, worst, len(judged.rows))
 
 
-def by_length(report: TagReport, lengths: np.ndarray) -> list[dict]:
-    """The entities' figures for each quarter of the rows by length; rows of one length stay together."""
-    bounds = np.unique(np.quantile(lengths, np.linspace(0, 1, PARTS + 1)[1:], method="higher")) if len(lengths) else []
-    made, low = [], 0
-    for high in bounds:
-        chosen = np.flatnonzero((lengths > low) & (lengths <= high))
-        right, given, true = report.found[chosen].sum(axis=0).tolist()
-        precision, recall = right / max(1, given), right / max(1, true)
-        figures = {"f1": 2 * right / max(1, given + true), "precision": precision, "recall": recall}
-        made.append({"slice": f"{lengths[chosen].min()} to {high} tokens", "rows": len(chosen), "metrics": figures})
-        low = high
-    return made
+class _Part:
+    """What is counted of rows of like length."""
+
+    def __init__(self, lengths: np.ndarray):
+        self.title, self.rows = f"{lengths.min()} to {lengths.max()} tokens", len(lengths)
+        self.scorer = EntityScorer()
+        self.labels = self.labels_right = self.exact = 0
+        self.loss = self.loss_weight = 0.0
+
+    def add_label(self, right: int, given: int, exact: bool) -> None:
+        """exact: whether the row's entities are right. Labels that no training row had cannot be judged."""
+        self.labels += right >= 0
+        self.labels_right += right == given
+        self.exact += exact and right == given
+
+    def update(self, other: "_Part") -> None:
+        self.scorer.update(other.scorer)
+        self.labels, self.labels_right = self.labels + other.labels, self.labels_right + other.labels_right
+        self.exact += other.exact
+
+    def metrics(self, scores: dict, with_labels: bool) -> dict[str, float]:
+        made = {name: scores[name] for name in ("f1", "precision", "recall", "macro_f1")}
+        made["token_accuracy"] = scores["token_accuracy"] or 0.0
+        if with_labels:
+            made |= {"sentence_accuracy": self.labels_right / max(1, self.labels), "exact": self.exact / max(1, self.labels)}
+        return made
+
+
+def _parts(task, judged: Judged) -> tuple[list[_Part], np.ndarray]:
+    """(quarters of the rows by length, which of them each row of the store is in); rows of one length stay together."""
+    lengths = np.asarray(judged.store.column("full_length"))
+    own = lengths[judged.rows]
+    bounds = np.unique(np.quantile(own, np.linspace(0, 1, PARTS + 1)[1:], method="higher"))
+    part_of_row = np.searchsorted(bounds, lengths)
+    parts = [_Part(own[part_of_row[judged.rows] == i]) for i in range(len(bounds))]
+    weights, example_part = np.diff(judged.offsets), part_of_row[judged.store.row_of(judged.examples)]
+    for i, part in enumerate(parts):
+        mine = example_part == i
+        part.loss_weight = float(weights[mine].sum())
+        part.loss = float(np.sum(judged.losses[mine] * weights[mine], dtype=np.float64))
+    return parts, part_of_row
+
+
+def _some_rows(judged: Judged):
+    """(rows, their first example, the one after their last), as many at a time as memory is bounded."""
+    first = np.searchsorted(judged.store.row_of(judged.examples), judged.rows)  # of each row's examples
+    last = np.append(first[1:], len(judged.examples))
+    begin = 0
+    while begin < len(first):
+        fits = np.searchsorted(judged.offsets[last[begin:begin + AT_ONCE]], judged.offsets[first[begin]] + WORDS, side="right")
+        some = slice(begin, begin + max(1, int(fits)))
+        yield judged.rows[some], first[some], last[some]
+        begin = some.stop
 
 
 def _gathered(task, judged: Judged, first: np.ndarray, last: np.ndarray):
-    """(emissions float32[b,W,T], lengths int32[b], the sentences' logits float32[b,L] or None) of rows whose examples are
-    first[i] to last[i] - 1."""
+    """(emissions float32[u,T] of the words of rows whose examples are first[i] to last[i] - 1, int32[b] words of each, the
+    sentences' logits float32[b,L] or None)."""
     offsets = judged.offsets
     begins, ends = offsets[first], offsets[last]
     lengths = (ends - begins - task.lead * (last - first)).astype(np.int32)
-    emissions = np.zeros((len(first), int(lengths.max(initial=0)), task.outputs), np.float32)
-    for i, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-        units = np.asarray(judged.units[begin:end])
-        if task.lead:  # each window's first unit is of the sentence
-            units = np.delete(units, offsets[first[i]:last[i]] - begin, axis=0)
-        emissions[i, :lengths[i]] = units[:, :task.outputs]
-    leads = np.asarray(judged.units[begins])[:, :len(task.tags.labels)] if task.lead else None
-    return emissions, lengths, leads
+    units = np.asarray(judged.units[begins[0]:ends[-1]])
+    if not task.lead:
+        return units, lengths, None
+    words = np.ones(len(units), bool)
+    words[offsets[first[0]:last[-1]] - begins[0]] = False  # each window's first unit is of the sentence
+    return units[words, :task.outputs], lengths, units[begins - begins[0], :len(task.tags.labels)]
 
 
-def _judged_spans(spans: list, known: np.ndarray) -> list:
-    """Without those that touch a word whose right tag is not known."""
-    return [span for span in spans if known[span[0]:span[1]].all()]
-
-
-class _Labels:
-    """How often sentence labels are right."""
-
-    def __init__(self, task, store):
-        self._ids, self.right, self.rows, self.both = task._label_ids(store), 0, 0, 0
-        self._good: list[bool] = []
-
-    def add(self, rows: np.ndarray, logits: np.ndarray) -> None:
-        self._good = (logits.argmax(axis=1) == self._ids(rows)).tolist()[::-1]
-        self.right, self.rows = self.right + sum(self._good), self.rows + len(rows)
-
-    def exact(self, entities_right: bool) -> None:
-        """Of the next row: whether its entities are right, beside its label."""
-        self.both += entities_right & self._good.pop()
-
-
-def _report(task, store, scorer: EntityScorer, found: np.ndarray, worst: list, labels: _Labels | None) -> TagReport:
-    scores = scorer.result()
-    metrics = {name: scores[name] for name in ("f1", "precision", "recall", "macro_f1")}
-    if task.tags.scheme == "none":  # every word is its own entity: accuracy is all there is to say
-        metrics = {"macro_f1": scores["macro_f1"]}
-    metrics["token_accuracy"] = scores["token_accuracy"] or 0.0
-    if labels:
-        metrics |= {"sentence_accuracy": labels.right / max(1, labels.rows), "exact": labels.both / max(1, labels.rows)}
+def _report(task, store, parts: list[_Part], worst: list, rows: int) -> TagReport:
+    whole = _Part(np.zeros(1, np.int64))
+    for part in parts:
+        whole.update(part)
+    scores = whole.scorer.result()
     header = ("type", "precision", "recall", "f1", "right", "given", "true")
     lines = [tuple(line[key] for key in ("type", "precision", "recall", "f1", "right", "predicted", "support"))
              for line in scores["types"]]
@@ -122,7 +134,10 @@ def _report(task, store, scorer: EntityScorer, found: np.ndarray, worst: list, l
                                                               for kind, count in scores["errors"].items()]))
     mistakes = [(store.place(-row), store.texts(-row)[0][:300], _told(store, -row, true), _told(store, -row, answered))
                 for row, true, answered in worst]
-    return TagReport(metrics, len(found), tables=tables, mistakes=mistakes, found=found,
+    slices = [{"slice": part.title, "rows": part.rows, "metrics": {**part.metrics(part.scorer.result(), bool(task.lead)),
+                                                                   "loss": part.loss / max(1.0, part.loss_weight)}}
+              for part in parts]
+    return TagReport(whole.metrics(scores, bool(task.lead)), rows, tables=tables, mistakes=mistakes, parts=slices,
                      details={"types": scores["types"], "errors": scores["errors"]})
 
 

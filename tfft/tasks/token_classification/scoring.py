@@ -39,6 +39,14 @@ class EntityScorer:
         self.tokens_right += right
         self.tokens += total
 
+    def update(self, other: "EntityScorer") -> None:
+        """Adds all that another one counted."""
+        for own, more in ((self.right, other.right), (self.true, other.true), (self.predicted, other.predicted)):
+            own.update(more)
+        for error, count in other.errors.items():
+            self.errors[error] += count
+        self.add_tokens(other.tokens_right, other.tokens)
+
     def result(self) -> dict[str, Any]:
         """All scores, as fractions; 0 where there is nothing to divide by.
 

@@ -1,11 +1,12 @@
 """What a served tagger answers, in its graph and to its reader."""
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 import tensorflow as tf
 
 from tfft.tasks.token_classification.decode import decode, entities
-
-SURE = 1e-3  # entities whose score is nearer than this to another answer's may differ between two computations
 
 
 def respond(task, examples: dict, rows: dict, units: tf.Tensor, transitions: np.ndarray | None) -> dict[str, tf.Tensor]:
@@ -20,9 +21,7 @@ def respond(task, examples: dict, rows: dict, units: tf.Tensor, transitions: np.
         made = {"label": tf.gather(tf.constant(task.tags.labels), best), "label_score": tf.reduce_max(scores, axis=1)}
         is_lead = tf.scatter_nd(leads[:, tf.newaxis], tf.ones_like(leads), tf.shape(units, tf.int64)[:1])
         units = tf.boolean_mask(units, is_lead == 0)[:, :task.outputs]
-    emissions = tf.RaggedTensor.from_row_lengths(units, word_counts, validate=False).to_tensor(shape=[None, None, task.outputs])
-    lengths = tf.cast(word_counts, tf.int32)
-    tags, probabilities = decode(emissions, lengths, transitions)
+    tags, probabilities = decode(units, tf.cast(word_counts, tf.int32), transitions)
     return {**entities(tags, probabilities, rows, task.tags), **made}
 
 
@@ -51,7 +50,8 @@ def answers(response: dict[str, np.ndarray]) -> list[tuple[dict, dict[str, float
 
 def signatures(task, served) -> dict:
     """serving_default takes text string[B]; words takes words string[B,W], "" beyond a row's own: offsets are then of the words
-    joined by one blank. For roles, both take predicate int64[B], the number of the word asked about."""
+    joined by one blank. For roles, both take predicate int64[B]: where in the text a character of the word asked about stands,
+    or the number of that word."""
     roles = {"predicate": tf.TensorSpec([None], tf.int64, name="predicate")} if "predicate" in served.fields else {}
 
     def of_words(words, **more):
@@ -65,24 +65,52 @@ def signatures(task, served) -> dict:
 
 
 def difference(expected: dict[str, np.ndarray], got: dict[str, list], rows: list[int]) -> np.ndarray:
-    """The largest difference of a score where the entities are the same; where they are not, infinite, but for those that
-    either side was not sure of: two tags as likely as one another may come out either way."""
+    """By row: infinite where an entity of both has another text; else the largest difference of a score, and of an entity that
+    one side alone has how far its least sure word was, at least, from a tie: so far have probabilities moved.
+
+    Words are as likely as not to come out either way where two tags are as likely: then an entity is there or not, or longer.
+    Of entities that share words, and that one side alone has, the least sure counts.
+    """
     made = np.zeros(len(rows))
     for place, row in enumerate(rows):
         own, other = (_entities(response, at) for response, at in ((expected, row), (got, place)))
-        for key in own.keys() | other.keys():
-            if key in own and key in other:
-                made[place] = max(made[place], abs(own[key] - other[key]))
-            elif abs((own.get(key) or other.get(key)) - 0.5) > SURE:
-                made[place] = np.inf
+        for key in own.keys() & other.keys():
+            made[place] = max(made[place], _apart(own[key][0], other[key][0]) if own[key][1] == other[key][1] else np.inf)
+        single = {key: score for key, (score, _) in (own | other).items() if (key in own) != (key in other)}
+        for cluster in _touching(single):
+            made[place] = max(made[place], min(_from_a_tie(single[key], key[1] - key[0]) for key in cluster))
         if "label_score" in expected:
-            made[place] = max(made[place], abs(float(expected["label_score"][row]) - float(got["label_score"][place])))
+            scores = float(expected["label_score"][row]), float(got["label_score"][place])
+            same = _text(expected["label"][row]) == _text(got["label"][place])
+            made[place] = max(made[place], _apart(*scores), 0.0 if same else _from_a_tie(min(scores), 1))
     return made
 
 
-def _entities(response: dict, row: int) -> dict[tuple, float]:
-    def text(value) -> str:
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def _apart(a: float, b: float) -> float:
+    return abs(a - b) if math.isfinite(a - b) else math.inf
 
-    return {(int(response["start"][row][j]), int(response["end"][row][j]), text(response["type"][row][j])):
-            float(response["score"][row][j]) for j in range(int(response["count"][row]))}
+
+def _from_a_tie(score: float, words: int) -> float:
+    """How far from 1/2, at least, the least probability is of so many that have this mean."""
+    return max(0.0, 0.5 - words * (1.0 - score))
+
+
+def _touching(spans: Iterable[tuple[int, int, str]]) -> list[list[tuple[int, int, str]]]:
+    """Spans in groups: those that share characters, be it by way of others."""
+    groups, end = [], -1
+    for span in sorted(spans):
+        if span[0] >= end:
+            groups.append([])
+        groups[-1].append(span)
+        end = max(end, span[1])
+    return groups
+
+
+def _entities(response: dict, row: int) -> dict[tuple, tuple[float, str]]:
+    """{(start, end, type): (score, text)}"""
+    return {(int(response["start"][row][j]), int(response["end"][row][j]), _text(response["type"][row][j])):
+            (float(response["score"][row][j]), _text(response["entity"][row][j])) for j in range(int(response["count"][row]))}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

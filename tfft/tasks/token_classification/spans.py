@@ -21,14 +21,14 @@ def tags_of_spans(words: Sequence[tuple[int, int]], spans: Iterable[Span], lengt
 
     "New York wins": [(0, 3), (4, 8), (9, 13)], [(0, 8, "LOC")], 13 -> (["B-LOC", "I-LOC", "O"], [])
 
-    A problem is one of
+    Problems are
 
     - "empty": the span holds no word, or ends before it begins; it is dropped
     - "outside": it reaches beyond the text; it is dropped
     - "overlaps": it shares a word with a longer one (of equal ones the earlier); it is dropped
     - "crosses words": it begins or ends inside a word, and is widened to whole words
 
-    White space at a span's ends and spans given twice are no problem.
+    White space at a span's ends and spans given twice are none.
     """
     starts, ends = [start for start, _ in words], [end for _, end in words]
     tags, problems, found = ["O"] * len(words), [], []
@@ -67,7 +67,7 @@ def read_spans(value: Any, end_inclusive: bool, text: str) -> list[Span]:
     for start, end, kind, surface in _shapes(value):
         end += end_inclusive
         there = text[start:end] if start >= 0 else ""
-        if surface is not None and surface != there:
+        if surface is not None and (surface != there or end > len(text)):
             written = f"{start} to {end - end_inclusive} (end {'inclusive' if end_inclusive else 'exclusive'})"
             raise ValueError(f"the text at {written} is {there!r} where the span says {surface!r}")
         spans.append((start, end, kind))

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ PREFIXES = {"IOB2": "BI", "IOBES": "BIES"}
 @dataclasses.dataclass(frozen=True)
 class Tags:
     """names[i] is the tag of id i, in `scheme` ("none": every word has its own, and names are the types); source: the scheme of
-    the rows; types with the number of their entities in the training rows; labels of sentences with theirs."""
+    the rows; types with the number of their entities in the training rows ("" is that of tags that are a letter alone); labels
+    of sentences with theirs."""
 
     names: tuple[str, ...]
     scheme: str
@@ -81,28 +83,36 @@ class Tags:
 
 
 class Gold:
-    """The tag ids of a store's words, int16, -1 where the table has no such tag: of row i, ids[offsets[i]:offsets[i + 1]].
-
-    problems: how often what was mended or left out, by kind. unknown: types that the table lacks, with their entities.
-    """
+    """The tag ids of a store's words, int32, -1 where the table has no such tag: of row i, ids[offsets[i]:offsets[i + 1]]."""
 
     def __init__(self, store: TokenStore, tags: Tags):
         self.offsets = np.asarray(store.column("word_start_offsets"))
-        self.ids = np.full(int(self.offsets[-1]), -1, np.int16)
-        self.problems, self.unknown = Counter(), Counter()
+        self.ids = np.full(int(self.offsets[-1]), -1, np.int32)
         self._tags, self._known = tags, {name: i for i, name in enumerate(tags.names)}
+        self._types = frozenset(tags.types)
+        self._problems: dict[int, Counter] = {}  # of rows that have any
+        self._unknown: dict[int, Counter] = {}
         read = self._of_tags if "tags" in store else self._of_spans
         for row in range(len(store)):
             self.ids[self.offsets[row]:self.offsets[row + 1]] = read(store, row)
 
+    def problems(self, rows: Iterable[int]) -> Counter:
+        """How often what was mended or left out in some rows, by kind."""
+        return sum((self._problems[row] for row in rows if row in self._problems), Counter())
+
+    def unknown(self, rows: Iterable[int]) -> Counter:
+        """Types that some rows have and the table lacks, with the number of their entities."""
+        return sum((self._unknown[row] for row in rows if row in self._unknown), Counter())
+
     def _of_tags(self, store: TokenStore, row: int) -> list[int]:
         given = store.names_of("tags", row)
         if self._tags.scheme == "none":
-            self.unknown.update(tag for tag in given if tag not in self._known)
+            self._note_unknown(row, [tag for tag in given if tag not in self._known])
             return [self._known.get(tag, -1) for tag in given]
         try:
-            self.problems["tags against the scheme"] += len(schemes.violations(given, self._tags.source))
-            return self._ids(schemes.to_spans(given, self._tags.source), len(given))
+            if against := len(schemes.violations(given, self._tags.source)):
+                self._problems[row] = Counter({"tags against the scheme": against})
+            return self._ids(row, schemes.to_spans(given, self._tags.source), len(given))
         except ValueError as error:
             raise UserError(f"{store.place(row)}: {error} The rows are read as config.data.tags_scheme={self._tags.source}.") \
                 from error
@@ -112,18 +122,22 @@ class Gold:
         spans = zip(store.values("span_start", row).tolist(), store.values("span_end", row).tolist(),
                     store.names_of("span_type", row))
         tags, problems = tags_of_spans(words, spans, len(store.string("text", row)))
-        self.problems.update(problems)
-        return self._ids(schemes.to_spans(tags, "IOB2"), len(words))
+        if problems:
+            self._problems[row] = Counter(problems)
+        return self._ids(row, schemes.to_spans(tags, "IOB2"), len(words))
 
-    def _ids(self, spans: list, length: int) -> list[int]:
-        known = set(self._tags.types)
-        self.unknown.update(kind for _, _, kind in spans if kind not in known)
-        tags = schemes.from_spans([span for span in spans if span[2] in known], length, self._tags.scheme)
+    def _ids(self, row: int, spans: list, length: int) -> list[int]:
+        strange = [span for span in spans if span[2] not in self._types]
+        self._note_unknown(row, [kind for _, _, kind in strange])
+        tags = schemes.from_spans([span for span in spans if span[2] in self._types], length, self._tags.scheme)
         made = [self._known[tag] for tag in tags]
-        for start, end, kind in spans:
-            if kind not in known:
-                made[start:end] = [-1] * (end - start)
+        for start, end, _ in strange:
+            made[start:end] = [-1] * (end - start)
         return made
+
+    def _note_unknown(self, row: int, names: list[str]) -> None:
+        if names:
+            self._unknown[row] = Counter(names)
 
     def of(self, row: int) -> np.ndarray:
         return self.ids[self.offsets[row]:self.offsets[row + 1]]
@@ -149,18 +163,23 @@ def infer_tags(experiment: Experiment, store: TokenStore, rows: np.ndarray) -> T
         raise UserError("The training rows have no entity: every tag is O, or there are no spans. Is config.data."
                         f"{'tags_column' if 'tags' in store else 'spans_column'} the right column?")
     scheme = "none" if source == "none" else experiment.task.scheme
-    tags = names if scheme == "none" else ("O", *(f"{p}-{name}" for name in names for p in PREFIXES[scheme]))
+    tags = names if scheme == "none" else ("O", *(_tag(p, name) for name in names for p in PREFIXES[scheme]))
     labels = Counter(store.names_of("label", row)[0] for row in rows) if data.label_column else Counter()
     if data.label_column and len(labels) < 2:
         raise UserError("The training rows have one sentence label only. Is config.data.label_column the right column?")
     made = Tags(tuple(tags), scheme, source, tuple(names), tuple(types[name] for name in names), tuple(sorted(labels)),
                 tuple(labels[name] for name in sorted(labels)))
-    return dataclasses.replace(made, notes=tuple(_notes(Gold(store, made))))
+    return dataclasses.replace(made, notes=tuple(_notes(Gold(store, made).problems(rows.tolist()))))
+
+
+def _tag(prefix: str, kind: str) -> str:
+    """As schemes.from_spans writes it."""
+    return f"{prefix}-{kind}" if kind else prefix
 
 
 def _scheme(given: str, store: TokenStore, rows: np.ndarray) -> str:
     if given != "auto":
-        return given
+        return schemes.canonical(given)
     scheme, why = schemes.detect(store.names_of("tags", row) for row in rows)
     if scheme is None:
         raise UserError(f"The scheme of the tags in the training rows cannot be told: {why}. Is config.data.tags_column the "
@@ -175,9 +194,9 @@ def _spans(store: TokenStore, row: int, source: str):
         raise UserError(f"{store.place(row)}: {error} Set config.data.tags_scheme.") from error
 
 
-def _notes(gold: Gold) -> list[str]:
+def _notes(problems: Counter) -> list[str]:
     told = {"tags against the scheme": "tags against their scheme, read as conlleval does",
             "crosses words": "spans that begin or end inside a word, widened to whole words",
             "overlaps": "spans that overlap a longer one, left out", "outside": "spans beyond their text, left out",
             "empty": "spans without a word, left out"}
-    return [f"{count:,} {told[kind]}" for kind, count in gold.problems.items() if count]
+    return [f"{count:,} {told[kind]}" for kind, count in problems.items()]

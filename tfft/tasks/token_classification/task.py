@@ -1,5 +1,6 @@
 """Token classification: a tag for each word, entities made of them, and with a setting a label of the whole sentence."""
 
+from collections import Counter
 from pathlib import Path
 
 import keras
@@ -97,12 +98,16 @@ class TokenClassificationTask(base.Task):
         return lambda rows: ids[codes[rows]]
 
     def strangers(self, store: TokenStore, rows: np.ndarray) -> str:
-        unknown = self.gold(store).unknown
-        if not unknown:
-            return ""
-        shown = ", ".join(f"{name!r} ({count:,})" for name, count in unknown.most_common(5))
-        return (f"unknown types: {shown}{' ...' if len(unknown) > 5 else ''}; no training row had them, and their words are "
-                "left out of the metrics")
+        made = []
+        if unknown := self.gold(store).unknown(rows.tolist()):
+            made.append(f"unknown types: {_most(unknown)}; no training row had them, and their words are left out of the "
+                        "metrics")
+        if self.lead:
+            labels = Counter(store.names_of("label", row)[0] for row in rows[self._label_ids(store)(rows) < 0])
+            if labels:
+                made.append(f"unknown labels: {_most(labels)}; no training row had them, and their rows are left out of "
+                            "sentence_accuracy and exact")
+        return "; ".join(made)
 
     def describe(self) -> str:
         tags = self.tags
@@ -114,14 +119,15 @@ class TokenClassificationTask(base.Task):
 
     def describe_rows(self, rows: int) -> base.Table:
         total = max(1, sum(self.tags.counts))
-        lines = [(name, count, f"{count / total:.1%}") for name, count in
+        lines = [(name or "without a type", count, f"{count / total:.1%}") for name, count in
                  sorted(zip(self.tags.types, self.tags.counts, strict=True), key=lambda line: -line[1])]
-        return base.Table("types", ("type", "in training rows", "share"), lines)
+        notes = "\n".join(self.describe().split("\n")[1:])
+        return base.Table("types", ("type", "in training rows", "share"), lines, note=notes)
 
     # ---- model and loss
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
-        """{inputs int32[B,S]} -> {"logits": float32[B,S,T]} of every piece; with a CRF "transitions" besides, with sentence labels
+        """{inputs int32[B,S]} -> {"logits": float32[B,S,T]} of every piece; with a CRF also "transitions", with sentence labels
         "label"."""
         sequence = sequence_output(backbone)
         dropped = keras.layers.Dropout(model.head_dropout, seed=seed, name="head_dropout", dtype="float32")(sequence)
@@ -147,7 +153,7 @@ class TokenClassificationTask(base.Task):
         tags = tf.maximum(targets["tags"], 0)
         if self.crf:
             # words without a known tag, of evaluation rows alone, are left out of the chain: their places go to its end
-            order = tf.argsort(tf.cast(targets["tags"] < 0, tf.int32), axis=1, stable=True)
+            order = _first(targets["tags"] >= 0)
             lengths = tf.cast(tf.reduce_sum(real, axis=1), tf.int32)
             # a window within a text neither begins nor ends it
             steps, start, end = tf.split(outputs[TRANSITIONS], [self.outputs, 1, 1], axis=1)
@@ -184,7 +190,7 @@ class TokenClassificationTask(base.Task):
         return judging.judge(self, judged, self.constants(judged.model).get(TRANSITIONS))
 
     def slice(self, report: judging.TagReport, lengths: np.ndarray) -> list[dict]:
-        return judging.by_length(report, lengths)
+        return report.parts
 
     # ---- prediction
 
@@ -209,6 +215,12 @@ class TokenClassificationTask(base.Task):
     def signatures(self, served: base.Served) -> dict:
         return serving.signatures(self, served)
 
+    def nasty(self, fields: tuple[str, ...]) -> dict[str, list]:
+        return {name: [0] * len(base.NASTY) if name == "predicate" else base.NASTY for name in fields}
+
+    def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str | int]:
+        return {**super().warm_up(("text",), length), **({"predicate": 0} if "predicate" in fields else {})}
+
     def difference(self, expected: dict, got: dict, rows: list[int]) -> np.ndarray:
         return serving.difference(expected, got, rows)
 
@@ -228,11 +240,30 @@ class TokenClassificationTask(base.Task):
                 "is judged in the window in which it is farthest from the edges.")
 
 
+def _first(known: tf.Tensor) -> tf.Tensor:
+    """bool[B,S] -> int32[B,S]: the places where it holds, then the others. Counted, not sorted: what XLA makes of tf.argsort
+    and tf.math.top_k has a shape that depends on values, which no TPU takes.
+
+    [F T F T] -> [1 3 0 2]
+    """
+    ones = tf.cast(known, tf.int32)
+    count = tf.reduce_sum(ones, axis=1, keepdims=True)
+    goal = tf.where(known, tf.cumsum(ones, axis=1), count + tf.cumsum(1 - ones, axis=1)) - 1
+    rows, places = tf.meshgrid(tf.range(tf.shape(ones)[0]), tf.range(tf.shape(ones)[1]), indexing="ij")
+    return tf.scatter_nd(tf.stack([rows, goal], axis=-1), places, tf.shape(ones))
+
+
 def _dense(outputs: int, seed: int, name: str) -> keras.layers.Dense:
     return keras.layers.Dense(outputs, name=name, dtype="float32",
                               kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02, seed=seed))
 
 
+def _most(counts: Counter) -> str:
+    """The most frequent, with their numbers."""
+    shown = ", ".join(f"{name!r} ({count:,})" for name, count in counts.most_common(5))
+    return f"{shown}{' ...' if len(counts) > 5 else ''}"
+
+
 def _counted(names: tuple[str, ...], counts: tuple[int, ...], most: int = 12) -> str:
-    shown = ", ".join(f"{name} ({count:,})" for name, count in zip(names[:most], counts, strict=False))
+    shown = ", ".join(f"{name or 'without a type'} ({count:,})" for name, count in zip(names[:most], counts, strict=False))
     return f"{shown}{f' ... {len(names)} in all' if len(names) > most else ''}"

@@ -1,0 +1,32 @@
+"""CLUENER2020: Chinese entities of 10 types, in news (Xu et al. 2020), by characters.
+
+    python -m tfft.train --config=configs/cluener.py:path/to/folder --workdir=runs/cluener
+    python -m tfft.train --config=configs/cluener.py:path/to/folder --workdir=runs/cluener-crf --config.task.head=crf
+
+The variant is a folder with train.json and dev.json, JSON objects one after another:
+
+    {"text": "浙商银行叶老桂博士", "label": {"name": {"叶老桂": [[4, 6]]}, "company": {"浙商银行": [[0, 3]]}}}
+
+The default backbone is English and knows few of these characters: name a Chinese or multilingual one with
+--config.model.backbone=...
+"""
+
+from tfft.config import default_config
+
+
+def get_config(variant: str = ""):
+    config = default_config("token_classification")
+    config.name = "cluener"
+    folder = variant or "cluener2020"
+    config.data.train = f"json:{folder}/train.json"
+    config.data.validation = f"json:{folder}/dev.json"
+    config.data.words_column = ""
+    config.data.text_column = "text"
+    config.data.spans_column = "label"
+    config.data.span_end = "inclusive"
+    config.data.word_split = "characters"
+    config.data.max_length = 64  # texts have at most 50 characters
+    config.data.window_overlap = 16
+    config.train.epochs = 3
+    config.train.peak_learning_rate = 2e-4
+    return config
