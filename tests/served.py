@@ -79,6 +79,67 @@ class Tiny(tf.Module):
         return {"sum": a + b}
 
 
+TYPES = ["PER", "<b>LOC</b>", *(f"TYPE-{letter}" for letter in "CDEFGHIJKLMNOPQRSTUVWXYZ")]
+
+
+class Tagger(tf.Module):
+    """Answers as taggers do, and as a reader does: what it finds are runs of capitals, whose type is their first one's."""
+
+    @staticmethod
+    def _found(text) -> dict:
+        codes = tf.pad(tf.strings.unicode_decode(text, "UTF-8").to_tensor(), [[0, 0], [1, 1]])
+        capital = (codes >= ord("A")) & (codes <= ord("Z"))
+        starts = tf.RaggedTensor.from_value_rowids(*_places(capital[:, 1:] & ~capital[:, :-1]), tf.size(text, tf.int64))
+        ends = tf.RaggedTensor.from_value_rowids(*_places(capital[:, :-1] & ~capital[:, 1:]), tf.size(text, tf.int64))
+        kinds = starts.with_values(tf.gather(TYPES, tf.gather_nd(codes, tf.stack(
+            [starts.value_rowids(), starts.values + 1], axis=1)) - ord("A")))
+        start, end = starts.to_tensor(-1), ends.to_tensor(-1)
+        score = tf.where(start < 0, 0.0, 1.0 / tf.cast(end - start + 1, tf.float32))
+        texts = tf.repeat(text[:, tf.newaxis], tf.shape(start)[1], axis=1)
+        entity = tf.strings.substr(texts, tf.maximum(start, 0), end - start, unit="UTF8_CHAR")
+        return {"count": tf.cast(starts.row_lengths(), tf.int32), "type": kinds.to_tensor(""), "entity": entity, "score": score,
+                "start": tf.cast(start, tf.int32), "end": tf.cast(end, tf.int32)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def entities(self, text):
+        return self._found(text)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text"),
+                                  tf.TensorSpec([None], tf.int64, name="predicate")])
+    def roles(self, text, predicate):
+        return {**self._found(text), "label": tf.strings.as_string(predicate), "label_score": tf.fill(tf.shape(text), 0.5)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in ("question", "context")])
+    def answer(self, question, context):
+        """The first run that it finds; as sure as the question is long."""
+        found = self._found(context)
+        first = {"answer": tf.pad(found["entity"], [[0, 0], [0, 1]])[:, 0]}
+        for name in ("start", "end"):
+            first[name] = tf.pad(found[name], [[0, 0], [0, 1]], constant_values=-1)[:, 0]
+        return {**first, "score": tf.cast(tf.strings.length(question), tf.float32) / 100.0,
+                "no_answer_score": tf.fill(tf.shape(context), 0.25), "answers": found["entity"], "scores": found["score"]}
+
+
+def _places(there) -> tuple[tf.Tensor, tf.Tensor]:
+    where = tf.where(there)
+    return where[:, 1], where[:, 0]
+
+
+def save_tagger(base: Path, name: str, page: dict | str | None = None) -> Path:
+    """A model folder whose serving_default is one of Tagger's functions, with a page.json where one is given."""
+    model, folder = Tagger(), base / "1"
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": getattr(model, name)})
+    return write_page(base, page)
+
+
+def write_page(base: Path, page: dict | str | None) -> Path:
+    """page.json in version 1 of a model folder."""
+    if page is not None:
+        (base / "1/assets.extra").mkdir(exist_ok=True)
+        (base / "1/assets.extra/page.json").write_text(page if isinstance(page, str) else json.dumps(page))
+    return base
+
+
 def save(folder: Path) -> Path:
     """Writes the SavedModel; classify and regress get their methods, as an export does it."""
     model = Tiny()

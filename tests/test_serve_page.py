@@ -1,12 +1,13 @@
 """The page at /, in the system's Chromium, headless, driven by Playwright. .ci/run installs Chromium where it can."""
 
+import json
 import os
 import shutil
 
 import pytest
 import tensorflow as tf
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from served import serving, settings, versions
+from served import TYPES, save_tagger, serving, settings, versions, write_page
 
 from tfft.serving.server.settings import ModelSettings
 
@@ -103,66 +104,6 @@ def test_every_kind_of_answer_is_shown(page: Page, tiny_saved, tmp_path):
             page.screenshot(path=os.environ["TFFT_SCREENSHOT"], full_page=True)
 
 
-class Entities(tf.Module):
-    """Finds "Ann" in a text, and asks for a number as roles do."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="predicate"),
-                                  tf.TensorSpec([None], tf.string, name="text")])
-    def serve(self, predicate, text):
-        before = tf.strings.split(text, "Ann").to_tensor("")[:, :1]
-        start = tf.strings.length(before, "UTF8_CHAR")
-        found = tf.cast(tf.strings.regex_full_match(text, "(?s).*Ann.*"), tf.int32)
-        return {"count": found, "type": tf.fill(tf.shape(start), "<b>PER"), "start": start, "end": start + 3,
-                "score": tf.cast(predicate, tf.float32)[:, tf.newaxis] / 10, "entity": tf.fill(tf.shape(start), "Ann")}
-
-
-@pytest.mark.slow
-def test_entities_stand_where_the_text_has_them(page: Page, tmp_path):
-    model = Entities()
-    folder = tmp_path / "names" / "1"
-    tf.saved_model.save(model, str(folder), signatures=model.serve)
-    (folder / "assets.extra").mkdir()
-    (folder / "assets.extra" / "page.json").write_text('{"fields": ["text", "predicate"], "shows": "entities"}')
-    with serving(settings(tmp_path / "names")) as served:
-        page.goto(served.url)
-        expect(page.locator("#input-text")).to_be_visible()
-        assert [label[:9] for label in page.locator("#inputs label").all_text_contents()] == ["Text", "Predicate"]
-        page.locator("#input-text").fill("\U0001f600\U0001f468\u200d\U0001f469 e\u0301t\u00e9 Ann  <i>slept</i>")
-        page.locator("#input-predicate").fill("5")  # a number in JSON: the server takes no text for an integer
-        page.locator("#ask").click()
-        expect(page.locator("#answer h2")).to_have_text("1 entity")
-        mark = page.locator("mark")
-        assert mark.evaluate("mark => mark.firstChild.data") == "Ann" and mark.locator(".type").inner_text() == "<b>PER"
-        assert mark.get_attribute("title") == "<b>PER, 50.0%" and page.locator("main i, main b").count() == 0
-        assert page.locator("td").all_text_contents() == ["Ann", "<b>PER", "10", "13", "50.0%"]
-        page.locator("#input-text").fill("nobody")
-        page.locator("#ask").click()
-        expect(page.locator("#answer h2")).to_have_text("No entity")
-        assert page.locator(".passage").inner_text() == "nobody" and page.locator("table").count() == 0
-        if "TFFT_SCREENSHOT_ENTITIES" in os.environ:
-            page.evaluate("""() => show({count: 3, start: [0, 14, 34], end: [9, 23, 40],
-                type: ['person', 'location', 'corporation'],
-                score: [0.98, 0.91, 0.64], entity: ['Ada Smith', 'Amsterdam', 'Phlips']}, 12,
-                {text: 'Ada Smith saw Amsterdam and wrote Phlips a letter.'})""")
-            page.screenshot(path=os.environ["TFFT_SCREENSHOT_ENTITIES"], full_page=True)
-
-
-@pytest.mark.slow
-def test_an_answer_stands_in_its_context(page: Page, tiny_saved, tmp_path):
-    with serving(settings(versions(tmp_path / "tiny", tiny_saved, 1))) as served:
-        page.goto(served.url)
-        expect(page.locator("#input-text")).to_be_visible()
-        page.evaluate("pages.set('tiny', {fields: ['question', 'context'], shows: 'answer'})")
-        row = {"question": "Who?", "context": "\U0001f600 It was Ann who slept."}
-        outputs = {"answer": "Ann", "start": 9, "end": 12, "score": 0.75, "no_answer_score": 0.1}
-        page.evaluate("([outputs, row]) => show(outputs, 1, row)", [outputs, row])
-        assert page.locator("h2").inner_text() == "Ann" and page.locator("mark").inner_text() == "Ann"
-        assert "score 75.0%, no answer 10.0%" in page.locator("#answer").inner_text()
-        none = {**outputs, "answer": "", "start": -1, "end": -1}
-        page.evaluate("([outputs, row]) => show(outputs, 1, row)", [none, row])
-        assert page.locator("h2").inner_text() == "No answer" and page.locator("mark").count() == 0
-
-
 class Similarity(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in ("text", "text_pair")])
     def serve(self, text, text_pair):
@@ -181,6 +122,193 @@ def test_a_pair_of_texts_and_a_number(page: Page, tmp_path):
         page.locator("#input-text_pair").fill("ab")
         page.locator("#ask").click()
         expect(page.locator("#answer h2")).to_have_text("3.000")
+
+
+@pytest.fixture(scope="module")
+def exports(tiny_saved, tmp_path_factory):
+    """A server of models with a page.json of each kind, and of some that have none or a strange one."""
+    base = tmp_path_factory.mktemp("exports")
+    tagger = save_tagger(base / "tagger", "entities", {"fields": ["text"], "shows": "entities"})
+    folders = [tagger, save_tagger(base / "roles", "roles", {"fields": ["text", "predicate"], "shows": "entities"}),
+               save_tagger(base / "reader", "answer", {"fields": ["question", "context"], "shows": "answer"})]
+    for name, page in (("none", None), ("strange", {"fields": 3, "shows": "constructor"}), ("list", "[[]]"), ("broken", "{")):
+        folders.append(write_page(versions(base / name, tagger / "1", 1), page))
+    (base / "none/1/assets.extra/page.json").unlink()
+    for name, shows in (("labels", "labels"), ("plain", "plain"), ("unfit", "entities")):
+        folders.append(write_page(versions(base / name, tiny_saved, 1), {"fields": ["gone", "text", "text"], "shows": shows}))
+    with serving(settings(*folders)) as served:
+        yield served
+
+
+def choose(page: Page, served, model: str) -> None:
+    page.goto(served.url)
+    page.get_by_label("Model").select_option(model)
+    expect(page.locator("#ask")).to_be_enabled()
+
+
+def ask(page: Page, **values: str) -> dict:
+    """Fills the fields in and asks; the row that was sent."""
+    for name, value in values.items():
+        page.locator(f"#input-{name}").fill(value)
+    with page.expect_request("**:predict") as sent:
+        page.locator("#ask").click()
+    expect(page.locator("#headline h2")).to_be_visible()
+    expect(page.locator("#ask")).to_be_enabled()
+    return json.loads(sent.value.post_data)["instances"][0]
+
+
+def marks(page: Page) -> list[tuple[str, str, str]]:
+    """(text, type, tooltip) of what is highlighted."""
+    return page.locator(".passage mark").evaluate_all(
+        "marks => marks.map(m => [m.firstChild.data, (m.querySelector('.type')?.textContent ?? '').trim(), m.title])")
+
+
+def unmarked(page: Page) -> str:
+    """The passage without the names of types."""
+    return page.locator(".passage").evaluate(
+        "p => { const own = p.cloneNode(true); own.querySelectorAll('.type').forEach(t => t.remove());"
+        " return own.textContent; }")
+
+
+def cells(page: Page) -> list[list[str]]:
+    return [row.locator("td").all_text_contents() for row in page.locator("tbody tr").all()]
+
+
+@pytest.mark.slow
+def test_entities_stand_in_their_text(page: Page, exports):
+    choose(page, exports, "tagger")
+    text = "\U0001f600\U0001f469\u200d\U0001f680 cafe\u0301 ANNA, \u05d0\u05d1\r\n\r\n  BERN\t<i>ANA</i>"
+    read = text.replace("\r\n", "\n")  # as a text area has it
+    assert ask(page, text=text) == {"text": read}
+    expect(page.locator("#headline h2")).to_have_text("3 entities")
+    found = [["ANNA", "PER", "20.0%"], ["BERN", "<b>LOC</b>", "20.0%"], ["ANA", "PER", "25.0%"]]
+    assert marks(page) == [[word, kind, f"{kind}, {score}"] for word, kind, score in found]
+    assert unmarked(page) == read
+    assert page.locator("#answer b, #answer i").count() == 0
+    starts = [read.index(word) for word, _, _ in found]
+    assert cells(page) == [[word, kind, str(start), str(start + len(word)), score]
+                           for start, (word, kind, score) in zip(starts, found, strict=True)]
+    assert page.locator("thead th").all_text_contents() == ["Text", "Type", "Start", "End", "Score"]
+    hues = page.locator(".passage mark").evaluate_all("marks => marks.map(m => getComputedStyle(m).backgroundColor)")
+    assert hues[0] == hues[2] != hues[1]
+    expect(page.get_by_label("Answer").locator(".soft").last).to_contain_text("tagger, ")
+
+    ask(page, text="none here")
+    expect(page.locator("#headline h2")).to_have_text("No entity")
+    assert page.locator("mark, table").count() == 0
+    ask(page, text="")
+    expect(page.locator("#headline h2")).to_have_text("No entity")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_many_types_differ_and_can_be_read(page: Page, exports, scheme):
+    page.emulate_media(color_scheme=scheme)
+    choose(page, exports, "tagger")
+    ask(page, text=" ".join(chr(ord("A") + i) for i in range(26)))
+    expect(page.locator("#headline h2")).to_have_text("26 entities")
+    assert [kind for _, kind, _ in marks(page)] == TYPES
+    colours = page.locator(".passage mark").evaluate_all(
+        "marks => marks.map(m => [getComputedStyle(m).backgroundColor, getComputedStyle(m).color])")
+    assert len({behind for behind, _ in colours}) == 26
+    assert min(contrast(*pair) for pair in colours) > 4.5
+    assert len(cells(page)) == 20
+    page.get_by_role("button", name="Show all 26").press("Enter")
+    assert len(cells(page)) == 26
+    assert page.evaluate("document.activeElement.textContent").startswith("UTYPE-U")
+
+
+def contrast(first: str, second: str) -> float:
+    """Of two colours as a browser computes them, "rgb(1, 2, 3)"; by WCAG 2."""
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.slow
+def test_a_predicate_is_a_number(page: Page, exports):
+    choose(page, exports, "roles")
+    assert page.locator("#inputs label").all_text_contents() == ["Text", "Predicate (where in the text it stands, from 0)"]
+    predicate = page.get_by_label("Predicate")
+    page.locator("#input-text").fill("ANNA sings")
+    for wrong in ("", "1.5", "-1"):  # the browser says why
+        predicate.fill(wrong)
+        predicate.press("Control+Enter")
+        assert not predicate.evaluate("field => field.validity.valid")
+    assert page.locator("#answer h2, .error").count() == 0 and page.locator("#ask").is_enabled()
+    assert ask(page, predicate="1") == {"text": "ANNA sings", "predicate": 1}
+    assert page.locator("#headline").inner_text().split("\n") == ["1 50.0%", "", "1 entity"]
+    assert [word for word, _, _ in marks(page)] == ["ANNA"]
+
+
+@pytest.mark.slow
+def test_an_answer_stands_in_its_context(page: Page, exports):
+    choose(page, exports, "reader")
+    assert page.locator("#inputs label").all_text_contents() == ["Question", "Context"]
+    question, context = "Who?", "\U0001f600 <b>it</b> was\nANNA, not BOB."
+    assert ask(page, question=question, context=context) == {"question": question, "context": context}
+    expect(page.locator("#headline h2")).to_have_text("ANNA 4.0%")
+    assert marks(page) == [["ANNA", "", "4.0%"]] and unmarked(page) == context
+    assert page.locator(".row .name").all_text_contents() == ["BOB", "\u2713 ANNA"]
+    expect(page.get_by_text("No answer rather than the likeliest: 25.0%")).to_be_visible()
+
+    page.locator("#input-context").fill("nobody")
+    page.locator("#input-question").press("Enter")
+    expect(page.locator("#headline h2")).to_have_text("No answer 4.0%")
+    assert page.locator(".passage, .row, #details h3").count() == 0
+
+
+@pytest.mark.slow
+def test_other_pages_are_guessed(page: Page, exports):
+    _, made = exports.ask("/v1/models")
+    pages = {model["name"]: model["page"] for model in made["models"]}
+    assert pages["none"] == pages["list"] == pages["broken"] == {} and pages["strange"] == {"fields": 3, "shows": "constructor"}
+    for name in ("none", "strange", "list", "broken"):
+        choose(page, exports, name)
+        ask(page, text="ANNA")
+        expect(page.locator("#headline h2")).to_have_text("Answer")
+        assert 'entity: ["ANNA"]' in page.locator(".soft").all_text_contents()
+    for name in ("labels", "unfit"):
+        choose(page, exports, name)
+        assert page.locator("#inputs label").all_text_contents() == ["Text"]
+        ask(page, text="abc")
+        expect(page.locator(".row")).to_have_count(2)
+    choose(page, exports, "plain")
+    ask(page, text="abc")
+    assert json.loads(page.locator("pre").inner_text()) == exports.predict(["abc"], "plain")[0]
+
+
+@pytest.mark.slow
+def test_answers_that_fit_no_kind_are_shown_all_the_same(page: Page, exports):
+    choose(page, exports, "tagger")
+    spans = {"count": 3, "type": ["A", "B", "C"], "start": [2, 0, 1], "end": [9, 1, 2], "score": [0.5, "NaN", 2], "more": [1]}
+    page.evaluate("spans => show(spans, 1, {text: 'abc'}, 'entities')", spans)
+    assert marks(page) == [["a", "B", "B, NaN"], ["b", "C", "C, 2.000"]] and unmarked(page) == "abc"  # 9 lies outside
+    assert len(cells(page)) == 3 and "more: [1]" in page.locator(".soft").all_text_contents()
+    for kind in ("entities", "answer", "labels", "plain", "other"):
+        for answer in (None, 1.5, "text", [1, 2], {}, {"count": 2, "type": []}, {"answer": 3}, {"count": "0"}):
+            page.evaluate("([answer, kind]) => show(answer, 1, {}, kind)", [answer, kind])
+            expect(page.locator("#headline h2")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_late_answer_is_not_shown_as_another_models(page: Page, exports):
+    choose(page, exports, "tagger")
+    held = []
+    page.route("**/tagger:predict", lambda route: held.append(route))
+    page.locator("#input-text").fill("ANNA")
+    with page.expect_request("**:predict"):
+        page.locator("#ask").click()
+    page.get_by_label("Model").select_option("labels")
+    expect(page.locator("#ask")).to_be_enabled()
+    with page.expect_response("**/tagger:predict"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    assert page.locator("#answer h2, .error").count() == 0
 
 
 def test_the_page_is_one_file_with_its_own_rules(tiny_saved, tmp_path):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tfft.serving.saved_model import METHODS, ServedModel
-from tfft.serving.server.describe import PAGE
+from tfft.serving.server.version import PAGE
 from tfft.tasks.base import Task
 
 TYPES = {"string": {"type": "string"}, "int32": {"type": "integer"}, "int64": {"type": "integer"},

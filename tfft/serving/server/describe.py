@@ -1,15 +1,11 @@
 """What is served: the answers to GetModelStatus, GetModelMetadata and GET /v1/models."""
 
-import json
-
 from google.protobuf import json_format
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
 from tfft.serving.server.models import Models
 from tfft.serving.server.refusal import Code, Refusal
-
-PAGE = "assets.extra/page.json"
 
 
 def status(models: Models, name: str, version: int | None = None, label: str = "") -> GetModelStatusResponse:
@@ -56,13 +52,5 @@ def listing(models: Models) -> dict:
     """{"models": [{"name", "versions", "labels", "signatures", "page"}]}: this server's own, for the page."""
     return {"models": [{"name": name, "versions": sorted(model.loaded, reverse=True), "labels": model.labels,
                         "signatures": sorted(model.loaded[model.newest].signatures) if model.loaded else [],
-                        "page": _page(model.loaded[model.newest]) if model.loaded else {}}
+                        "page": model.loaded[model.newest].page if model.loaded else {}}
                        for name, model in models.by_name.items()]}
-
-
-def _page(version) -> dict:
-    """What an export says of its page; {} where it says nothing."""
-    try:
-        return json.loads((version.folder / PAGE).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}

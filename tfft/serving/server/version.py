@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tfft.serving.server.refusal import BY_NUMBER, Code, Refusal, invalid
 
 PREDICT, CLASSIFY, REGRESS = (tf.saved_model.PREDICT_METHOD_NAME, tf.saved_model.CLASSIFY_METHOD_NAME,
                               tf.saved_model.REGRESS_METHOD_NAME)
+PAGE = "assets.extra/page.json"
 OWN = ("__saved_model_init_op", "__saved_model_train_op")  # signatures that are TensorFlow's, not the user's
 
 
@@ -81,6 +83,7 @@ class Version:
         self.name, self.number, self.folder = name, number, folder
         self.requests = 0  # being answered; counted by the event loop
         self.given_up = False  # the server is leaving: what warms it up ends
+        self.page = _page(folder)
         config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, allow_soft_placement=True)
         self._graph = tf.Graph()
         try:
@@ -127,6 +130,15 @@ class Version:
         gc.collect()  # a graph is full of cycles, and too large to wait for Python's own time
         with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _page(folder: Path) -> dict:
+    """What an export says of its page; {} where it says nothing."""
+    try:
+        made = json.loads((folder / PAGE).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return made if isinstance(made, dict) else {}
 
 
 def _dense(definition) -> bool:
