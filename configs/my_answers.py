@@ -20,6 +20,7 @@ def get_config(variant: str = ""):
     config.data.answers_column = "answers"  # a text, a list of them, or with their starts: docs/question_answering.md
     # config.data.answer_start_column = "start"  # where each text begins, in characters; without, it is looked for
     config.data.validation = "10%"  # or a file of its own
+    config.data.id_column = config.data.context_column  # all questions on a context are on one side of the split
     config.data.max_length = 256  # in tokens; longer contexts are read in windows
 
     # config.data.on_broken_row = "skip"         # leave rows out whose answer is not in the context

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfft.config import Model, default_config, resolve
-from tfft.data.prepare import Preparer
+from tfft.data.prepare import Preparer, load_splits
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.models.backbone import load_backbone
@@ -195,6 +195,15 @@ def test_training_rows_without_a_certain_answer_follow_on_broken_row(tmp_path, t
     assert task.targets(store, weighted=False)(examples, LENGTH)[1].tolist() == [1, 1, 1]
     with pytest.raises(UserError, match="No answer of the 2 training rows is in its context"):
         QuestionAnsweringTask.infer(made, store, np.arange(1, 3), tmp_path)
+
+
+def test_contexts_as_ids_are_on_one_side_of_a_split(tmp_path, tiny_tokenizer):
+    rows = [row(f"a fine film {i // 3}", "fine", question=f"which {i} ?") for i in range(90)]
+    made = experiment(tmp_path, rows, id_column="context", validation="30%", test="20%")
+    reading = QuestionAnsweringTask.reading(made, tiny_tokenizer, "tiny", tmp_path)
+    splits = load_splits(Preparer(made.data, reading, tmp_path, lambda text: None))
+    sides = [{split.store.string("context", i) for i in split.rows} for split in splits.values()]
+    assert len(sides) == 3 and all(sides) and sum(map(len, sides)) == 30 and sum(len(s.rows) for s in splits.values()) == 90
 
 
 # ---- windows and targets

@@ -67,6 +67,8 @@ def test_auto_by_hand(text, expected):
 
 
 def test_other_modes_by_hand():
+    assert words("punctuation", "Jay-Z's $24 (東京, U.K.) e\u0301\u2013x") == [
+        "Jay", "-", "Z", "'", "s", "$", "24", "(", "東", "京", ",", "U", ".", "K", ".", ")", "e\u0301", "\u2013", "x"]
     assert words("whitespace", " (U.K.,\u00a0東京) \u0301a\u200b\t") == ["(U.K.,", "東京)", "\u0301a\u200b"]
     assert words("characters", "ab, 東\u0301\ufe0f \u0301x\U0001f468\u200d\U0001f469") == [
         *"ab,", "東\u0301\ufe0f", "\u0301", "x", "\U0001f468\u200d", "\U0001f469"]
