@@ -196,7 +196,8 @@ def _write(file, suffix: str, answers: Iterator[tuple[Row, dict]]) -> int:
 
 def _cell(value):
     """A value in a csv field: lists joined by commas, or as JSON where they hold more than names and numbers."""
-    if isinstance(value, list) and not isinstance(value, Structured) and not any(isinstance(one, (dict, list)) for one in value):
+    plain = isinstance(value, list) and not isinstance(value, Structured)
+    if plain and not any(isinstance(one, (dict, list)) for one in value):
         return ",".join(map(str, value))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
 
