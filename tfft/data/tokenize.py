@@ -63,9 +63,7 @@ class TextTokenizer(tf.Module):
     def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Token ids without special tokens; invalid UTF-8 becomes U+FFFD, as every Unicode decoder has it, and U+0000 a
         space: tf-text's regex_split drops all that follows it."""
-        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
-        texts = tf.strings.regex_replace(texts, r"\x00", " ")
-        ids = self.tokenizer(texts)
+        ids = self.tokenizer(cleaned(texts))
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.RaggedTensor.from_tensor(ids)
         return tf.cast(ids, tf.int32)
@@ -89,6 +87,12 @@ class TextTokenizer(tf.Module):
         parts = [tf.tile([before], [rows, 1])] if before else []
         parts += [ids, tf.tile([after], [rows, 1])]
         return tf.concat(parts, axis=1)
+
+
+def cleaned(texts: tf.Tensor) -> tf.Tensor:
+    """string[N] without what tokenizers stumble over: invalid UTF-8 is U+FFFD, and U+0000 a space."""
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+    return tf.strings.regex_replace(texts, r"\x00", " ")
 
 
 class Encoder(Protocol):

@@ -16,7 +16,7 @@ import keras_hub
 import numpy as np
 import tensorflow as tf
 
-from tfft.data.tokenize import DOUBLE_SEPARATOR
+from tfft.data.tokenize import DOUBLE_SEPARATOR, cleaned
 from tfft.errors import UserError, unknown
 
 MODES = ("auto", "whitespace", "characters", "punctuation")
@@ -213,8 +213,7 @@ class WordTokenizer(tf.Module):
         a space, as in TextTokenizer. Where white space is part of a piece, a word has it just where `spaced` says so:
         "(Paris)" as ( Paris ) becomes ▁( Paris ). RoBERTa's first word of a text has none, as in running text.
         """
-        flat = tf.strings.unicode_transcode(words.values, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
-        flat = tf.strings.regex_replace(flat, r"\x00", " ")
+        flat = cleaned(words.values)
         if self._spells_space:
             after = spaced.values & (tf.ragged.range(words.row_lengths()).values > 0)
             flat = tf.strings.join([tf.where(after, " ", ""), flat])
