@@ -26,7 +26,6 @@ def get_config(variant: str = ""):
     config.data.span_end = "inclusive"
     config.data.word_split = "characters"
     config.data.max_length = 64  # texts have at most 50 characters
-    config.data.window_overlap = 16
     config.train.epochs = 3
     config.train.peak_learning_rate = 2e-4
     return config

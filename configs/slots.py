@@ -24,7 +24,6 @@ def get_config(variant: str = ""):
     config.data.label_column = "label"
     config.data.word_split = "whitespace"  # running text is split as these files are
     config.data.max_length = 64
-    config.data.window_overlap = 16
     config.task.label_weight = 1.0  # of the sentence label's loss, beside the mean of its words'
     config.eval.metric = "exact"  # intent and all slots right
     config.train.epochs = 10

@@ -1,5 +1,6 @@
 """Runs the command line as a user does, on the tiny backbone."""
 
+import json
 import os
 import runpy
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parent.parent
 saved = runpy.run_path(str(ROOT / "tools" / "kill_and_resume.py"))["newest_checkpoint"]
@@ -43,3 +46,24 @@ def wait_for(happened, process: subprocess.Popen, seconds: float = 120) -> None:
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+def killed_is_like_whole(settings: list[str], cache: str, folder: Path, step: int) -> set[str]:
+    """Trains twice, once killed after a checkpoint at `step` or later and run again: same weights, same evaluations. Returns
+    the names of the weights."""
+    run(["train", *settings, f"--workdir={folder}/whole"], cache)
+    command = ["train", *settings, f"--workdir={folder}/killed"]
+    process = start(command, cache)
+    wait_for(lambda: saved(folder / "killed") >= step, process)
+    process.kill()
+    process.communicate()
+    _, said = run(command, cache)
+    assert "continuing at step" in said
+    for which in ("last", "best"):
+        ours, theirs = (load_file(folder / name / which / "weights.safetensors") for name in ("killed", "whole"))
+        assert ours.keys() == theirs.keys()
+        assert all((ours[name] == theirs[name]).all() for name in ours)
+    judged = [[json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()
+               if '"validation"' in line] for name in ("killed", "whole")]
+    assert judged[0] == judged[1] and len(judged[0]) > 1
+    return set(ours)

@@ -90,9 +90,8 @@ def test_metric_of_another_task_is_told():
 
 
 def test_windows_that_leave_no_room_are_told(tmp_path, tiny_tokenizer):
-    made = experiment(tmp_path, [row("good", "good")], window_overlap=30)
-    with pytest.raises(UserError, match="window_overlap=30 must be at least 0 and less than the"):
-        store_of(made, tiny_tokenizer, tmp_path)
+    with pytest.raises(UserError, match="window_overlap=30 must be less than the tokens"):
+        experiment(tmp_path, [row("good", "good")], window_overlap=30)
 
 
 @pytest.mark.parametrize("length", [16, 17, 24, 64, 384])
@@ -425,6 +424,7 @@ def response_of(**changes) -> dict:
     ({"starts": [[4, 7]]}, 0),  # another last answer, as good as the last
     ({"starts": [[4, 7]], "scores": [[0.5, 0.35]]}, 0.05),
     ({"starts": [[8, 4]], "ends": [[9, 5]], "start": [8], "end": [9]}, 0.2),  # the other answer chosen
+    ({"starts": [[6, 4]], "ends": [[7, 5]], "start": [6], "end": [7], "scores": [[0.5, 0.5]]}, 0.2),  # that was not among them
     ({"start": [6], "end": [7]}, np.inf),
     ({"starts": [[4, -1]], "ends": [[5, -1]], "scores": [[0.5, 0]]}, np.inf),
     ({"start": [-1], "end": [-1], "answer": [b""]}, np.inf),  # no answer, by the same score

@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from commands import ROOT, run
+from commands import ROOT, killed_is_like_whole, run
 
 from tfft.predict import GIVEN
 from tfft.tasks.fields import FIELDS
@@ -59,7 +59,7 @@ def test_train_evaluate_predict_and_export(trained):
     lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     right = sum(line["answer"] == (line["answers"][0]["text"] if line["answers"] else "") for line in lines)
     assert len(lines) == 60 and right / 60 == pytest.approx(report["metrics"]["exact_match"])
-    out, error = run(["export", f"--workdir={folder}/run", f"--output={folder}/models"], cache)
+    out, error = run(["export", f"--workdir={folder}/run", f"--output={folder}/models", "--weights=bfloat16"], cache)
     assert "serving_default: answer string(None,)" in out + error
     card = (folder / "models" / "1" / "model_card.md").read_text("utf-8")
     assert "a question with the part of a context" in card and "`no_answer_score` is above" in card
@@ -80,21 +80,29 @@ def test_exported_model_answers_a_context_of_100000_characters(trained):
     assert made["answers"].shape == (2, 5)
 
 
-def test_two_replicas_train_like_one(tiny_preset, tmp_path):
+def test_killed_and_resumed_with_the_same_bits(trained, tiny_preset, tmp_path):
+    folder, _ = trained
+    killed_is_like_whole([f"--config={ROOT}/configs/squad.py:{folder}", f"--config.model.backbone={tiny_preset}",
+                          "--config.train.epochs=2", "--config.train.peak_learning_rate=0.01", *SETTINGS,
+                          "--config.train.checkpoint_every_steps=10", "--config.train.accumulation=2",
+                          "--config.model.head_dropout=0.1"], str(folder / "cache"), tmp_path, step=20)
+
+
+def test_replicas_train_like_one(tiny_preset, tmp_path):
     write_squad(tmp_path / "train-v2.0.json", 60)
     write_squad(tmp_path / "dev-v2.0.json", 21, seed=1)
     found = []
-    for replicas in (1, 2):
+    for replicas in (1, 2, 4):
         run(["train", f"--config={ROOT}/configs/squad.py:{tmp_path}", f"--workdir={tmp_path}/{replicas}",
              f"--config.model.backbone={tiny_preset}", "--config.train.epochs=2", "--config.train.peak_learning_rate=0.01",
              *SETTINGS, f"--config.distribution.cpu_replicas={replicas}", "--config.train.summary_every_steps=1",
              "--config.train.length_multiple=1"], str(tmp_path / "cache"))
         found.append([json.loads(line) for line in (tmp_path / str(replicas) / "metrics.jsonl").read_text().splitlines()])
-    one, two = found
-    assert len(one) == len(two) > 3
-    for line, other in zip(one, two, strict=True):
+    one = found[0]
+    assert len(one) > 3
+    for line, *others in zip(*found, strict=True):
         for name in line.keys() & {"loss", "f1", "exact_match", "no_answer_f1", "gradient_norm"}:
-            assert line[name] == pytest.approx(other[name], rel=1e-4), name
+            assert [other[name] for other in others] == pytest.approx([line[name]] * 2, rel=1e-4), name
     assert {"loss", "f1"} <= set().union(*one)
 
 

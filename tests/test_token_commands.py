@@ -7,8 +7,7 @@ import random
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import ROOT, run, saved, start, wait_for
-from safetensors.numpy import load_file
+from commands import ROOT, killed_is_like_whole, run
 
 pytestmark = pytest.mark.slow
 TAGS = {"good": "B-X", "fine": "I-X", "bad": "B-Y", "poor": "I-Y"}  # fine stands after good alone, poor after bad
@@ -86,7 +85,6 @@ def test_entities_are_learnt(trained, name):
 NASTY = "good fine  na\u00efve \U0001f600\r\nbad\tpoor"
 
 
-@pytest.mark.xfail(strict=False, reason="its tiny model was changed, and it has not been seen to pass whole since")
 @pytest.mark.parametrize("name", ["conll", "spans"])
 def test_answers_of_the_run_and_of_its_export(trained, name):
     folder, cache, _ = trained
@@ -96,7 +94,7 @@ def test_answers_of_the_run_and_of_its_export(trained, name):
     assert [(e["text"], e["type"], e["start"], e["end"]) for e in answers[0]["entities"]] == [
         ("good fine", "X", 0, 9), ("bad\tpoor", "Y", 20, 28)]
     long = answers[1]["entities"]
-    assert 38 <= len(long) <= 42 and answers[2]["entities"] == []
+    assert len(long) == 42 and answers[2]["entities"] == []
     assert all(one["end"] <= other["start"] for one, other in zip(long, long[1:], strict=False))  # doubled by no window
     served = tf.saved_model.load(str(folder / name / "export" / "1")).signatures["serving_default"](text=tf.constant(texts))
     for i, (text, answer) in enumerate(zip(texts, answers, strict=True)):
@@ -110,7 +108,6 @@ def test_answers_of_the_run_and_of_its_export(trained, name):
             assert answer["label_probability"] == pytest.approx(float(served["label_score"][i]), abs=1e-4)
 
 
-@pytest.mark.xfail(strict=False, reason="its tiny model was changed, and it has not been seen to pass whole since")
 def test_files_of_every_kind_are_answered(trained, tmp_path):
     folder, cache, _ = trained
     words = ["good", "fine", "of", "caf\u00e9", "bad"]
@@ -173,18 +170,5 @@ def test_killed_and_resumed_with_the_same_bits(trained, tiny_preset, tmp_path):
                 f"--config.model.backbone={tiny_preset}", "--config.task.head=crf", "--config.train.global_batch_size=8",
                 "--config.train.checkpoint_every_steps=10", "--config.train.accumulation=2", "--config.model.head_dropout=0.1",
                 "--config.eval.every_steps=60"]
-    run(["train", *settings, f"--workdir={tmp_path}/whole"], cache)
-    command = ["train", *settings, f"--workdir={tmp_path}/killed"]
-    process = start(command, cache)
-    wait_for(lambda: saved(tmp_path / "killed") >= 40, process)
-    process.kill()
-    process.communicate()
-    _, said = run(command, cache)
-    assert "continuing at step" in said
-    for which in ("last", "best"):
-        ours, theirs = (load_file(tmp_path / name / which / "weights.safetensors") for name in ("killed", "whole"))
-        assert ours.keys() == theirs.keys() and any("transitions" in name for name in ours)
-        assert all((ours[name] == theirs[name]).all() for name in ours)
-    judged = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-               if '"validation"' in line] for name in ("killed", "whole")]
-    assert judged[0] == judged[1] and len(judged[0]) > 1
+    names = killed_is_like_whole(settings, cache, tmp_path, step=40)
+    assert any("transitions" in name for name in names)

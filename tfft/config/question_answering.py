@@ -64,6 +64,11 @@ def _check(e) -> None:
             raise UserError(f"config.data.{name} is empty: a row needs a question, a context and its answers.")
     if data.question_column == data.context_column:
         raise UserError(f"config.data.question_column and context_column are both {data.question_column!r}.")
+    question, overlap = windows(data)
+    if data.window_overlap >= 0 and overlap >= data.max_length - 3 - question:
+        raise UserError(f"config.data.window_overlap={overlap} must be less than the tokens that a window of "
+                        f"config.data.max_length={data.max_length} holds beside {question} of the question and 3 special ones; "
+                        "-1 takes a third of it.")
 
 
 def _check_calibration(task: QuestionAnswering, precision: float) -> None:

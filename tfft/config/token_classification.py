@@ -31,7 +31,8 @@ class TokenClassificationData(groups.Data):
     label_column: str = setting("", "column of a label of the whole sentence (its intent), learnt together with the tags")
     types: tuple[str, ...] = setting((), "the types of entities (or the tags, where every word has its own); () takes them "
                                          "from the training rows")
-    window_overlap: int = setting(32, "tokens that two windows of a text longer than max_length share", low=0)
+    window_overlap: int = setting(-1, "tokens that two windows of a text longer than max_length share; -1: a quarter of "
+                                      "max_length", low=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,11 @@ class TokenClassification(groups.Task):
     transition_rate: float = setting(50.0, "crf: learning rate of the transitions, as a multiple of train.peak_learning_rate",
                                      low=0, high=10_000)
     label_weight: float = setting(1.0, "weight of the sentence label's loss beside that of the tags", low=0, high=1000)
+
+
+def window_overlap(data: TokenClassificationData) -> int:
+    """Tokens that two windows of a text share."""
+    return data.max_length // 4 if data.window_overlap < 0 else data.window_overlap
 
 
 def _metrics(task: TokenClassification) -> tuple[str, ...]:
@@ -73,6 +79,9 @@ def _check(e) -> None:
     if e.eval.metric in ("f1", "precision", "recall") and data.tags_scheme == "none":
         raise UserError(f"config.eval.metric={e.eval.metric} is of entities, which config.data.tags_scheme=none has not: use "
                         "token_accuracy or macro_f1.")
+    if window_overlap(data) >= data.max_length - 2:
+        raise UserError(f"config.data.window_overlap={data.window_overlap} must be less than the tokens that a window of "
+                        f"config.data.max_length={data.max_length} holds beside 2 special ones; -1 takes a quarter of it.")
     if task.label_smoothing and task.head == "crf":
         raise UserError("config.task.label_smoothing works with head=softmax only.")
     if len(set(data.types)) != len(data.types):

@@ -13,6 +13,7 @@ from tfft.config import Experiment
 from tfft.data.plan import make_plan
 from tfft.models.adaptation import sections
 from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
+from tfft.tasks.base import Table
 from tfft.training.step import Trainer
 from tfft.training.summaries import Console, duration, table
 
@@ -25,12 +26,17 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
     prepared = prepare(experiment, preset, cache, console.say)
     print(_splits(prepared))
     if learnt := prepared.task.describe_rows(len(prepared.splits["train"].rows)):
-        print("\n" + (learnt if isinstance(learnt, str) else table(learnt.shown or learnt.lines, learnt.header)))
+        print("\n" + (learnt if isinstance(learnt, str) else _told(learnt)))
     print("\n" + _histogram(prepared))
     print("\n" + _batches(prepared))
     if timed_steps:
         print("\n" + _time_and_memory(prepared, timed_steps))
     return 0
+
+
+def _told(learnt: Table) -> str:
+    shown = table(learnt.shown or learnt.lines, learnt.header)
+    return f"{shown}\n{learnt.note}" if learnt.note else shown
 
 
 def _splits(prepared: Prepared) -> str:

@@ -1,8 +1,9 @@
 """Asks a SavedModel the questions on standard input, in a process that has only tensorflow and tensorflow-text.
 
 Run as a script: it imports nothing of tfft. Reads {"folder", "columns": {"text": [base64, ...]}, "batches": [[row, ...], ...],
-"tokens": {name: [[id, ...], ...]}, "reference": [row, ...]}; prints one JSON line: {"ops": {"core", "text", "unknown"},
-"batches": the serving_default outputs of each batch, "signatures": the outputs of each on the reference rows}.
+"tokens": {name: [[id, ...], ...]}, "reference": [row, ...], "others": {signature: {input: values, texts as base64}}}; prints
+one JSON line: {"ops": {"core", "text", "unknown"}, "batches": the serving_default outputs of each batch, "signatures": the
+outputs of each on the reference rows, "others": the outputs of these}.
 """
 
 import base64
@@ -44,9 +45,7 @@ def used_ops(folder: str) -> set[str]:
 
 def answers(question: dict) -> dict:
     signatures = tf.saved_model.load(question["folder"]).signatures
-    columns = {name: [value if isinstance(value, int) else base64.b64decode(value) for value in values]
-               for name, values in question["columns"].items()}
-
+    columns = {name: decoded(values) for name, values in question["columns"].items()}
     inputs = signatures["serving_default"].structured_input_signature[1]
 
     def ask(name: str, **inputs) -> dict:
@@ -62,7 +61,17 @@ def answers(question: dict) -> dict:
     for name in signatures.keys() & {"classify", "regress"}:
         made[name] = ask(name, inputs=tf.constant([
             example({field: column[row] for field, column in columns.items()}) for row in reference]))
-    return {"batches": [ask("serving_default", **texts(rows)) for rows in question["batches"]], "signatures": made}
+    others = {name: ask(name, **{key: tf.constant(decoded(values), signatures[name].structured_input_signature[1][key].dtype)
+                                 for key, values in asked.items()}) for name, asked in question["others"].items()}
+    batches = [ask("serving_default", **texts(rows)) for rows in question["batches"]]
+    return {"batches": batches, "signatures": made, "others": others}
+
+
+def decoded(value):
+    """base64 -> bytes, in lists too; numbers as they are."""
+    if isinstance(value, list):
+        return [decoded(one) for one in value]
+    return value if isinstance(value, int) else base64.b64decode(value)
 
 
 def example(texts: dict[str, bytes]) -> bytes:

@@ -50,15 +50,21 @@ def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[d
     expected = predictor(rows)
     batches = make_batches(len(rows) - len(held_out), len(rows))
     reference = batches[-1]
-    encoded = {name: [v if isinstance(v, int) else base64.b64encode(as_bytes(v)).decode() for v in column]
-               for name, column in columns.items()}
-    answer = _ask({"folder": str(folder), "columns": encoded, "batches": batches, "reference": reference,
-                   "tokens": _token_ids(predictor, run, [rows[row] for row in reference])})
+    asked = [rows[row] for row in reference]
+    others = run.task.other_questions(asked)
+    answer = _ask({"folder": str(folder), "columns": _encoded(columns), "batches": batches, "reference": reference,
+                   "tokens": _token_ids(predictor, run, asked),
+                   "others": {name: _encoded(inputs) for name, (_, inputs) in others.items()}})
     check_ops(answer["ops"])
     tolerance = TOLERANCE[dtype] * run.task.scale(expected)
     got = [*zip(batches, answer["batches"], strict=True), *((reference, made) for made in answer["signatures"].values())]
     largest = _compare(run.task, got, expected, tolerance, [list(row.values()) for row in rows])
-    return Proof(len(rows), len(got), largest, tolerance, tuple(answer["ops"]["core"]), tuple(answer["ops"]["text"]))
+    for name, (other, _) in others.items():
+        found = _compare(run.task, [(list(range(len(other))), answer["others"][name])], predictor(other), tolerance,
+                         [list(row.values()) for row in other])
+        largest = max(largest, found)
+    return Proof(len(rows), len(got) + len(others), largest, tolerance, tuple(answer["ops"]["core"]),
+                 tuple(answer["ops"]["text"]))
 
 
 def make_batches(nasty: int, rows: int) -> list[list[int]]:
@@ -92,6 +98,15 @@ def _ask(question: dict) -> dict:
     return json.loads(answer.stdout.strip().splitlines()[-1])
 
 
+def _encoded(value):
+    """Texts as base64, in lists and dicts too."""
+    if isinstance(value, dict):
+        return {name: _encoded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_encoded(one) for one in value]
+    return value if isinstance(value, int) else base64.b64encode(as_bytes(value)).decode()
+
+
 def _token_ids(predictor: Predictor, run: Run, rows: list[dict]) -> dict[str, list]:
     """The inputs of a tokens signature, by the trained model's own encoder."""
     made = features(predictor.encode(rows)[0], predictor.encoder.pad_id, tuple(run.model.input), multiple=8)
@@ -119,7 +134,7 @@ def _compare(task, got: list[tuple[list[int], dict]], expected: dict[str, np.nda
 
 def _line(asked: list, size: int, found: float, got: dict, expected: dict) -> str:
     """One row that is answered otherwise."""
-    shown = " || ".join(repr(value if isinstance(value, int) else value[:60]) for value in asked)
+    shown = " || ".join(f"{value!r:.60}" for value in asked)
     return f"  {shown} in a batch of {size}: by {found:.2g}, {_shown(got)} instead of {_shown(expected)}"
 
 

@@ -33,6 +33,18 @@ NASTY: list[str | bytes] = [
 
 
 MISTAKES = 20  # that a report keeps
+PARTS = 4      # slices by length
+
+
+def quarters(lengths: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """(title, places) of the rows in four parts by length. Rows of one length stay together, so there may be fewer parts.
+
+    lengths: int[n], tokens of the rows before truncation.
+    """
+    bounds = np.unique(np.quantile(lengths, np.linspace(0, 1, PARTS + 1)[1:], method="higher")) if len(lengths) else []
+    part = np.searchsorted(bounds, lengths)
+    chosen = [np.flatnonzero(part == i) for i in range(len(bounds))]
+    return [(f"{lengths[places].min()} to {lengths[places].max()} tokens", places) for places in chosen]
 
 
 class Structured(list):
@@ -256,6 +268,11 @@ class Task(ABC):
     def nasty(self, fields: tuple[str, ...]) -> dict[str, list[str | bytes]]:
         """Inputs on which a served model must answer as the trained one: a column for each asked field."""
         return {name: [*NASTY[i:], *NASTY[:i]] if not i % 2 else [*reversed(NASTY)] for i, name in enumerate(fields)}
+
+    def other_questions(self, rows: list[dict]) -> dict[str, tuple[list[dict], dict[str, list]]]:
+        """Of signatures that take something else than the asked fields: the rows as the trained model's encoder is to have
+        them, and the signature's inputs by name. rows: of asked fields, from which both are made."""
+        return {}
 
     def difference(self, expected: dict[str, np.ndarray], got: dict[str, list], rows: list[int]) -> np.ndarray:
         """float[b]: how far a signature's answer to `rows` is from the trained model's response, by row; infinite where it is

@@ -5,13 +5,12 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfft.tasks.base import MISTAKES, Judged, Report, Table
+from tfft.tasks.base import MISTAKES, Judged, Report, Table, quarters
 from tfft.tasks.question_answering.decode import decide
 from tfft.tasks.question_answering.rows import answer_texts
 from tfft.tasks.question_answering.scoring import AnswerScorer
 
 AT_ONCE = 1024  # rows whose windows are merged together
-PARTS = 4       # slices by length
 NAMES = ("f1", "exact_match")
 
 
@@ -59,15 +58,10 @@ def characters(store, row: int, first: int, last: int) -> tuple[int, int]:
 
 
 def by_length(report: AnswerReport, lengths: np.ndarray) -> list[dict]:
-    """The figures for each quarter of the rows by length; rows of one length stay together."""
-    bounds = np.unique(np.quantile(lengths, np.linspace(0, 1, PARTS + 1)[1:], method="higher")) if len(lengths) else []
-    made, low = [], 0
-    for high in bounds:
-        chosen = np.flatnonzero((lengths > low) & (lengths <= high))
-        made.append({"slice": f"{lengths[chosen].min()} to {high} tokens", "rows": len(chosen),
-                     "metrics": {name: float(report.each[name][chosen].mean()) for name in NAMES}})
-        low = high
-    return made
+    """The figures for each quarter of the rows by length."""
+    return [{"slice": title, "rows": len(places),
+             "metrics": {name: float(report.each[name][places].mean()) for name in NAMES}}
+            for title, places in quarters(lengths)]
 
 
 def _report(judged: Judged, scorer: AnswerScorer, threshold: float, tuned: dict[str, list] | None, spans: np.ndarray,

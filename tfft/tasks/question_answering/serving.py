@@ -91,7 +91,9 @@ def difference(expected: dict[str, np.ndarray], got: dict[str, list], rows: list
         if silent[0] == silent[1]:
             apart = max(apart, abs(float(expected["score"][row]) - float(got["score"][place])))
         if not any(silent) and chosen[0] != chosen[1]:
-            apart = max(apart, own[chosen[0]] - own[chosen[1]] if chosen[1] in own else np.inf)
+            # what is not among the n best is no better than their last
+            last = min(own.values()) if full and chosen[1] in other else -np.inf
+            apart = max(apart, own[chosen[0]] - own.get(chosen[1], last))
         if silent[0] != silent[1] and not apart:  # the threshold lies between two equal scores
             apart = np.inf
         made[place] = max(made[place], apart)

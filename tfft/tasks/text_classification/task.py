@@ -19,7 +19,6 @@ from tfft.tasks.text_classification.mistakes import worst
 from tfft.tasks.text_classification.reading import make_reading
 from tfft.tasks.text_classification.report import LabelReport, resolve_thresholds
 from tfft.tasks.text_classification.rows import given_labels
-from tfft.tasks.text_classification.slices import by_length
 
 
 class TextClassificationTask(base.Task):
@@ -178,7 +177,11 @@ class TextClassificationTask(base.Task):
         return report
 
     def slice(self, report: LabelReport, lengths: np.ndarray) -> list[dict]:
-        return by_length(self.problem, report, self.labels.names, lengths)
+        def judged(rows: np.ndarray) -> dict[str, float]:
+            return metrics.compute(self.problem, report.targets[rows], report.probabilities[rows], self.labels.names,
+                                   report.thresholds)[0]
+
+        return [{"slice": title, "rows": len(rows), "metrics": judged(rows)} for title, rows in base.quarters(lengths)]
 
     # ---- logits -> answers
 

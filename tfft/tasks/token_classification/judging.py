@@ -6,13 +6,12 @@ import heapq
 import numpy as np
 import tensorflow as tf
 
-from tfft.tasks.base import MISTAKES, Judged, Report, Table
+from tfft.tasks.base import MISTAKES, Judged, Report, Table, quarters
 from tfft.tasks.token_classification.decode import decode
 from tfft.tasks.token_classification.scoring import EntityScorer
 
 AT_ONCE = 256       # rows decoded together, at most
 WORDS = 1 << 17     # words decoded together, unless one row has more
-PARTS = 4           # slices by length
 
 
 @dataclasses.dataclass
@@ -54,8 +53,8 @@ def judge(task, judged: Judged, transitions: np.ndarray | None) -> TagReport:
 class _Part:
     """What is counted of rows of like length."""
 
-    def __init__(self, lengths: np.ndarray):
-        self.title, self.rows = f"{lengths.min()} to {lengths.max()} tokens", len(lengths)
+    def __init__(self, title: str, rows: int):
+        self.title, self.rows = title, rows
         self.scorer = EntityScorer()
         self.labels = self.labels_right = self.exact = 0
         self.loss = self.loss_weight = 0.0
@@ -82,10 +81,10 @@ class _Part:
 def _parts(task, judged: Judged) -> tuple[list[_Part], np.ndarray]:
     """(quarters of the rows by length, which of them each row of the store is in); rows of one length stay together."""
     lengths = np.asarray(judged.store.column("full_length"))
-    own = lengths[judged.rows]
-    bounds = np.unique(np.quantile(own, np.linspace(0, 1, PARTS + 1)[1:], method="higher"))
-    part_of_row = np.searchsorted(bounds, lengths)
-    parts = [_Part(own[part_of_row[judged.rows] == i]) for i in range(len(bounds))]
+    part_of_row, parts = np.zeros(len(lengths), np.int64), []
+    for title, places in quarters(lengths[judged.rows]):
+        part_of_row[judged.rows[places]] = len(parts)
+        parts.append(_Part(title, len(places)))
     weights, example_part = np.diff(judged.offsets), part_of_row[judged.store.row_of(judged.examples)]
     for i, part in enumerate(parts):
         mine = example_part == i
@@ -121,7 +120,7 @@ def _gathered(task, judged: Judged, first: np.ndarray, last: np.ndarray):
 
 
 def _report(task, store, parts: list[_Part], worst: list, rows: int) -> TagReport:
-    whole = _Part(np.zeros(1, np.int64))
+    whole = _Part("all", rows)
     for part in parts:
         whole.update(part)
     scores = whole.scorer.result()

@@ -9,6 +9,8 @@ import tensorflow as tf
 from tfft.tasks.base import Structured
 from tfft.tasks.token_classification.decode import decode, entities
 
+WORDS_ASKED = 200  # of a text of the proof, by the words signature
+
 
 def respond(task, examples: dict, rows: dict, units: tf.Tensor, transitions: np.ndarray | None) -> dict[str, tf.Tensor]:
     """Units float32[u,D] of all windows, one after another -> what tfft.tasks.token_classification.decode.entities has; with
@@ -63,6 +65,17 @@ def signatures(task, served) -> dict:
             text=tf.TensorSpec([None], tf.string, name="text"), **roles),
         "words": tf.function(of_words).get_concrete_function(
             words=tf.TensorSpec([None, None], tf.string, name="words"), **roles)}
+
+
+def as_words(rows: list[dict]) -> tuple[list[dict], dict[str, list]]:
+    """(rows of words, the inputs of the words signature) from rows of texts, cut where they are long."""
+    split = [{**row, "text": row["text"].split()[:WORDS_ASKED], **({"predicate": 0} if "predicate" in row else {})}
+             for row in rows]
+    width = max(1, *(len(row["text"]) for row in split))
+    inputs = {"words": [row["text"] + [""] * (width - len(row["text"])) for row in split]}
+    if "predicate" in split[0]:
+        inputs["predicate"] = [row["predicate"] for row in split]
+    return split, inputs
 
 
 def difference(expected: dict[str, np.ndarray], got: dict[str, list], rows: list[int]) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft import config
+from tfft.config.token_classification import window_overlap
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
 from tfft.models import crf
@@ -43,11 +44,11 @@ class TokenClassificationTask(base.Task):
     @staticmethod
     def reading(experiment: config.Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
         data = experiment.data
-        encoder = WordEncoder(tokenizer, max_length=data.max_length, overlap=data.window_overlap, split=data.word_split,
+        encoder = WordEncoder(tokenizer, max_length=data.max_length, overlap=window_overlap(data), split=data.word_split,
                               given_words=bool(data.words_column), roles=bool(data.predicate_column))
         split = "" if data.words_column else data.word_split
         return Reading(row_fields(experiment, cache), encoder, tag_columns, int(tokenizer.vocabulary_size()),
-                       [fingerprint, data.window_overlap, split, bool(data.predicate_column)])
+                       [fingerprint, window_overlap(data), split, bool(data.predicate_column)])
 
     @staticmethod
     def infer(experiment: config.Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> Tags:
@@ -218,6 +219,9 @@ class TokenClassificationTask(base.Task):
     def nasty(self, fields: tuple[str, ...]) -> dict[str, list]:
         return {name: [0] * len(base.NASTY) if name == "predicate" else base.NASTY for name in fields}
 
+    def other_questions(self, rows: list[dict]) -> dict[str, tuple[list[dict], dict[str, list]]]:
+        return {"words": serving.as_words(rows)}
+
     def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str | int]:
         return {**super().warm_up(("text",), length), **({"predicate": 0} if "predicate" in fields else {})}
 
@@ -236,7 +240,7 @@ class TokenClassificationTask(base.Task):
         return made
 
     def card_of_length(self, data: config.TokenClassificationData) -> str:
-        return (f"Texts of more than {data.max_length} tokens are read in windows that share {data.window_overlap}; each word "
+        return (f"Texts of more than {data.max_length} tokens are read in windows that share {window_overlap(data)}; each word "
                 "is judged in the window in which it is farthest from the edges.")
 
 
