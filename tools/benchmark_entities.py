@@ -152,16 +152,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--head", default="softmax")
+    take_turns(parser, __file__, {"hf": baseline, "tfft": own})
+
+
+def take_turns(parser: argparse.ArgumentParser, script: str, systems: dict) -> None:
+    """Runs each system, a function of the arguments, in a process of its own that starts the script anew."""
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--systems", default="hf,tfft")
+    parser.add_argument("--systems", default=",".join(systems))
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
-        print(json.dumps({"hf": baseline, "tfft": own}[arguments.only](arguments)))
+        print(json.dumps(systems[arguments.only](arguments)))
         return
     from tfft import assets, config
 
@@ -171,7 +176,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 python = arguments.python if system == "hf" else sys.executable
                 own_flags = [a for a in sys.argv[1:] if not a.startswith(("--systems", "--python", "--rounds", "--seed"))]
-                done = subprocess.run([python, __file__, *own_flags, f"--only={system}", f"--model={model}",
+                done = subprocess.run([python, script, *own_flags, f"--only={system}", f"--model={model}",
                                        f"--folder={folder}", f"--seed={arguments.seed + turn}"], capture_output=True, text=True,
                                       env={**os.environ, "HF_HUB_OFFLINE": "1"})
                 if done.returncode:
