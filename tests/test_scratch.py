@@ -3,12 +3,13 @@
 import os
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tfft.data import scratch as module
-from tfft.data.scratch import parts, scratch
+from tfft.data.scratch import let_go, parts, scratch
 from tfft.tasks.text_classification.metrics import compute
 
 
@@ -92,3 +93,12 @@ def test_parts_by_hand():
     assert parts(10, 3, 12) == [slice(0, 4), slice(4, 8), slice(8, 10)]
     assert parts(2, 100, 12) == [slice(0, 1), slice(1, 2)] and parts(0, 3) == []
     assert parts(10**6, 1) == [slice(0, 10**6)]
+
+
+def test_what_is_let_go_is_no_longer_in_memory_and_not_lost():
+    made = scratch((1 << 20, 40))  # 160 MiB
+    made[:] = np.arange(40)
+    before = psutil.Process().memory_info().rss
+    let_go(made[5:], np.zeros(3))
+    assert psutil.Process().memory_info().rss < before - (100 << 20)
+    assert made[-1].tolist() == made[0].tolist() == list(range(40))

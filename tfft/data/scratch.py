@@ -1,6 +1,7 @@
 """Arrays that may be larger than memory: beyond a size they lie in a temporary file, whose pages the system can let go."""
 
 import math
+import mmap
 import tempfile
 
 import numpy as np
@@ -16,6 +17,13 @@ def scratch(shape: tuple[int, ...], dtype=np.float32) -> np.ndarray:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - it has no name, and is gone when the map of it is
     file.truncate(size)
     return np.memmap(file, dtype, mode="r+", shape=shape)
+
+
+def let_go(*arrays: np.ndarray) -> None:
+    """What lies in files of these arrays stays there, but is no longer part of the process's memory until it is looked at."""
+    for array in arrays:
+        if isinstance(array, np.memmap):
+            array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def parts(rows: int, width: int, values: int = 1 << 22) -> list[slice]:

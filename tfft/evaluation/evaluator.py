@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfft.data.pipeline import Epochs, Reader, distributed
 from tfft.data.plan import PlanSettings, few_buckets
-from tfft.data.scratch import parts, scratch
+from tfft.data.scratch import IN_MEMORY, let_go, parts, scratch
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.models.kernels import fast_cpu, on_cpu
@@ -67,8 +67,12 @@ class Evaluator(orbit.AbstractEvaluator):
         offsets = np.concatenate([[0], np.cumsum(self._task.units(self._store, examples))]).astype(np.int64)
         units = scratch((int(offsets[-1]), self._task.width))
         losses, seen = np.zeros(len(examples), np.float32), np.zeros(len(examples), np.int64)
-        steps = self.steps
+        steps, written = self.steps, 0
         for step, (indices, values, loss) in enumerate(self._batches(steps)):
+            written += values.nbytes
+            if written > IN_MEMORY:
+                let_go(units)
+                written = 0
             for i, index in enumerate(indices):
                 if index >= 0:  # the rest is filling
                     begin, end = offsets[index], offsets[index + 1]
@@ -85,8 +89,11 @@ class Evaluator(orbit.AbstractEvaluator):
         return Judged(self._store, self.rows, examples, units, offsets, losses, self._model)
 
     def _check_finite(self, units: np.ndarray, offsets: np.ndarray) -> None:
-        bad = np.concatenate([np.flatnonzero(~np.isfinite(units[part]).all(axis=1)) + part.start
-                              for part in parts(len(units), self._task.width)] or [np.zeros(0, np.int64)])
+        bad = [np.zeros(0, np.int64)]
+        for part in parts(len(units), self._task.width):
+            bad.append(np.flatnonzero(~np.isfinite(units[part]).all(axis=1)) + part.start)
+            let_go(units)
+        bad = np.concatenate(bad)
         if not len(bad):
             return
         rows = np.unique(self._store.row_of(self._examples[np.searchsorted(offsets, bad, "right") - 1]))

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfft.data.scratch import let_go
 from tfft.tasks.base import MISTAKES, Judged, Report, Table, quarters
 from tfft.tasks.question_answering.decode import decide
 from tfft.tasks.question_answering.rows import answer_texts
@@ -33,7 +34,8 @@ def judge(judged: Judged, n: int, threshold: float, tune: str) -> AnswerReport:
         part = slice(begin, begin + AT_ONCE)
         low, high = first[part][0], last[part][-1]
         examples = judged.examples[low:high]
-        units = np.asarray(judged.units[judged.offsets[low]:judged.offsets[high]])
+        units = np.array(judged.units[judged.offsets[low]:judged.offsets[high]])
+        let_go(judged.units)
         windows = (np.asarray(store.column(name)[examples], np.int32) for name in ("begin", "first_length"))
         number = np.searchsorted(rows[part], store.row_of(examples)).astype(np.int32)
         made = decided(units, number, *windows, tf.constant(len(rows[part]), tf.int32))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft import config
-from tfft.data.scratch import parts, scratch
+from tfft.data.scratch import let_go, parts, scratch
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.models.heads import pooled_classifier
@@ -165,6 +165,7 @@ class TextClassificationTask(base.Task):
         for part in parts(len(rows), self.outputs):
             targets[part] = read(rows[part])[0]
             found[part] = self.probabilities(tf.constant(logits[part])).numpy()
+            let_go(logits, found, truth)
         if self.problem == "regression":
             targets = targets * self.labels.deviation + self.labels.mean
         thresholds = resolve_thresholds(self, tuned)

@@ -6,6 +6,7 @@ import heapq
 import numpy as np
 import tensorflow as tf
 
+from tfft.data.scratch import let_go
 from tfft.tasks.base import MISTAKES, Judged, Report, Table, quarters
 from tfft.tasks.token_classification.decode import decode
 from tfft.tasks.token_classification.scoring import EntityScorer
@@ -102,6 +103,7 @@ def _some_rows(judged: Judged):
         fits = np.searchsorted(judged.offsets[last[begin:begin + AT_ONCE]], judged.offsets[first[begin]] + WORDS, side="right")
         some = slice(begin, begin + max(1, int(fits)))
         yield judged.rows[some], first[some], last[some]
+        let_go(judged.units)
         begin = some.stop
 
 
