@@ -70,7 +70,7 @@ class Evaluator(orbit.AbstractEvaluator):
         steps, written = self.steps, 0
         for step, (indices, values, loss) in enumerate(self._batches(steps)):
             written += values.nbytes
-            if written > IN_MEMORY:
+            if written > IN_MEMORY // 16:  # a page that is written to brings 15 others with it
                 let_go(units)
                 written = 0
             for i, index in enumerate(indices):
