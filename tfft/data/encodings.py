@@ -33,7 +33,9 @@ class Lines:
 
     def __init__(self, content: Content, path: str, encoding: str, own_rule: bool = False):
         self._file, self._head, self.path, self._own_rule = content.file, content.head, path, own_rule
-        self.given = known(encoding)  # what the config says
+        self.given = known(encoding)  # what the config says, unless the file says it itself
+        if self._head.startswith(codecs.BOM_UTF8):
+            self.given = "utf-8"
         self.number = self.bad = 0
         self._hint = ""
         self._as_utf8, self._as_given = [], []  # numbers of lines that were read so against what was to be expected

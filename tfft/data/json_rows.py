@@ -42,7 +42,7 @@ def read_jsonl(content: Content, path: str, encoding: str) -> Iterator[Record | 
             yield Broken(path, lines.number, reason, undecodable=True)
             continue
         try:
-            value = json.loads(line, parse_constant=_constant)
+            value = DECODER.decode(line)
         except (ValueError, RecursionError) as error:
             yield Broken(path, lines.number, f"it is not valid JSON ({_without_place(error)}){_why(error, line)}")
             continue
