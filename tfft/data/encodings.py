@@ -63,7 +63,8 @@ class Lines:
                                 f"--config.data.encoding={found}")
             self.notes.append(f"it is {found.upper()}, by its zero bytes, and read so")
         elif asked and not found and self._is_utf8():
-            self.notes.append(f"it is valid UTF-8 and read so, not as {asked}")
+            if not self._own_rule:
+                self.notes.append(f"it is valid UTF-8 and read so, not as {asked}, which config.data.encoding names")
             return ""
         return found or asked
 
@@ -115,6 +116,8 @@ class Lines:
                         self._note(self._as_utf8)
                 else:
                     line = raw.decode(other)
+                    if not line.isascii():
+                        self._note(self._as_given)
             except UnicodeDecodeError:
                 line = self._otherwise(raw, other)
             yield line
