@@ -68,6 +68,17 @@ def test_a_line_in_no_encoding(write):
     assert reason == "line 2 is neither valid cp1252 nor utf-8"
 
 
+@pytest.mark.parametrize("given", ["utf-9", "hex", "rot13"])
+def test_encodings_that_are_none(write, given):
+    with pytest.raises(UserError, match=f"config.data.encoding='{given}' is no encoding.* Usual ones: utf-8, cp1252"):
+        texts("csv", write(b"text\na\n"), encoding=given)
+
+
+def test_byte_order_marks_where_files_were_put_together(write):
+    part = "text,label\na,é\n".encode("utf-8-sig")
+    assert texts("csv", write(part + part + "\ufeffb,é\n".encode()))[0] == ["a", "a", "b"]
+
+
 def test_a_header_that_is_no_utf8(write):
     with pytest.raises(UserError, match="the header cannot be read: line 1 .*in cp1252 it reads 'texte résumé'"):
         texts("csv", write("texte résumé\na\n".encode("cp1252")))
@@ -110,10 +121,14 @@ def test_one_token_a_line_shares_the_rules(write):
 
 
 @pytest.mark.parametrize("text, encoding", [
-    (FRENCH, "cp1252"), ("Die Größe ist schön", "cp1252"), ("El niño comió piñas, “mañana” €5", "cp1252"), (FRENCH, "mac_roman"),
-    (FRENCH, "cp850"), ("Příliš žluťoučký kůň", "cp1250"), ("Çok güzel bir şarkı", "cp1254"), (RUSSIAN, "cp1251"),
-    (RUSSIAN, "koi8_r"), ("Καλημέρα κόσμε", "cp1253"), ("这个电影非常好看，我很喜欢", "gb18030"), ("這部電影很好看，我很喜歡", "big5"),
-    ("この映画はとても面白かったです", "shift_jis"), ("この映画はとても面白かったです", "euc_jp"), ("이 영화는 정말 재미있었어요", "cp949"),
+    (FRENCH, "cp1252"), ("Die Größe ist schön", "cp1252"), ("El niño comió piñas, “mañana” €5", "cp1252"),
+    (FRENCH, "mac_roman"), (FRENCH, "cp850"), ("Příliš žluťoučký kůň", "cp1250"), ("Çok güzel bir şarkı", "cp1254"),
+    (RUSSIAN, "cp1251"),
+    (RUSSIAN, "koi8_r"), ("Καλημέρα κόσμε", "cp1253"), ("这个电影非常好看，我很喜欢", "gb18030"),
+    ("這部電影很好看，我很喜歡", "big5"),
+    ("この映画はとても面白かったです", "shift_jis"),
+    ("この映画はとても面白かったです", "euc_jp"),
+    ("이 영화는 정말 재미있었어요", "cp949"),
     ("หนังเรื่องนี้ดีมาก", "cp874")])
 def test_guesses(text, encoding):
     assert guess(text.encode(encoding)) == encoding

@@ -77,7 +77,9 @@ def opened(path: str, text: bool = True) -> Iterator[Content]:
             if text:
                 refuse_foreign(path, content.head)
             yield content
-    except (EOFError, zlib.error, lzma.LZMAError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the file system
+            raise
         raise UserError(f"{path} is compressed, and damaged or cut off ({error}). Copy or download it once more.") from error
 
 

@@ -66,6 +66,9 @@ def dialect(sample: list[str], kind: str, delimiter: str, quoting: str, header: 
         usual = "none" if kind == "tsv" else "double"
         if quoting == "backslash":
             notes.append(r'\" within its quoted fields is read as a quote (to decide otherwise: --config.data.quoting=double)')
+        elif quoting != usual and quoting == "none":
+            notes.append("its quotes are read as characters, as in tsv files (to decide otherwise: "
+                         "--config.data.quoting=double)")
         elif quoting != usual:
             notes.append("its quotes are read as those around fields, which its first lines show (to keep them as characters: "
                          "--config.data.quoting=none)")
@@ -92,7 +95,10 @@ def _both(rows: list[str], kind: str, delimiter: str, header: bool) -> tuple[str
         one = delimiter or _delimiter(rows, quoting, header)
         found[quoting] = (_misfits(rows, one, quoting), one)
     best = min(found, key=lambda quoting: found[quoting][0])  # the first of equals
-    return found[best][1], best
+    misfits, one = found[best]
+    if one == "\t" and misfits and not _misfits(rows, one, "none"):
+        return one, "none"  # of tab separated files quotes are often no part
+    return one, best
 
 
 def _shows_quoting(rows: list[list[str]]) -> bool:

@@ -19,6 +19,7 @@ ESCAPED = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes o
 def known(encoding: str) -> str:
     """Its own name. Raises: UserError where Python knows no such encoding."""
     try:
+        "".encode(encoding)  # which hex and its like, that encode no text, refuse
         return codecs.lookup(encoding).name.replace("utf-8-sig", "utf-8")
     except LookupError as error:
         raise UserError(f"config.data.encoding={encoding!r} is no encoding that Python knows. Usual ones: utf-8, cp1252 "
@@ -26,7 +27,7 @@ def known(encoding: str) -> str:
 
 
 class Lines:
-    """The lines of a text file, each with its line feed, without a byte-order mark.
+    """The lines of a text file, each with its line feed, without byte-order marks.
 
     own_rule: the format's own rule is UTF-8 (JSON), which needs no word. `bad`: the first undecodable line since take_bad.
     """
@@ -93,8 +94,8 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self._text() if self._wide else self._decoded():
-            if self.number == 1:
-                line = line.removeprefix("\ufeff")
+            if line[0] == "\ufeff":  # of the first line, or where files were put together
+                line = line[1:]
             yield self._mended(line) if self._doubled else line
 
     def _text(self) -> Iterator[str]:
