@@ -35,7 +35,7 @@ def _zstandard(path: str) -> BinaryIO:
     try:
         import pyarrow
     except ImportError as error:
-        raise UserError("Reading .zst files needs pyarrow: pip install pyarrow") from error
+        raise UserError("Reading .zst files needs pyarrow (pip install pyarrow).") from error
     return pyarrow.CompressedInputStream(path, "zstd")
 
 

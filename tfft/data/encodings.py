@@ -61,7 +61,7 @@ class Lines:
         elif found and not asked.startswith(found[:6]):
             if not self._own_rule:
                 raise UserError(f"{self.path} looks like {found.upper()} without a byte-order mark: every other byte is 0. Set "
-                                f"--config.data.encoding={found}")
+                                f"--config.data.encoding={found}.")
             self.notes.append(f"it is {found.upper()}, by its zero bytes, and read so")
         elif asked and not found and self._is_utf8():
             if not self._own_rule:

@@ -47,7 +47,7 @@ def _read_parquet(path: str) -> Iterator[Record | Broken]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UserError("Reading parquet needs pyarrow: pip install pyarrow") from error
+        raise UserError("Reading parquet needs pyarrow (pip install pyarrow).") from error
     try:
         with pyarrow.parquet.ParquetFile(_whole(path)) as file:
             rows = (values for batch in file.iter_batches(batch_size=1024) for values in _batch_rows(batch))
@@ -65,7 +65,7 @@ def _whole(path: str) -> str | io.BytesIO:
     with opened(path, text=False) as content:
         if not content.head.startswith(b"PAR1"):
             raise UserError(f"{path} is not a readable parquet file: it begins with {content.head[:20]!r}. Write what it is "
-                            f"before its name, e.g. csv:{path} or jsonl:{path}")
+                            f"before its name, e.g. csv:{path} or jsonl:{path}.")
         return io.BytesIO(content.file.read())
 
 

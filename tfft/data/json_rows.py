@@ -244,7 +244,7 @@ def _json_rows(text: str, start: int, path: str, key: str) -> Iterator[Record | 
     elif not first:
         return
     else:
-        table = "" if key or _is_json(text) else f" If it is a table, write csv:{path} or tsv:{path}"
+        table = "" if key or _is_json(text) else f" If it is a table, write csv:{path} or tsv:{path}."
         raise UserError(f"{path}{'#' + key if key else ''} is neither an array nor an object, so it holds no rows.{table}")
     line, counted, has_bad = 1, 0, ESCAPED.search(text)
     for number, (value, at) in enumerate(values, 1):

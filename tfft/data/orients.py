@@ -67,7 +67,7 @@ def _columns(value: dict, where: str, path: str, key: str) -> list[dict] | None:
     if nested or key:
         pick = "train" if "train" in value else (nested or list(value) or ["NAME"])[0]
         raise UserError(f"{where} is an object with the members {', '.join(value)}. Pick the one that holds the rows, "
-                        f"e.g. json:{path}#{key}{'/' if key else ''}{pick}")
+                        f"e.g. json:{path}#{key}{'/' if key else ''}{pick}.")
     if len(lists) == len(value) and len(lists) > 1:
         lengths = ", ".join(f"{name} {len(v)}" for name, v in lists.items())
         raise UserError(f"{where} is an object of columns of different lengths: {lengths}. Mend the file.")

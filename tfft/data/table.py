@@ -51,7 +51,7 @@ def _refuse_json(sample: list[str], path: str, kind: str) -> None:
     if re.match(r'\{\s*"|\[\s*[\[{]', first) or (first in ("[", "{") and len(sample) > 1):
         other = "jsonl" if first.startswith("{") and first.endswith("}") else "json"
         raise UserError(f"{path} looks like JSON, no {kind} file: its first line begins with {first[:20]}. Read it as "
-                        f"{other}:{path}")
+                        f"{other}:{path}.")
 
 
 class _Table:
