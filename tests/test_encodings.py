@@ -51,7 +51,8 @@ def test_each_line_of_a_file_of_two_encodings(write):
     path = write(b"text\n" + FRENCH.encode() + b"\nplain\n" + FRENCH.encode("cp1252") + b"\n")
     found, notes, _ = texts("csv", path, encoding="cp1252")
     assert found == [FRENCH, "plain", FRENCH]
-    assert notes == ["line 2 is valid UTF-8 and read so, not as cp1252, which config.data.encoding names"]
+    assert notes == ["line 2 is valid UTF-8 and read so, not as cp1252, which config.data.encoding names",
+                     "line 4 is no UTF-8 and read as cp1252, which config.data.encoding names"]
 
 
 @pytest.mark.parametrize("kind, before, after", [("csv", "text\nplain\n", "\n"), ("tsv", "text\nplain\n", "\n"),
@@ -76,7 +77,10 @@ def test_encodings_that_are_none(write, given):
 
 def test_byte_order_marks_where_files_were_put_together(write):
     part = "text,label\na,é\n".encode("utf-8-sig")
-    assert texts("csv", write(part + part + "\ufeffb,é\n".encode()))[0] == ["a", "a", "b"]
+    assert texts("csv", write(part + part + '\ufeff"b, c",é\n'.encode()))[0] == ["a", "a", "b, c"]
+    assert texts("csv", write('text\n"a\n\ufeffb"\n'.encode()))[0] == ["a\n\ufeffb"]  # within a field it is the text's own
+    part = '{"text": "a"}\n'.encode("utf-8-sig")
+    assert texts("jsonl", write(part + part)) == (["a", "a"], [], [])
 
 
 def test_a_header_that_is_no_utf8(write):
@@ -93,7 +97,7 @@ def test_utf16_by_its_byte_order_mark(write, kind, content):
 
 def test_utf16_without_a_mark(write):
     content = "text,label\ngood,x\nbad,y\n"
-    with pytest.raises(UserError, match="looks like UTF-16-BE without a byte-order mark.*--config.data.encoding=utf-16-be$"):
+    with pytest.raises(UserError, match="looks like UTF-16-BE without a byte-order mark.*--config.data.encoding=utf-16-be.$"):
         texts("csv", write(content.encode("utf-16-be")))
     assert texts("csv", write(content.encode("utf-16-be")), encoding="utf-16") == (["good", "bad"], [], [])
     assert texts("jsonl", write('{"text": "good"}\n'.encode("utf-16-le")))[0] == ["good"]

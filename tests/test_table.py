@@ -104,6 +104,12 @@ def test_quotes_in_a_tab_separated_csv(read):
     assert read('text\tlabel\n"Great\tfilm"\tp\n')[0] == [["Great\tfilm", "p"]]
 
 
+def test_quotes_in_a_file_of_one_column(read):
+    rows, notes, broken = read('text\n"Great" film, really\nplain\n')
+    assert rows == [['"Great" film, really'], ["plain"]] and not broken and "read as characters" in notes[0]
+    assert read('text\n"Great, film"\n"one\ntwo"\n')[0] == [["Great, film"], ["one\ntwo"]]
+
+
 def test_blanks_before_quotes(read):
     rows, notes, broken = read('text, label\n"a, b",p\n"c", "n"\nd, "x\ny"\n')
     assert rows == [["a, b", "p"], ["c", "n"], ["d", "x\ny"]] and not broken

@@ -176,11 +176,11 @@ def wide(head: bytes) -> str:
             return name
     head = head[:4096]
     zeros, whole = [head[place::4].count(0) for place in range(4)], len(head) // 4
-    if sum(zeros) < max(4, len(head) * (0.4 if is_utf8(head) else 0.05)):
+    if sum(zeros) < max(6, len(head) * (0.4 if is_utf8(head) else 0.05)):
         return ""
-    if zeros[2] == zeros[3] == whole:
+    if zeros[0] == 0 and zeros[2] == zeros[3] == whole:
         return "utf-32-le"
-    if whole <= min(zeros[:2]):
+    if zeros[3] == 0 and whole <= min(zeros[:2]):
         return "utf-32-be"
     even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
     return "utf-16-le" if odd > 20 * even else "utf-16-be" if even > 20 * odd else ""

@@ -29,7 +29,8 @@ class Dialect(NamedTuple):
 
 
 class Counted:
-    """An iterator that knows how many lines it has given. taken: those since it was last emptied."""
+    """An iterator that knows how many lines it has given. taken: those since it was last emptied, which begins a row: a
+    byte-order mark there is left out, as where files were put together."""
 
     def __init__(self, lines: Iterable[str]):
         self._lines, self.number = iter(lines), 0
@@ -41,6 +42,8 @@ class Counted:
     def __next__(self) -> str:
         line = next(self._lines)
         self.number += 1
+        if not self.taken and line[0] == "\ufeff":
+            line = line[1:]
         self.taken.append(line)
         return line
 
@@ -96,8 +99,9 @@ def _both(rows: list[str], kind: str, delimiter: str, header: bool) -> tuple[str
         found[quoting] = (_misfits(rows, one, quoting), one)
     best = min(found, key=lambda quoting: found[quoting][0])  # the first of equals
     misfits, one = found[best]
-    if one == "\t" and misfits and not _misfits(rows, one, "none"):
-        return one, "none"  # of tab separated files quotes are often no part
+    if misfits and one in ("\t", NONE) and not _misfits(rows, one, "none"):  # where commas do not separate, quotes may be plain
+        if one == "\t" or not any(line.count('"') == 1 or re.fullmatch(r'".*"\s*', line) for line in rows):
+            return one, "none"
     return one, best
 
 

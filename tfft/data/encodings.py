@@ -27,7 +27,7 @@ def known(encoding: str) -> str:
 
 
 class Lines:
-    """The lines of a text file, each with its line feed, without byte-order marks.
+    """The lines of a text file, each with its line feed, without a byte-order mark.
 
     own_rule: the format's own rule is UTF-8 (JSON), which needs no word. `bad`: the first undecodable line since take_bad.
     """
@@ -94,8 +94,8 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self._text() if self._wide else self._decoded():
-            if line[0] == "\ufeff":  # of the first line, or where files were put together
-                line = line[1:]
+            if self.number == 1:
+                line = line.removeprefix("\ufeff")
             yield self._mended(line) if self._doubled else line
 
     def _text(self) -> Iterator[str]:
@@ -153,7 +153,7 @@ class Lines:
     def words(self) -> list[str]:
         """What is to be told of how the lines were read; call it when they have been."""
         return self.notes + decided(self.given, self._as_utf8 if not self._own_rule else [],
-                                    self._as_given if self._own_rule else [])
+                                    self._as_given if self._own_rule or self._as_utf8 else [])
 
 
 def decided(given: str, as_utf8: list[int], as_given: list[int]) -> list[str]:

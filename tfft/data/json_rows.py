@@ -43,7 +43,7 @@ def read_jsonl(content: Content, path: str, encoding: str) -> Iterator[Record | 
             yield Broken(path, lines.number, reason, undecodable=True)
             continue
         try:
-            value = DECODER.decode(line)
+            value = DECODER.decode(line.removeprefix("\ufeff"))  # of a file that others were put behind
         except (ValueError, RecursionError) as error:
             other = f"; a table is read as csv:{path} or tsv:{path}" if first and line.lstrip()[:1] not in ("{", "[") else ""
             yield Broken(path, lines.number, f"it is not valid JSON ({_without_place(error)}){_why(error, line)}{other}")

@@ -4,6 +4,7 @@ from typing import Any
 
 from tfft.errors import UserError
 
+SPLIT = {"columns", "index", "data", "index_names", "column_names"}
 
 def rows(value: dict, path: str, key: str) -> tuple[list[dict] | None, str]:
     """(the rows of a lone object, or itself as the only one; a word about how it was read, or '').
@@ -18,7 +19,7 @@ def rows(value: dict, path: str, key: str) -> tuple[list[dict] | None, str]:
     """
     where = f"{path}{'#' + key if key else ''}"
     data = value.get("data")
-    if isinstance(data, list) and isinstance(value.get("columns"), list) and set(value) <= {"columns", "index", "data"}:
+    if isinstance(data, list) and isinstance(value.get("columns"), list) and not set(value) - SPLIT:
         return _split(value["columns"], data, where), ""
     if isinstance(data, list) and isinstance(value.get("schema"), dict) and "fields" in value["schema"]:
         return data, ""
