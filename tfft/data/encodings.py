@@ -35,8 +35,9 @@ class Lines:
     def __init__(self, content: Content, path: str, encoding: str, own_rule: bool = False):
         self._file, self._head, self.path, self._own_rule = content.file, content.head, path, own_rule
         self.given = known(encoding)  # what the config says, unless the file says it itself
+        self._shown = self.given if self.given == "utf-8" else encoding  # as the config spells it
         if self._head.startswith(codecs.BOM_UTF8):
-            self.given = "utf-8"
+            self.given = self._shown = "utf-8"
         self.number = self.bad = 0
         self._hint = ""
         self._as_utf8, self._as_given = [], []  # numbers of lines that were read so against what was to be expected
@@ -146,13 +147,13 @@ class Lines:
         """The reason why the row just read is broken, or ''."""
         if not self.bad:
             return ""
-        valid = f"valid {self._wide or self.given}" + (" nor utf-8" if not self._wide and self.given != "utf-8" else "")
+        valid = f"valid {self._wide or self._shown}" + (" nor utf-8" if not self._wide and self.given != "utf-8" else "")
         reason, self.bad = f"line {self.bad} is {'neither' if ' nor ' in valid else 'not'} {valid}{self._hint}", 0
         return reason
 
     def words(self) -> list[str]:
         """What is to be told of how the lines were read; call it when they have been."""
-        return self.notes + decided(self.given, self._as_utf8 if not self._own_rule else [],
+        return self.notes + decided(self._shown, self._as_utf8 if not self._own_rule else [],
                                     self._as_given if self._own_rule or self._as_utf8 else [])
 
 

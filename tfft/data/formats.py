@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tfft.data.content import opened
 from tfft.data.encodings import known
 from tfft.data.json_rows import read_json, read_jsonl, read_squad
-from tfft.data.records import Broken, Note, Record
+from tfft.data.records import Broken, Note, Record, own_names
 from tfft.data.table import read_table
 from tfft.errors import UserError
 
@@ -50,7 +50,9 @@ def _read_parquet(path: str) -> Iterator[Record | Broken]:
         raise UserError("Reading parquet needs pyarrow (pip install pyarrow).") from error
     try:
         with pyarrow.parquet.ParquetFile(_whole(path)) as file:
-            rows = (values for batch in file.iter_batches(batch_size=1024) for values in _batch_rows(batch))
+            names = file.schema_arrow.names
+            own = own_names(names) if len(set(names)) < len(names) else names
+            rows = (values for batch in file.iter_batches(batch_size=1024) for values in _batch_rows(batch.rename_columns(own)))
             for line, values in enumerate(rows, 1):
                 yield Broken(path, line, "it is not valid UTF-8", True) if values is None else Record(values, path, line)
     except pyarrow.ArrowException as error:

@@ -239,10 +239,10 @@ class Source:
 
     def _hint(self, column: str, columns: dict[str, Any]) -> str:
         """What may be wrong with a table that lacks a column."""
+        if f"{column} (1)" in columns:
+            return f" There are several {column!r}: name the one that is meant, or rename it."
         if self.kind not in ("csv", "tsv") or not self.data.header:
             return ""
-        if f"{column} (1)" in columns:
-            return f" The header names {column!r} twice: name the one that is meant, or rename it."
         if self.kind == "tsv" and self.data.delimiter == "auto" and len(columns) == 1:
             return f" The header has no tab: where something else separates the fields, write csv:{self.body}."
         if len(columns) == 1 and (found := [mark for mark in (",", ";", "|") if mark in next(iter(columns))]):
