@@ -99,7 +99,7 @@ def _both(rows: list[str], kind: str, delimiter: str, header: bool) -> tuple[str
         found[quoting] = (_misfits(rows, one, quoting), one)
     best = min(found, key=lambda quoting: found[quoting][0])  # the first of equals
     misfits, one = found[best]
-    if misfits and one in ("\t", NONE) and not _misfits(rows, one, "none"):  # where commas do not separate, quotes may be plain
+    if misfits and one in ("\t", NONE) and _misfits(rows, one, "none") < misfits:  # quotes may be plain where commas are
         if one == "\t" or not any(line.count('"') == 1 or re.fullmatch(r'".*"\s*', line) for line in rows):
             return one, "none"
     return one, best
@@ -125,14 +125,15 @@ def _misfits(rows: list[str], delimiter: str, quoting: str) -> int:
 
 def _delimiter(rows: list[str], quoting: str, header: bool) -> str:
     """What separates the fields of a csv file: the comma unless the rows speak for another, NONE in a file of one column."""
-    widths = {d: _widths(rows, d, quoting) for d in DELIMITERS}
+    widths = {d: _widths(rows, d, quoting if header or d != "\t" else "none") for d in DELIMITERS}
     if not rows or not widths[","]:
         return ","
     fitting = {}
     for one, found in widths.items():
         width = found[0] if header else Counter(found).most_common(1)[0][0]
         others = found[1:] if header else found
-        share = sum(w == width for w in others) / len(others) if others else 1.0
+        fit = sum(w == width or (one == "\t" and not header and w > 1) for w in others)  # hardly a text holds tabs
+        share = fit / len(others) if others else 1.0
         if width > 1 and share >= (0.5 if header else 0.9):
             fitting[one] = (share, width)
     if not header and len(fitting) > 1 and "," in fitting and _is_prose(rows):
