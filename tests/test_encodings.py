@@ -64,6 +64,13 @@ def test_what_is_no_utf8_is_broken_and_its_encoding_is_named(write, kind, before
     assert "in cp1252 it reads" in reason and FRENCH in reason and reason.endswith("set --config.data.encoding=cp1252)")
 
 
+@pytest.mark.parametrize("given", ["latin-1", "iso-8859-1"])
+def test_latin1_that_is_cp1252(write, given):
+    found, (note,), _ = texts("csv", write("text\n“top” für €5\n".encode("cp1252")), encoding=given)
+    assert found == ["\x93top\x94 für \x805"] and "--config.data.encoding=cp1252" in note
+    assert texts("csv", write("text\nfür 5\n".encode("cp1252")), encoding=given)[1] == []
+
+
 def test_a_line_in_no_encoding(write):
     _, _, (reason,) = texts("csv", write(b"text\n\x81\n"), encoding="cp1252")
     assert reason == "line 2 is neither valid cp1252 nor utf-8"

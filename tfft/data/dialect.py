@@ -96,10 +96,11 @@ def _both(rows: list[str], kind: str, delimiter: str, header: bool) -> tuple[str
     found = {}
     for quoting in ("double", "backslash") if any('\\"' in line for line in rows) else ("double",):
         one = delimiter or _delimiter(rows, quoting, header)
-        found[quoting] = (_misfits(rows, one, quoting), one)
+        found[quoting] = (_misfits(rows, one, quoting, header), one)
     best = min(found, key=lambda quoting: found[quoting][0])  # the first of equals
     misfits, one = found[best]
-    if misfits and one in ("\t", NONE) and _misfits(rows, one, "none") < misfits:  # quotes may be plain where commas are
+    if misfits and one in ("\t", NONE) and _misfits(rows, one, "none", header) < misfits:
+        # where commas are plain, quotes may be
         if one == "\t" or not any(line.count('"') == 1 or re.fullmatch(r'".*"\s*', line) for line in rows):
             return one, "none"
     return one, best
@@ -118,8 +119,11 @@ def _widths(rows: list[str], delimiter: str, quoting: str) -> list[int]:
     return [0 if isinstance(fields, str) else len(fields) for _, fields in rows_of(Counted(rows), delimiter, quoting)]
 
 
-def _misfits(rows: list[str], delimiter: str, quoting: str) -> int:
+def _misfits(rows: list[str], delimiter: str, quoting: str, header: bool) -> int:
+    """How many rows cannot be read, or have another number of fields than the header."""
     widths = _widths(rows, delimiter, quoting)
+    if not header:
+        return widths.count(0)
     return sum(width != widths[0] for width in widths) if widths and widths[0] else len(rows)
 
 

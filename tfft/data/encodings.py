@@ -13,6 +13,7 @@ from tfft.data.content import HEAD, Content, wide
 from tfft.data.guess import is_utf8, suggestion
 from tfft.errors import UserError
 
+CONTROLS = re.compile("[\x80-\x9f]")
 ESCAPED = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of an undecodable byte
 
 
@@ -40,7 +41,8 @@ class Lines:
             self.given = self._shown = "utf-8"
         self.number = self.bad = 0
         self._hint = ""
-        self._as_utf8, self._as_given = [], []  # numbers of lines that were read so against what was to be expected
+        self._as_utf8, self._as_given = [], []  # [first line, lines] that were read so against what was to be expected
+        self._controls: list[int] = []  # and that hold what latin-1 has no use for
         self.notes = [f"it is packed with {content.packed}, whatever its name, and read so"] if content.packed else []
         self._wide = self._wide_encoding()
         head = self._head.decode(self._wide or "utf-8", "surrogateescape" if not self._wide else "ignore")
@@ -130,6 +132,8 @@ class Lines:
             try:
                 line = raw.decode(other if self._utf8_first else "utf-8")
                 self._note(self._as_given if self._utf8_first else self._as_utf8)
+                if other == "iso8859-1" and CONTROLS.search(line):
+                    self._note(self._controls)
                 return line
             except UnicodeDecodeError:
                 pass
@@ -153,20 +157,19 @@ class Lines:
 
     def words(self) -> list[str]:
         """What is to be told of how the lines were read; call it when they have been."""
-        return self.notes + decided(self._shown, self._as_utf8 if not self._own_rule else [],
-                                    self._as_given if self._own_rule or self._as_utf8 else [])
+        named = f"{self._shown}, which config.data.encoding names"
+        return (self.notes + _told([] if self._own_rule else self._as_utf8, f"valid UTF-8 and read so, not as {named}")
+                + _told(self._as_given if self._own_rule or self._as_utf8 else [], f"no UTF-8 and read as {named}")
+                + _told(self._controls, f"read as {self._shown} and hold characters that it has no use for, as a file in "
+                                        "cp1252 does: if quotes, dashes or € are lost, set --config.data.encoding=cp1252"))
 
 
-def decided(given: str, as_utf8: list[int], as_given: list[int]) -> list[str]:
-    """Words on [first line, lines] that were read against what was to be expected."""
-    def told(numbers: list[int], ending: str) -> list[str]:
-        if not numbers:
-            return []
-        first, count = numbers
-        lines = f"line {first} is" if count == 1 else f"{count:,} lines (the first: {first}) are"
-        return [f"{lines} {ending}"]
-    return told(as_utf8, f"valid UTF-8 and read so, not as {given}, which config.data.encoding names") + told(
-        as_given, f"no UTF-8 and read as {given}, which config.data.encoding names")
+def _told(numbers: list[int], ending: str) -> list[str]:
+    """A word on [first line, lines], or none."""
+    if not numbers:
+        return []
+    first, count = numbers
+    return [f"line {first} is {ending}" if count == 1 else f"{count:,} lines (the first: {first}) are {ending}"]
 
 
 def _cut(file: BinaryIO, end: bytes) -> Iterator[bytes]:
