@@ -40,8 +40,10 @@ def test_utf8_is_read_as_utf8_whatever_is_given(write, kind, before, after, give
 @pytest.mark.parametrize("kind, before, after", [("csv", "text\n", "\n"), ("jsonl", '{"text": "', '"}\n'),
                                                  ("json", '[{"text": "', '"}]')])
 @pytest.mark.parametrize("text, encoding", [(FRENCH, "cp1252"), (RUSSIAN, "cp1251"), ("这个电影非常好看", "gb18030"),
-                                            (FRENCH, "utf-16"), (FRENCH, "utf-16-le")])
+                                            (FRENCH, "utf-16"), (FRENCH, "utf-16-le"), ("映画", "iso2022_jp")])
 def test_other_files_are_read_as_given(write, kind, before, after, text, encoding):
+    if encoding == "iso2022_jp" and kind != "csv":
+        return  # escapes, which are no JSON
     found, notes, reasons = texts(kind, write((before + text + after).encode(encoding)), encoding=encoding)
     assert found == [text] and not reasons
     assert bool(notes) == (kind != "csv") or encoding.startswith("utf-16")  # JSON is UTF-8: what is not is told

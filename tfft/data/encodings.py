@@ -14,6 +14,7 @@ from tfft.data.guess import is_utf8, suggestion
 from tfft.errors import UserError
 
 CONTROLS = re.compile("[\x80-\x9f]")
+SEVEN_BIT = ("iso2022", "utf-7", "hz")  # whose bytes are all ASCII's, so that they look like UTF-8
 ESCAPED = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of an undecodable byte
 
 
@@ -57,6 +58,8 @@ class Lines:
 
     def _wide_encoding(self) -> str:
         """The encoding of the whole file where it is no extension of ASCII; '' otherwise."""
+        if self.given.startswith(SEVEN_BIT):
+            return self.given
         found, asked = wide(self._head), "" if extends_ascii(self.given) else self.given
         marked = found in ("utf-16", "utf-32")
         if marked and not asked.startswith(found):
