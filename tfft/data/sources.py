@@ -233,7 +233,8 @@ class Source:
 
     def _lacking(self, columns: dict[str, Any], asked_only: bool) -> dict[str, str]:
         """setting -> column of the mapping that is not among some."""
-        needed = {field.setting: field.column for field in self._wanted(asked_only) if field.otherwise not in columns}
+        needed = {field.setting: field.column for field in self._wanted(asked_only)
+                  if not field.otherwise or field.otherwise not in columns}
         needed |= {"id_column": self.data.id_column, "where": self.where[0] if self.where else ""}
         return {setting: column for setting, column in needed.items() if column and column not in columns}
 
