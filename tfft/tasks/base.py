@@ -175,6 +175,11 @@ class Task(ABC):
         """What the rows have that no training row had, as one line; '' if nothing."""
         return ""
 
+    def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
+        """What is odd about the rows of the split `name` and should be known before training, a line each. Raises: UserError
+        where they cannot be used."""
+        return []
+
     def nothing_to_judge(self) -> str:
         """Why `can_judge` left none of the rows, as the end of a sentence."""
         return "has an answer to judge by"
