@@ -84,7 +84,7 @@ def name(value: Any) -> str:
 def _shortest(value: float) -> str:
     """0.3, also where it was a float32 once: 0.30000001192092896."""
     exact, short = repr(value), str(np.float32(value)) if abs(value) < 1e38 else ""
-    return short if len(exact) > 12 and float(np.float32(value)) == value else exact
+    return short if len(exact) > 15 and float(np.float32(value)) == value else exact
 
 
 def number(value: Any, column: str) -> float:

@@ -101,7 +101,7 @@ def told(groups: list[tuple[tuple[str, ...], tuple[str, ...]]], counts: dict[str
     """'pos' (9) and 'Pos' (1) by case; ..."""
     lines = []
     for group, kinds in groups[:SHOWN]:
-        show = ascii if {"nfc", "invisible", "blanks"} & set(kinds) else repr
+        show = ascii if {"nfc", "invisible", "blanks"} & set(kinds) else repr  # what cannot be seen is written out
         shown = [f"{show(name)} ({counts[name]:,})" for name in group]
         lines.append(f"{', '.join(shown[:-1])} and {shown[-1]} by {' and '.join(KINDS[kind] for kind in kinds)}")
     return "; ".join(lines) + (f"; and {len(groups) - SHOWN} more" if len(groups) > SHOWN else "")

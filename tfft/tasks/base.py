@@ -138,6 +138,7 @@ class Task(ABC):
     settings: Any
     learnt: Any
     width: int  # D, the values of a unit
+    separator: str = ","  # what joins the names of an answer in one csv field
     target_specs: Any  # see tfft.data.pipeline.Reader
     extra_specs: dict[str, tf.TensorSpec] = {}  # what `emit` takes beside the model's outputs, in an export's graph
     needed: tuple[str, ...] = ("tokens", "length", "first_length")  # columns of encoded examples that units are computed from

@@ -32,7 +32,7 @@ class TextClassificationTask(base.Task):
     def __init__(self, settings: config.TextClassification, labels: Labels):
         super().__init__(settings, labels)
         self.labels = labels
-        self.problem = settings.problem
+        self.problem, self.separator = settings.problem, labels.separator
         self.outputs = self.width = 1 if settings.problem == "regression" else len(labels.names)
         shape = [None, self.outputs] if settings.problem == "multi_label" else [None]
         self.target_specs = tf.TensorSpec(shape, tf.int32 if settings.problem == "single_label" else tf.float32)

@@ -12,7 +12,9 @@ from tfft.data.fields import Unusable
 from tfft.data.spelling import bit_of, number_of
 
 # several 0 and 1 in one text, whatever stands between them: "0 1 1", "0;1;1", "1.0, 0.0"
-BITS = re.compile(r"\s*([01](\.0*)?|true|false)(\s*[\s,;|]\s*([01](\.0*)?|true|false))+\s*", re.IGNORECASE)
+BIT = r"\s*([01](\.0*)?|true|false)"
+BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT})+\s*", re.IGNORECASE)
+MANY_BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT}){{2,}}\s*", re.IGNORECASE)  # "0,1" could be a number
 BETWEEN = re.compile(r"\s*[\s,;|]\s*")
 
 
@@ -22,6 +24,9 @@ def single(value: Any, column: str, names_alone: bool) -> str:
     text = isinstance(value, str) and not names_alone
     if isinstance(value, (list, tuple, dict)) or (text and isinstance(listed(value), list)):
         raise Unusable(f"column {column!r} is a list of labels; that needs config.task.problem=multi_label")
+    if text and MANY_BITS.fullmatch(value):
+        raise Unusable(f"column {column!r} holds {value!r:.40}, a 0 or 1 for each label; that needs "
+                       "config.task.problem=multi_label (or, where it is a name, config.data.label_values=names)")
     name = fields.name(value)
     if not name:
         raise Unusable(f"column {column!r} (its label) is empty")
