@@ -116,7 +116,7 @@ def test_what_is_odd_is_told(tmp_path, rows, problem, settings, said):
 
 @pytest.mark.parametrize("rows, problem, said", [
     (["pos", "neg", "neg", "pos"], "single_label", ": 'pos' ({0}:2) and 'neg' ({0}:3). If several may hold, set config.task"),
-    (["a", '["a", "b"]'.replace('"', '""'), "b", "c"], "multi_label", ": 'a' ({0}:2) and 'a', 'b' ({0}:3). If each row has one"),
+    (["a", '[""a"", ""b""]', "b", "c"], "multi_label", ": 'a' ({0}:2) and 'a', 'b' ({0}:3). If each row has one label"),
     (["b,a", "a,b", "b", "c"], "multi_label", None), (["pos", "pos", "neg", "neg"], "single_label", None),
     ([1, 2, 3, 4], "regression", ": 1 ({0}:2) and 2 ({0}:3)"), ([1, "1.0", 3, 4], "regression", None)])
 def test_texts_that_carry_several_labels_are_counted(tmp_path, rows, problem, said):

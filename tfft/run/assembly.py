@@ -75,7 +75,7 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
     splits = load_splits(preparer)
     train = splits["train"]
     task = kind(experiment.task, kind.infer(experiment, train.store, train.rows, cache))
-    _look_over(task, splits, say)
+    look_over(task, splits, say)
     if xla and experiment.train.precision == "float32":
         say("a TPU's matrix units take bfloat16: with --config.train.precision=mixed_bfloat16 activations need half the memory")
     settings = plan_settings(experiment, strategy.num_replicas_in_sync, len(train.examples), xla, recorded)
@@ -83,7 +83,7 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
                     make_epochs(preparer, train, settings), xla)
 
 
-def _look_over(task: Task, splits: dict[str, Split], say: Callable[[str], None]) -> None:
+def look_over(task: Task, splits: dict[str, Split], say: Callable[[str], None]) -> None:
     """Says what is odd about the rows. Raises: UserError where a split cannot be used, or has no row to judge by."""
     for name, split in splits.items():
         strangers = task.strangers(split.store, split.rows)

@@ -144,8 +144,8 @@ def _refuse_unknown(store: TokenStore, rows: np.ndarray, found: dict[str, int], 
 def spelling_hint(name: str, labels: Labels) -> str:
     """How an unknown label becomes a known one; '' where it is not one but for its spelling."""
     place = Matcher(labels.names, ("all",)).find(name)
-    return "" if place < 0 else (f" {ascii(name)} is {ascii(labels.names[place])} but for its spelling: to read them as one "
-                                 "set config.data.label_normalisation=all.")
+    return "" if place < 0 else (f" {ascii(name)} is {ascii(labels.names[place])} but for its spelling: a run trained with "
+                                 "--config.data.label_normalisation=all reads them as one.")
 
 
 def infer_scale(store: TokenStore, rows: np.ndarray, standardize: bool) -> Labels:

@@ -4,6 +4,7 @@ Nothing is guessed: where two readings would differ, `Unclear` says so, and conf
 TensorFlow.
 """
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -91,6 +92,8 @@ def multi_hot(names: list[str], codes: np.ndarray, offsets: np.ndarray, given: i
     """
     lengths = np.diff(offsets)
     if not len(codes) or lengths.max() < 2:
+        if len(names) > 1 and len({len(name) for name in names}) == 1 and all(re.fullmatch("[01]{3,}", name) for name in names):
+            raise Unclear(f"{names[0]!r} could be a 0 or 1 for each of {len(names[0])} labels", names[0])
         return 0
     numbers = np.array([number_of(name) is not None or bit_of(name) >= 0 for name in names])
     if not numbers[codes].all():

@@ -117,11 +117,10 @@ def _label(value: Any, column: str, problem: str, data: TextClassificationData, 
         if fields.missing(value):
             raise Unusable(f"column {column!r} (its label) is missing")
         return fields.number(value, column)
-    plain = data.label_values == "names"
     if problem == "single_label":
-        label = values.single(value, column, plain)
+        label = values.single(value, column, names_alone=data.label_values == "names")
     else:
-        label = values.several(value, column, data.label_separator, plain)
+        label = values.several(value, column, data.label_separator, data.label_values)
     if data.labels_file:
         for name in (label,) if problem == "single_label" else label:
             if index_of(name) < 0 and truth_of(name) is None and known().find(name) < 0:

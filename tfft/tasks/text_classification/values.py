@@ -15,6 +15,7 @@ from tfft.data.spelling import bit_of, number_of
 BIT = r"\s*([01](\.0*)?|true|false)"
 BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT})+\s*", re.IGNORECASE)
 MANY_BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT}){{2,}}\s*", re.IGNORECASE)  # "0,1" could be a number
+DIGITS = re.compile("[01]+")
 BETWEEN = re.compile(r"\s*[\s,;|]\s*")
 
 
@@ -33,14 +34,14 @@ def single(value: Any, column: str, names_alone: bool) -> str:
     return name
 
 
-def several(value: Any, column: str, separator: str, names_alone: bool) -> tuple[str, ...]:
+def several(value: Any, column: str, separator: str, ways: str) -> tuple[str, ...]:
     """The labels of a row, as they are written, each once; of numbers, and of true and false, all in their order: 1, 0, 1 says
-    that the first and the third label hold. Raises: Unusable."""
+    that the first and the third label hold. ways: config.data.label_values. Raises: Unusable."""
     _there(value, column, "; write an empty list or text where no label holds")
     if isinstance(value, bytes):
         value = fields.decoded(value)
     if isinstance(value, str):
-        value = _parts(value, column, separator, names_alone)
+        value = _parts(value, column, separator, ways)
     if isinstance(value, dict):
         value = _held(value, column)
     values = value if isinstance(value, (list, tuple)) else [value]
@@ -92,18 +93,20 @@ def listed(text: str) -> list | str | None:
     return text if text[0] == "[" else None
 
 
-def _parts(text: str, column: str, separator: str, names_alone: bool) -> list | dict:
+def _parts(text: str, column: str, separator: str, ways: str) -> list | dict:
     found = listed(text)
     if isinstance(found, str):
-        if names_alone:
+        if ways == "names":
             found = None
         else:
             raise Unusable(f"column {column!r} holds {text!r:.60}, which is in brackets but no list of JSON or Python: its "
                            "names need quotes. Where brackets are part of names, set config.data.label_values=names")
     if found is not None:
         return found
-    if not names_alone and BITS.fullmatch(text):
+    if ways != "names" and BITS.fullmatch(text):
         return BETWEEN.split(text.strip())
+    if ways == "multi_hot" and DIGITS.fullmatch(text.strip()):
+        return list(text.strip())
     return text.split(separator)
 
 
