@@ -1,5 +1,7 @@
 """The label table."""
 
+import json
+
 import numpy as np
 import pytest
 from stores import make_store
@@ -24,7 +26,7 @@ def test_only_training_rows_count(store):
 
 def test_given_labels_keep_their_order_and_may_be_absent(store):
     made = infer_labels(store, np.array([0, 1, 2]), ("c", "b", "a"))
-    assert made == Labels(("c", "b", "a"), (0, 2, 1), rows=3)
+    assert made == Labels(("c", "b", "a"), (0, 2, 1), rows=3, values="ids")
 
 
 def test_training_label_that_is_not_given_is_named(store):
@@ -50,23 +52,39 @@ def test_column_gives_several_labels(tmp_path):
     assert label_counts(several, np.array([1])).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("names", [["-3", "0", "2", "10", "a10", "b"], ["1", "--5", "x", "\u00b2"]])
+@pytest.mark.parametrize("names", [["-3", "0", "2", "10", "a10", "b"], ["1", "--5", "x", "\u00b2"],
+                                   ["-0.5", "0.5", "1.0", "1.5", "2"]])
 def test_natural_order_takes_any_name(names):
     assert sorted(reversed(names), key=natural) == names
 
 
-def test_scale_of_values():
-    made = infer_scale(np.array([1, 3], np.float32), True)
+def test_scale_of_values(tmp_path):
+    store = make_store(tmp_path / "values", [1.0, 3.0, 4.0, 4.0])
+    made = infer_scale(store, np.array([0, 1]), True)
     assert (made.mean, made.deviation) == (2.0, 1.0)
-    assert infer_scale(np.array([1, 3], np.float32), False) == Labels()
+    assert infer_scale(store, np.array([0, 1]), False) == Labels()
     with pytest.raises(UserError, match="same value, 4.0"):
-        infer_scale(np.array([4, 4], np.float32), True)
+        infer_scale(store, np.array([2, 3]), True)
+
+
+def test_a_value_too_large_is_named(tmp_path):
+    store = make_store(tmp_path / "values", [1.0, -1e300, 4.0])
+    with pytest.raises(UserError, match=r"file.csv:3: the value -1e\+300 is too large"):
+        infer_scale(store, np.arange(3), True)
 
 
 def test_saved_table_is_the_same(tmp_path):
-    for labels in (Labels(("\u00e9t\u00e9", "b,c"), (3, 0), rows=3), Labels(mean=0.1, deviation=2.5)):
+    for labels in (Labels(("\u00e9t\u00e9", "b,c"), (3, 0), rows=3), Labels(mean=0.1, deviation=2.5),
+                   Labels(("a", "b"), (1, 2), rows=3, values="ids", normalisation=("case",), separator=";")):
         labels.save(tmp_path)
         assert Labels.load(tmp_path) == labels
+
+
+@pytest.mark.parametrize("names, values", [(["neg", "pos"], "ids"), (["1", "2"], "names")])
+def test_tables_of_before_are_read(tmp_path, names, values):
+    before = {"names": names, "counts": [1, 2], "mean": 0.0, "deviation": 1.0, "rows": 3}
+    (tmp_path / "labels.json").write_text(json.dumps(before))
+    assert Labels.load(tmp_path) == Labels(tuple(names), (1, 2), rows=3, values=values)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"colour": 3}'])

@@ -5,12 +5,15 @@ import json
 
 import numpy as np
 import pytest
+import tiny_run
 from tiny_run import make_run
 
 from tfft.errors import UserError
 from tfft.serving import prediction
 from tfft.serving.prediction import Predictor, predict_file, predict_texts
+from tfft.tasks.text_classification.labels import Labels
 from tfft.tasks.text_classification.report import resolve_thresholds
+from tfft.tasks.text_classification.values import several
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,28 @@ def test_several_labels_and_values(tiny_preset, tmp_path):
     assert answer(half, logits)[0] == {"predicted_labels": ["y"], "probability": [pytest.approx(0.75)]}
     value = make_run(tiny_preset, tmp_path / "c", "regression")
     assert answer(value, [-1.0]) == ({"predicted_value": 1.5}, {}) and resolve_thresholds(value.task, value.tuned) is None
+
+
+@pytest.mark.parametrize("value, separator, text", [
+    (["a", "b c"], ";", "a;b c"), (["a,b", "c"], ";", "a,b;c"), (["a,b", "c"], ",", '["a,b", "c"]'),
+    (["a\nb"], ",", '["a\\nb"]'),
+    (["[x]"], ",", '["[x]"]'), ([], ",", ""), ([0.25, 0.5], ";", "0.25;0.5"), ([0.25, 0.5], ".", "[0.25, 0.5]"),
+    (["a", "b"], " | ", "a | b"), (["a|b"], " | ", '["a|b"]'), ("a", ",", "a"), ([{"a": 1}], ",", [{"a": 1}])])
+def test_names_in_one_field_can_be_taken_apart(value, separator, text):
+    assert prediction.joined(value, separator) == text
+    if isinstance(text, str) and isinstance(value, list):
+        assert several(text, "label", separator, "auto") == tuple(map(str, value))
+
+
+def test_several_labels_in_a_csv_file_are_joined_as_the_run_s_are(predict, tiny_preset, tmp_path, monkeypatch):
+    labels = Labels(("x", "y,z"), (4, 3), rows=7, separator=";")
+    monkeypatch.setitem(tiny_run.LABELS, "multi_label", labels)
+    run = make_run(tiny_preset, tmp_path / "several", "multi_label", {"thresholds": [0.0, 0.0]})
+    monkeypatch.setattr(prediction, "open_run", lambda *_: run)
+    rows, _ = predict("in.csv", "text\ngood film\n")
+    assert rows[0]["predicted_labels"] == "x;y,z" and rows[0]["probability"].count(";") == 1
+    assert predict("in.csv", "text\ngood film\n", "out.jsonl")[0][0]["predicted_labels"] == ["x", "y,z"]
+    assert Predictor(run)([{"text": "good"}])["label"].tolist() == [b"x;y,z"]
 
 
 def test_no_rows_have_no_answers(run):

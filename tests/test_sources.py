@@ -223,18 +223,15 @@ def test_labels_file(make):
     pathlib.Path("names.txt").write_text("\ufeffneg\r\npos\n\n", "utf-8")
     source = make('{"text": "a", "label": 0}\n{"text": "b", "label": "1"}\n{"text": "c", "label": "pos"}\n',
                   "jsonl:a.jsonl", labels_file="names.txt")
-    assert labels(source) == ["neg", "pos", "pos"]
-    assert labels(make("text,label\na,\"1,0\"\n", problem="multi_label", labels_file="names.txt")) == [("pos", "neg")]
-    for label in "2", "-1", "other":
+    assert labels(source) == ["0", "1", "pos"]  # as they are written: what numbers are is told by the whole column
+    assert labels(make("text,label\na,\"1,0\"\n", problem="multi_label", labels_file="names.txt")) == [("1", "0")]
+    for label in "-1", "0.5", "other":
         with pytest.raises(UserError, match=f"a.csv:2: .*'{label}' is neither an id from 0 to 1 nor a name in"):
             labels(make(f"text,label\na,{label}\n", labels_file="names.txt"))
 
 
-def test_ids_stand_for_label_names_that_are_no_numbers(make):
+def test_the_names_of_labels_are_part_of_what_a_store_is_made_from(make):
     rows = "text,label\na,1\nb,0\nc,pos\nd,2\ne,other\n"
-    assert labels(make(rows, labels=("neg", "pos"))) == ["pos", "neg", "pos", "2", "other"]
-    assert labels(make("text,label\na,0\nb,1\nc,5\n", labels=("1", "2", "5"))) == ["0", "1", "5"]
-    assert labels(make("text,label\na,\"1,0\"\n", problem="multi_label", labels=("neg", "pos"))) == [("pos", "neg")]
     assert make(rows).fingerprint() != make(rows, labels=("neg", "pos")).fingerprint() != make(
         rows, labels=("pos", "neg")).fingerprint()
 
@@ -277,7 +274,8 @@ def test_fingerprint_follows_content_and_settings_not_names(make):
     pathlib.Path("names.txt").write_text("n\np\n")
     changed = dict(text_column="label", text_pair_column="label", label_column="text", id_column="text", header=False,
                    delimiter=";", quoting="none", encoding="latin-1", where="label=n", label_separator=";",
-                   on_broken_row="skip", labels_file="names.txt", columns=("text", "label"), sentence_column="label")
+                   on_broken_row="skip", labels_file="names.txt", columns=("text", "label"), sentence_column="label",
+                   label_columns=("label", "text"), label_values="names", label_normalisation=("case",), labels=("n", "p", "q"))
     prints = [make(None, **{name: value}).fingerprint() for name, value in changed.items()]
     prints += [make(None, "csv:a.csv[:5]").fingerprint(), make(None, problem="regression").fingerprint(),
                make(ROWS.replace("text 3", "text 4")).fingerprint()]
@@ -290,10 +288,11 @@ def test_fingerprint_follows_content_and_settings_not_names(make):
 def test_every_data_setting_is_in_the_fingerprint_or_known_to_be_irrelevant():
     used = set(TextClassificationData.__dataclass_fields__) - {
         "train", "validation", "test", "tfds_data_dir", "train_rows", "validation_rows", "test_rows", "split_seed",
-        "labels", "max_length", "truncation", "head_fraction", "cache", "augmentation"}
+        "max_length", "truncation", "head_fraction", "cache", "augmentation"}
     assert used == {"text_column", "text_pair_column", "label_column", "id_column", "columns", "sentence_column", "header",
                     "delimiter", "quoting", "encoding", "where", "on_broken_row", "labels_file",
-                    "label_separator"}, "a new setting: does it alter rows?"
+                    "label_separator", "labels", "label_columns", "label_values",
+                    "label_normalisation"}, "a new setting: does it alter rows?"
 
 
 def test_pypi_source(make, tmp_path, monkeypatch):

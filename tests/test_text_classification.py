@@ -1,5 +1,6 @@
 """Targets, every loss against numbers worked out by hand, class weights, probabilities."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,10 @@ import tensorflow as tf
 from stores import make_store
 
 from tfft.config import TextClassification, resolve
+from tfft.data.prepare import Split
 from tfft.errors import UserError
+from tfft.run.assembly import look_over
+from tfft.tasks.base import Context, Judged
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
 from tfft.tasks.text_classification.task import TextClassificationTask
@@ -99,6 +103,8 @@ def test_targets_of_one_label(tmp_path):
     assert task.unknown_labels(store, rows[:2]) == {}
     assert task.strangers(store, rows) == ("unknown labels: 'odd' (1 rows); no training row had them, and they are left out of "
                                            "the metrics")
+    assert task.strangers(make_store(tmp_path / "case", ["Pos"]), rows[:1]).endswith(
+        " 'Pos' is 'pos' but for its spelling: a run trained with --config.data.label_normalisation=all reads them as one.")
     assert task.strangers(store, rows[:2]) == "" and task.nothing_to_judge() == "has a label that the model knows (neg, pos)"
     ids, weights = task.targets(store, weighted=True)(np.array([1, 0]))
     assert ids.tolist() == [0, 1] and weights.tolist() == [1, 1]
@@ -142,6 +148,59 @@ def test_targets_of_several_labels(tmp_path):
     assert weights.tolist() == [1, 1, 1, 1]
     assert task.can_judge(store, np.arange(4)).tolist() == [0, 1, 2, 3]
     assert task.unknown_labels(store, np.arange(4)) == {"odd": 1}
+
+
+def test_several_labels_of_which_none_is_known_cannot_be_judged(tmp_path):
+    store = make_store(tmp_path / "store", [("odd",), (), ("pos",), ("strange", "odd")])
+    task = make_task("multi_label")
+    assert task.can_judge(store, np.array([0, 1, 3])).tolist() == [] and task.can_judge(store, np.array([1])).tolist() == [1]
+    assert task.can_judge(store, np.arange(4)).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("problem, known, other", [("single_label", "pos", "POS"),
+                                                   ("multi_label", ("pos",), ("POS", "odd"))])
+def test_a_split_of_unknown_labels_alone_stops_before_the_first_step(tmp_path, problem, known, other):
+    def split(name: str, labels: list) -> Split:
+        store = make_store(tmp_path / name, labels)
+        return Split(name, store, np.arange(len(store)))
+
+    task, said = make_task(problem), []
+    train, some = split("train", [known] * 4), split("validation", [known, other])
+    look_over(task, {"train": train, "validation": some}, said.append)
+    assert len(said) == 1 and said[0].startswith("validation: unknown labels: 'POS'")
+    with pytest.raises(UserError, match=r"^The test split cannot be judged by: none of its 3 rows has a label that the model "
+                                        r"knows \(neg, pos\) \(unknown labels: 'POS' \(3 rows\).*reads them as one\). Give it"):
+        look_over(task, {"train": train, "validation": some, "test": split("test", [other] * 3)}, said.append)
+
+
+def test_targets_of_rows_of_0_and_1(tmp_path):
+    store = make_store(tmp_path / "store", [("1", "0"), ("0", "0"), ("1.0", "True"), ()])
+    task = make_task("multi_label", dataclasses.replace(LABELS, values="multi_hot"))
+    targets, _ = task.targets(store, weighted=False)(np.arange(4))
+    assert targets.tolist() == [[1, 0], [0, 0], [1, 1], [0, 0]]
+
+
+def test_dates_keep_their_differences(tmp_path):
+    dates = [1.7e9 + day for day in range(6)]
+    store, rows = make_store(tmp_path / "store", dates), np.arange(6)
+    experiment = resolve({"task": {"problem": "regression"}, "data": {"train": "csv:a.csv"}})
+    task = make_task("regression", TextClassificationTask.infer(experiment, store, rows, tmp_path))
+    targets, _ = task.targets(store, weighted=True)(rows)
+    np.testing.assert_allclose(np.diff(targets), 1 / np.std(np.arange(6)), rtol=1e-6)
+    np.testing.assert_allclose(task.probabilities(tf.constant(targets[:, np.newaxis]))[:, 0], dates, rtol=0, atol=1e-5)
+    judged = Judged(store, rows, rows, targets[:, np.newaxis], np.arange(7), np.zeros(6, np.float32), None)
+    report = task.judge(judged, None, False)
+    assert report.metrics["mae"] < 1e-5 and report.metrics["spearman"] == 1 and report.targets.tolist() == dates
+    assert task.respond({}, {}, tf.constant(targets[:, np.newaxis]), Context())["value"].dtype == tf.float64
+
+
+@pytest.mark.parametrize("standardize, dates, mean", [(False, [1.0, -1e39], 0.0), (True, [3.0, 1e200], 2.0)])
+def test_values_beyond_float32_are_named(tmp_path, standardize, dates, mean):
+    store = make_store(tmp_path / "store", dates)
+    task = make_task("regression", Labels(mean=mean, deviation=0.5), standardize=standardize)
+    for use in (lambda: task.targets(store, weighted=True), lambda: task.remarks("test", store, np.arange(2))):
+        with pytest.raises(UserError, match=r"file.csv:3: the value -?1e\+(39|200) is too large"):
+            use()
 
 
 def test_targets_of_values_are_standardised(tmp_path):

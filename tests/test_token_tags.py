@@ -143,6 +143,27 @@ def test_unknown_labels_are_told(learn, write, tiny_tokenizer, tmp_path):  # noq
     assert task.strangers(splits["train"].store, splits["train"].rows) == ""
 
 
+def test_types_and_labels_that_differ_by_their_spelling_alone_are_told(learn):
+    rows = [(["B-Loc", "O"], {"label": "go"}), (["B-LOC"], {"label": "Go"}), (["B-LOC"], {"label": "stay"})]
+    task, _, _ = learn(rows, label_column="label", types=("LOC", "Loc", "ORG"))
+    advice = "Each is learnt as one of its own; write them alike in the files"
+    assert task.tags.notes == (
+        f"types that differ by their spelling alone: 'LOC' (2) and 'Loc' (1) by case. {advice}",
+        f"labels of sentences that differ by their spelling alone: 'Go' (1) and 'go' (1) by case. {advice}",
+        "no row has 'ORG', which cannot be learnt")
+    assert "training rows: types that differ" in task.describe() and "types that differ" in task.describe_rows(3).note
+
+
+@pytest.mark.parametrize("other, judged", [({"tags": ["B-Z"], "label": "a"}, 0), ({"tags": ["O"], "label": "new"}, 0),
+                                           ({"tags": ["O"], "label": "a"}, 1), ({"tags": ["B-X"], "label": "b"}, 1)])
+def test_rows_of_unknown_types_or_labels_alone_cannot_be_judged(learn, write, other, judged):  # noqa: F811
+    path = write("other.jsonl", json.dumps({"words": ["a"], **other}) + "\n")
+    task, splits, _ = learn([(["B-X"], {"label": "a"}), (["O"], {"label": "b"})], label_column="label",
+                            validation=f"jsonl:{path}", tags_scheme="IOB2")
+    assert len(task.can_judge(splits["validation"].store, splits["validation"].rows)) == judged
+    assert task.nothing_to_judge() == "has a type or a label that the model knows (X, a, b)"
+
+
 @pytest.mark.parametrize("sentences, data, message", [
     ([("OO",), ("O",)], {}, "The training rows have no entity: .* Is config.data.tags_column the right column"),
     ([(["PER-B", "O"],)], {}, "cannot be told: the prefix stands behind the type .* Else set config.data.tags_scheme"),

@@ -5,7 +5,9 @@ import dataclasses
 from tfft.config import groups
 from tfft.config.groups import TaskConfig
 from tfft.config.schema import group, setting
-from tfft.errors import UserError
+from tfft.errors import UserError, unknown
+
+KINDS = ("nfc", "case", "number", "quotes", "blanks", "invisible")  # of spelling; see tfft.data.spelling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +33,15 @@ class TextClassificationData(groups.Data):
     text_column: str = setting("text", "column of the text (a name; an index from 0 where there is no header)")
     text_pair_column: str = setting("", "column of the second text; '' for single texts")
     label_column: str = setting("label", "column of the label, the labels or the value")
-    labels: tuple[str, ...] = setting((), "label names in the order of their ids; () takes them from the training rows. Where "
-                                       "no name is a number, ids stand for names: 0 for the first")
-    labels_file: str = setting("", "a file with one label name a line; for files whose labels are ids into it")
+    label_columns: tuple[str, ...] = setting((), "instead of label_column: a column for each label, 1 where it holds, else 0; "
+                                                 "their names are the labels")
+    labels: tuple[str, ...] = setting((), "label names in the order of their ids; () takes them from the training rows")
+    labels_file: str = setting("", "a file with one label name a line, in the order of their ids, such as a run's labels.txt")
+    label_values: str = setting("auto", "what numbers in the label column are: names of labels, ids (0 for the first of labels "
+                                        "or labels_file), or multi_hot (a 0 or 1 for each label); auto: what alone they can be",
+                                choices=("auto", "names", "ids", "multi_hot"))
+    label_normalisation: tuple[str, ...] = setting((), "read labels as one that differ by these kinds of spelling "
+                                                       f"alone: {', '.join(KINDS)}; or all")
     label_separator: str = setting(",", "multi-label: what joins the labels of one row")
     truncation: str = setting("head", "what of a longer text is kept: its head, tail, or both (head_fraction from the head)",
                               choices=("head", "tail", "head_tail"))
@@ -90,10 +98,33 @@ def _check(e) -> None:
                         "data.labels_file unset.")
     if data.labels and data.labels_file:
         raise UserError("Set config.data.labels or config.data.labels_file, not both.")
-    if len(set(data.labels)) != len(data.labels):
+    names = [name.strip() for name in data.labels]
+    if len(set(names)) != len(names):
         raise UserError("config.data.labels names a label twice.")
+    if "" in names:
+        raise UserError("config.data.labels has an empty name.")
+    _check_values(task, data)
     if task.problem == "multi_label" and not data.label_separator:
         raise UserError("config.data.label_separator is empty; problem=multi_label needs what joins the labels of a row.")
+
+
+def _check_values(task: TextClassification, data: TextClassificationData) -> None:
+    """How the values of labels are read."""
+    if task.problem == "regression" and (data.label_columns or data.label_normalisation or data.label_values != "auto"):
+        raise UserError("config.task.problem=regression has no labels: leave data.label_columns, data.label_values and "
+                        "data.label_normalisation unset.")
+    if data.label_columns and (len(set(data.label_columns)) != len(data.label_columns) or len(data.label_columns) < 2):
+        raise UserError("config.data.label_columns must name two or more different columns, one for each label.")
+    if data.label_columns and data.label_values != "auto":
+        raise UserError("config.data.label_columns says what the values are: leave config.data.label_values unset.")
+    if data.label_values == "ids" and not (data.labels or data.labels_file):
+        raise UserError("config.data.label_values=ids needs the names that the ids stand for: set config.data.labels or "
+                        "config.data.labels_file.")
+    if data.label_values == "multi_hot" and task.problem != "multi_label":
+        raise UserError(f"config.data.label_values=multi_hot is for problem=multi_label, not {task.problem}.")
+    for kind in data.label_normalisation:
+        if kind not in (*KINDS, "all"):
+            raise UserError(f"config.data.label_normalisation: {unknown('kind of spelling', kind, (*KINDS, 'all'))}")
 
 
 def _check_calibration(task: TextClassification, precision: float) -> None:

@@ -4,10 +4,13 @@
 """
 
 import dataclasses
+import decimal
 import math
 import re
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from tfft.data.records import DecimalComma
 
@@ -44,7 +47,7 @@ class Field:
 
 
 def missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, (float, decimal.Decimal)) and math.isnan(value))
 
 
 def text(value: Any, column: str) -> str:
@@ -68,18 +71,27 @@ def decoded(value: bytes) -> str:
 
 
 def name(value: Any) -> str:
-    """A label, id or `where` value as text: 3 and 3.0 are '3', what is missing is ''. Raises: Unusable."""
+    """A label, id or `where` value as text: 3, 3.0 and Decimal('3.00') are '3', what is missing is ''. Raises: Unusable."""
     if isinstance(value, str):
         return value.strip()
     if missing(value):
         return ""
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
+        return str(int(value)) if value.is_integer() else _shortest(float(value))
+    if isinstance(value, decimal.Decimal):
+        whole = value.is_finite() and value == value.to_integral_value()
+        return str(int(value)) if whole else str(value.normalize())
     if isinstance(value, bytes):
         return decoded(value).strip()
     if isinstance(value, (dict, list, tuple)):
         raise Unusable(f"it holds {value!r:.40} where a name is expected")
     return str(value)
+
+
+def _shortest(value: float) -> str:
+    """0.3, also where it was a float32 once: 0.30000001192092896."""
+    exact, short = repr(value), str(np.float32(value)) if abs(value) < 1e38 else ""
+    return short if len(exact) > 15 and float(np.float32(value)) == value else exact
 
 
 def number(value: Any, column: str) -> float:

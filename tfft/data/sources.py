@@ -217,7 +217,7 @@ class Source:
         """A file's records. Raises UserError first where none of its first has a column of the mapping; a row that lacks one
         which others have is broken."""
         whole = self.kind in ("parquet", "tfds", "conll", "props") or (self.kind in ("csv", "tsv") and self.data.header)
-        waiting, columns, lacking, file = [], {}, {}, ""
+        waiting, columns, lacking, file = [], {}, [], ""
         for record in records:
             waiting.append(record)
             if isinstance(record, Record):
@@ -225,18 +225,18 @@ class Source:
                 lacking = self._lacking(columns, asked_only)
                 if not lacking or whole or len(waiting) >= LOOKED_AT:
                     break
-        for setting, column in lacking.items():
+        for setting, column in lacking:
             told = unknown("column", column, [name[:60] for name in columns])
             raise UserError(f"{file}: config.data.{setting}: {told}{self._hint(column, columns)}")
         yield from waiting
         yield from records
 
-    def _lacking(self, columns: dict[str, Any], asked_only: bool) -> dict[str, str]:
-        """setting -> column of the mapping that is not among some."""
-        needed = {field.setting: field.column for field in self._wanted(asked_only)
-                  if not field.otherwise or field.otherwise not in columns}
-        needed |= {"id_column": self.data.id_column, "where": self.where[0] if self.where else ""}
-        return {setting: column for setting, column in needed.items() if column and column not in columns}
+    def _lacking(self, columns: dict[str, Any], asked_only: bool) -> list[tuple[str, str]]:
+        """(setting, column) of the mapping's columns that are not among some."""
+        needed = [(field.setting, field.column) for field in self._wanted(asked_only)
+                  if not field.otherwise or field.otherwise not in columns]
+        needed += [("id_column", self.data.id_column), ("where", self.where[0] if self.where else "")]
+        return [(setting, column) for setting, column in needed if column and column not in columns]
 
     def _hint(self, column: str, columns: dict[str, Any]) -> str:
         """What may be wrong with a table that lacks a column."""

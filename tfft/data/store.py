@@ -40,7 +40,7 @@ from tfft.data.sources import Row, asked_texts
 from tfft.data.splits import split_hash, text_hash
 from tfft.errors import UserError
 
-FORMAT = 3  # raise it whenever the same rows and settings give another store: fingerprints change with it
+FORMAT = 4  # raise it whenever the same rows and settings give another store: fingerprints change with it
 CHUNK = 2048  # rows tokenised together
 MAX_NAMES = 20_000
 

@@ -75,14 +75,24 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
     splits = load_splits(preparer)
     train = splits["train"]
     task = kind(experiment.task, kind.infer(experiment, train.store, train.rows, cache))
-    for name, split in splits.items():
-        if strangers := task.strangers(split.store, split.rows):
-            say(f"{name}: {strangers}")
+    look_over(task, splits, say)
     if xla and experiment.train.precision == "float32":
         say("a TPU's matrix units take bfloat16: with --config.train.precision=mixed_bfloat16 activations need half the memory")
     settings = plan_settings(experiment, strategy.num_replicas_in_sync, len(train.examples), xla, recorded)
     return Prepared(experiment, preset, strategy, tokenizer, preparer, splits, task,
                     make_epochs(preparer, train, settings), xla)
+
+
+def look_over(task: Task, splits: dict[str, Split], say: Callable[[str], None]) -> None:
+    """Says what is odd about the rows. Raises: UserError where a split cannot be used, or has no row to judge by."""
+    for name, split in splits.items():
+        strangers = task.strangers(split.store, split.rows)
+        if name != "train" and not len(task.can_judge(split.store, split.rows)):
+            told = f" ({strangers.removesuffix('.')})" if strangers else ""
+            raise UserError(f"The {name} split cannot be judged by: none of its {len(split.rows):,} rows "
+                            f"{task.nothing_to_judge()}{told}. Give it other rows, or none: --config.data.{name}=''.")
+        for line in (*([strangers] if strangers else []), *task.remarks(name, split.store, split.rows)):
+            say(f"{name}: {line}")
 
 
 def plan_settings(experiment: Experiment, replicas: int, examples: int, xla: bool,

@@ -34,6 +34,7 @@ class Predictor:
 
     def __init__(self, run: Run, batch_size: int = 64, calibration: Any = None):
         self.task, self._model, self._batch_size = run.task, run.model, batch_size
+        self.separator = self.task.separator
         self._context = Context(run.tuned, calibration, run.task.constants(run.model))
         reading = run.reading(cache_folder(run.experiment.data.cache))
         self.encoder, self.fields = reading.encoder, reading.encoder.fields
@@ -152,6 +153,7 @@ def _answers(predictor, source: AskedRows, suffix: str, probabilities: bool, con
         answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()} if probabilities else {}
         if suffix == ".jsonl":
             return {**answer, "probabilities": each} if each else answer
+        answer = {name: joined(value, predictor.separator) for name, value in answer.items()}
         return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
 
     @functools.cache
@@ -192,6 +194,17 @@ def _write(file, suffix: str, answers: Iterator[tuple[Row, dict]]) -> int:
                             "has one header. Write --output=FILE.jsonl instead.")
         writer.writerow({k: _cell(v) for k, v in line.items()})
     return count
+
+
+def joined(value: Any, separator: str) -> Any:
+    """A list of names or numbers as one text that the reader of labels takes apart again: as JSON where a name has the
+    separator or a line break in it, or begins as a list would. Other values as they are."""
+    if not isinstance(value, list) or isinstance(value, Structured) or any(isinstance(one, (dict, list)) for one in value):
+        return value
+    names = [str(one) for one in value]
+    plain = all(name and name == name.strip() and name[0] not in "[({" and not set(name) & {separator, *separator, "\n", "\r"}
+                for name in names)
+    return separator.join(names) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _cell(value):

@@ -18,6 +18,8 @@ from tfft.tasks.table import TASKS
 class RemotePredictor:
     """A served model that tfft exported, where a Predictor may stand: rows -> answers under the same names."""
 
+    separator = ","  # the run's own is not known here
+
     def __init__(self, client: Client):
         self._client = client
         self.fields = tuple(client.inputs())

@@ -8,7 +8,7 @@ from tfft.serving.server.version import PAGE
 from tfft.tasks.base import Task
 
 TYPES = {"string": {"type": "string"}, "int32": {"type": "integer"}, "int64": {"type": "integer"},
-         "float32": {"type": "number"}}
+         "float32": {"type": "number"}, "float64": {"type": "number"}}
 TEXT = {"oneOf": [{"type": "string"}, {"type": "object", "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
                                        "required": ["b64"], "additionalProperties": False}]}
 

@@ -138,6 +138,7 @@ class Task(ABC):
     settings: Any
     learnt: Any
     width: int  # D, the values of a unit
+    separator: str = ","  # what joins the names of an answer in one csv field
     target_specs: Any  # see tfft.data.pipeline.Reader
     extra_specs: dict[str, tf.TensorSpec] = {}  # what `emit` takes beside the model's outputs, in an export's graph
     needed: tuple[str, ...] = ("tokens", "length", "first_length")  # columns of encoded examples that units are computed from
@@ -174,6 +175,11 @@ class Task(ABC):
     def strangers(self, store: TokenStore, rows: np.ndarray) -> str:
         """What the rows have that no training row had, as one line; '' if nothing."""
         return ""
+
+    def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
+        """What is odd about the rows of the split `name` and should be known before training, a line each. Raises: UserError
+        where they cannot be used."""
+        return []
 
     def nothing_to_judge(self) -> str:
         """Why `can_judge` left none of the rows, as the end of a sentence."""

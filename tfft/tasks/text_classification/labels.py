@@ -1,58 +1,76 @@
-"""The label table: names, counts, the scale of values. Saved with the run."""
+"""The label table: names, counts, how written labels are read, the scale of values. Saved with the run."""
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 
+from tfft.config import TextClassificationData
+from tfft.data.scratch import parts
+from tfft.data.spelling import bit_of, folded, folding, number_of, truth_of
 from tfft.data.store import TokenStore
 from tfft.errors import UserError, unknown
 from tfft.files import write_text
+from tfft.tasks.text_classification.matching import Matcher, Unclear, multi_hot, names_or_ids, spelled
+from tfft.tasks.text_classification.rows import label_lines, setting_of
+
+WAYS = {"names": "names of labels", "ids": "ids", "multi_hot": "a 0 or 1 for each label"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """names[i] is the label of id i; counts[i] its training rows, of `rows` in all. Regression: no names, the values'
-    mean and deviation."""
+    """names[i] is the label of id i; counts[i] its training rows, of `rows` in all. values: what numbers in the label column
+    are, as config.data.label_values says it; normalisation: config.data.label_normalisation; separator: what joins labels.
+    Regression: no names, the values' mean and deviation."""
 
     names: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     mean: float = 0.0
     deviation: float = 1.0
     rows: int = 0
+    values: str = "names"
+    normalisation: tuple[str, ...] = ()
+    separator: str = ","
 
     def save(self, folder: Path) -> None:
         write_text(folder / "labels.json", json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
-        write_text(folder / "labels.txt", "".join(f"{name}\n" for name in self.names))
+        write_text(folder / "labels.txt", label_lines(self.names))
 
     @staticmethod
     def load(folder: Path) -> "Labels":
         try:
             values = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+            values.setdefault("values", "names" if any(number_of(name) is not None for name in values["names"]) else "ids")
             return Labels(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
             raise UserError(f"Cannot read {folder / 'labels.json'}: {error}. Is {folder} the workdir of a run?") from error
 
 
 def natural(name: str) -> tuple:
-    """Sorts '2' before '10' and numbers before words."""
-    return (0, int(name), "") if re.fullmatch(r"-?\d{1,18}", name) else (1, 0, name)
+    """Sorts '2' before '10', '0.5' before '1', and numbers before words."""
+    number = number_of(name)
+    return (1, 0, name) if number is None else (0, number, name)
 
 
-def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...]) -> Labels:
-    """The labels of training rows: the given ones, or those that occur, sorted.
+def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...], data: TextClassificationData | None = None,
+                 several: bool = False) -> Labels:
+    """The labels of training rows: the given ones, or those that occur, sorted. several: of one row.
 
-    Raises: UserError where a training row has a label that is not among the given ones, or fewer than two occur.
+    Raises: UserError where it cannot be told what is written, a training row has a label that is not among the given ones,
+    or fewer than two occur.
     """
-    counts = label_counts(store, rows)
-    used = [name for name, count in zip(store.names("label"), counts, strict=True) if count]
-    names = tuple(given) or tuple(sorted(used, key=natural))
-    for name in used:
-        if name not in names:
-            raise UserError(f"A training row has a label that config.data.labels does not name. "
-                            f"{unknown('label', name, names)}")
+    data = data or TextClassificationData()
+    written = {name: int(count) for name, count in zip(store.names("label"), label_counts(store, rows), strict=True) if count}
+    values, count = _values(store, given, data, several)
+    if values == "multi_hot":
+        names = given or tuple(str(i) for i in range(count))
+    else:
+        names = given or _names(written, data.label_normalisation)
+    labels = Labels(names, rows=len(rows), values=values, normalisation=data.label_normalisation,
+                    separator=data.label_separator)
+    column = LabelColumn(store, labels)
+    _refuse_unknown(store, rows, column.unknown(rows), labels, data)
     if len(names) < 2:
         raise UserError(f"The training rows have {'one label only' if names else 'no label'}"
                         f"{': ' + repr(names[0]) if names else ''}; a classifier needs two or more. Is "
@@ -61,23 +79,98 @@ def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...]) ->
         raise UserError(f"There are {len(names):,} different labels in {len(rows):,} training rows, such as {names[0]!r}: "
                         "most occur once. For numbers set config.task.problem=regression; else, is config.data.label_column "
                         "the right column?")
-    found = dict(zip(store.names("label"), counts, strict=True))
-    return Labels(names, tuple(int(found.get(name, 0)) for name in names), rows=len(rows))
+    return dataclasses.replace(labels, counts=tuple(column.counts(rows).tolist()))
 
 
-def infer_scale(values: np.ndarray, standardize: bool) -> Labels:
-    """Mean and deviation of regression values."""
+def _names(written: dict[str, int], normalisation: tuple[str, ...]) -> tuple[str, ...]:
+    """Written labels, sorted; of those that are read as one the cleanest spelling, then the most frequent."""
+    if not normalisation:
+        return tuple(sorted(written, key=natural))
+    kinds, groups = spelled(normalisation), {}
+    fold = folding(written, kinds)
+    clean = [kind for kind in kinds if kind not in ("case", "number")]
+    for name in written:
+        groups.setdefault(fold(name), []).append(name)
+    return tuple(sorted((min(group, key=lambda name: (folded(name, clean) != name, -written[name], natural(name)))
+                         for group in groups.values()), key=natural))
+
+
+def _values(store: TokenStore, given: tuple[str, ...], data: TextClassificationData, several: bool) -> tuple[str, int]:
+    """(what the numbers in the label column are, how many labels a row has a 0 or 1 for). Raises: UserError."""
+    codes, offsets = np.asarray(store.column("label")), np.asarray(store.column("label_offsets"))
+    names = store.names("label")
+    try:
+        if data.label_columns:
+            return "names", 0
+        if data.label_values == "multi_hot":
+            lengths = np.diff(offsets)
+            return "multi_hot", len(given) or int(lengths.max(initial=0))
+        if data.label_values != "auto":
+            return data.label_values, 0
+        if several and (count := multi_hot(names, codes, offsets, len(given))):
+            return "multi_hot", count
+        if not given:
+            return "names", 0
+        values = names_or_ids(names, Matcher(given, data.label_normalisation))
+        if values == "ids" and (truth := next((name for name in names if truth_of(name) is not None), None)):
+            if Matcher(given, data.label_normalisation).find(truth) < 0:
+                raise Unclear(f"{truth!r} is no name; as an id it would stand for {given[truth_of(truth)]!r}", truth)
+        return values, 0
+    except Unclear as why:
+        row = why.row if why.name is None else int(
+            np.searchsorted(offsets, np.flatnonzero(codes == names.index(why.name))[0], "right")) - 1
+        shown = "" if why.name is not None else f" ({', '.join(store.names_of('label', row)[:20])})"
+        beside = f" beside the names in {setting_of(data)}" if given else ""
+        ways = ["names", *(["ids"] if given else []), *(["multi_hot"] if several else [])]
+        choices = " or ".join(f"config.data.label_values={way} ({WAYS[way]})" for way in ways)
+        raise UserError(f"{store.place(row)}: it cannot be told what the numbers in the label column are{beside}: {why}{shown}."
+                        f" Set {choices}.") from why
+
+
+def _refuse_unknown(store: TokenStore, rows: np.ndarray, found: dict[str, int], labels: Labels, data) -> None:
+    """Raises: UserError for the first training row with a label that is not in the table."""
+    if not found:
+        return
+    name = next(iter(found))
+    place = store.place(next(row for row in rows if name in store.names_of("label", row)))
+    if labels.values == "ids" and number_of(name) is not None:
+        raise UserError(f"{place}: its label {name!r} is neither an id from 0 to {len(labels.names) - 1} nor a name in "
+                        f"{setting_of(data)}. Ids count from 0: 0 is the first name there. Name all labels in the order of "
+                        "their ids, or write the ids from 0.")
+    raise UserError(f"{place}: this training row has a label that {setting_of(data)} does not name. "
+                    f"{unknown('label', name, labels.names)}{spelling_hint(name, labels)}")
+
+
+def spelling_hint(name: str, labels: Labels) -> str:
+    """How an unknown label becomes a known one; '' where it is not one but for its spelling."""
+    place = Matcher(labels.names, ("all",)).find(name)
+    return "" if place < 0 else (f" {ascii(name)} is {ascii(labels.names[place])} but for its spelling: a run trained with "
+                                 "--config.data.label_normalisation=all reads them as one.")
+
+
+def infer_scale(store: TokenStore, rows: np.ndarray, standardize: bool) -> Labels:
+    """Mean and deviation of the regression values of training rows."""
+    values = np.asarray(store.column("value")[rows], np.float64)
     if not standardize:
         return Labels()
-    deviation = float(np.std(values, dtype=np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = float(np.mean(values)), float(np.std(values))
+    if not np.isfinite(mean) or not np.isfinite(deviation):
+        raise too_large(store, int(rows[np.argmax(np.abs(values))]))
     if deviation == 0:
         raise UserError(f"Every training row has the same value, {float(values[0])}: there is nothing to learn. Is "
                         "config.data.label_column the right column?")
-    return Labels(mean=float(np.mean(values, dtype=np.float64)), deviation=deviation)
+    return Labels(mean=mean, deviation=deviation)
+
+
+def too_large(store: TokenStore, row: int) -> UserError:
+    value = float(store.column("value")[row])
+    return UserError(f"{store.place(row)}: the value {value:g} is too large to be learnt from. Mend it, or write the values "
+                     "in a larger unit.")
 
 
 def label_counts(store: TokenStore, rows: np.ndarray) -> np.ndarray:
-    """int64[labels of the store]: how many of `rows` carry each label."""
+    """int64[written labels of the store]: how often `rows` carry each."""
     if not store.names("label"):
         return np.zeros(0, np.int64)
     member = np.zeros(len(store), bool)
@@ -87,13 +180,30 @@ def label_counts(store: TokenStore, rows: np.ndarray) -> np.ndarray:
 
 
 class LabelColumn:
-    """Store rows -> label ids, for one store and one label table."""
+    """Store rows -> label ids, for one store and one label table. Raises: UserError where rows of 0 and 1 do not fit it."""
 
     def __init__(self, store: TokenStore, labels: Labels):
-        known = {name: i for i, name in enumerate(labels.names)}
-        self._ids = np.array([known.get(name, -1) for name in store.names("label")] or [-1], np.int32)
+        self._names, self._count = store.names("label"), len(labels.names)
+        matcher = Matcher(labels.names, labels.normalisation)
+        self._ids = np.array([matcher.find_by(name, labels.values) for name in self._names], np.int32)
         self._codes, self._offsets = store.column("label"), store.column("label_offsets")
-        self._count = len(labels.names)
+        self._store = store
+        self._bits = None
+        if labels.values == "multi_hot":
+            self._bits = np.array([bit_of(name) for name in self._names], np.int32)
+            self._check_bits()
+
+    def _check_bits(self) -> None:
+        """Every row has a 0 or 1 for each label, or names of labels, or nothing."""
+        lengths, bits = np.diff(np.asarray(self._offsets)), self._bits[np.asarray(self._codes)] >= 0
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        bits = np.bincount(rows[bits], minlength=len(lengths))
+        self._positional = bits > 0
+        wrong = np.flatnonzero(self._positional & ((bits != lengths) | (lengths != self._count)))
+        if len(wrong):
+            row = int(wrong[0])
+            raise UserError(f"{self._store.place(row)}: its labels are {', '.join(self._store.names_of('label', row)[:20])}, "
+                            f"{lengths[row]} in all, where a row has a 0 or 1 for each of {self._count} labels.")
 
     def single(self, rows: np.ndarray) -> np.ndarray:
         """int32[b] label ids; -1 where the label is not in the table."""
@@ -103,6 +213,35 @@ class LabelColumn:
         """float32[b,L] of 0 and 1; labels not in the table are left out."""
         made = np.zeros((len(rows), self._count), np.float32)
         for i, row in enumerate(rows):
-            ids = self._ids[self._codes[self._offsets[row]:self._offsets[row + 1]]]
-            made[i, ids[ids >= 0]] = 1
+            codes = self._codes[self._offsets[row]:self._offsets[row + 1]]
+            if self._bits is not None and self._positional[row]:
+                made[i] = self._bits[codes]
+            else:
+                ids = self._ids[codes]
+                made[i, ids[ids >= 0]] = 1
         return made
+
+    def counts(self, rows: np.ndarray) -> np.ndarray:
+        """int64[L]: how many of `rows` carry each label."""
+        made = np.zeros(self._count, np.int64)
+        if self._bits is None:
+            np.add.at(made, self._ids[self._ids >= 0], label_counts(self._store, rows)[self._ids >= 0])
+            return made
+        for part in parts(len(rows), self._count):
+            made += self.several(rows[part]).sum(axis=0, dtype=np.int64)
+        return made
+
+    def unknown(self, rows: np.ndarray) -> dict[str, int]:
+        """Written labels among `rows` that the table lacks, with their numbers of rows."""
+        if self._bits is not None:
+            rows = rows[~self._positional[rows]]
+        counts = label_counts(self._store, rows)
+        return {name: int(count) for name, count, i in zip(self._names, counts, self._ids, strict=True) if count and i < 0}
+
+    def find(self, name: str) -> int:
+        """The id of a written label; -1 where the table has no such."""
+        return int(self._ids[self._names.index(name)])
+
+    def of(self, row: int) -> tuple[int, ...]:
+        """The ids of a row's labels that are in the table."""
+        return tuple(np.flatnonzero(self.several(np.array([row]))[0]).tolist())

@@ -1,58 +1,79 @@
 """The fields of a row to classify, and what the store keeps of its label. Imports no TensorFlow."""
 
 import functools
+import json
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tfft import assets
-from tfft.config import Experiment
+from tfft.config import Experiment, TextClassificationData
 from tfft.data import fields
 from tfft.data.fields import Field, Unusable
 from tfft.data.sources import Row
+from tfft.data.spelling import index_of, truth_of
 from tfft.data.store import Names, Ragged
 from tfft.errors import UserError
+from tfft.tasks.text_classification import values
+from tfft.tasks.text_classification.matching import Matcher
 
 TOO_MANY = ("The label column holds {found}, such as {such}. Is it the right column? Set config.data.label_column; for numbers "
             "set config.task.problem=regression.")
 
 
 def row_fields(experiment: Experiment, cache: pathlib.Path) -> tuple[Field, ...]:
-    """The text, the second text of pairs, and the label: a name, several names, or a number.
+    """The text, the second text of pairs, and the label: a name, several names, or a number, as the file has them.
 
     A labels_file is read with the first label: prediction, perhaps on another machine, does without.
     """
     data, problem = experiment.data, experiment.task.problem
     given = functools.cache(lambda: given_labels(experiment, cache))
-    read = functools.partial(_label, problem=problem, separator=data.label_separator, labels_file=data.labels_file, given=given,
-                             ids=functools.cache(lambda: _ids(given(), bool(data.labels_file))))
     pair = (Field("text_pair", "text_pair_column", data.text_pair_column, fields.text),) if data.text_pair_column else ()
-    return (Field("text", "text_column", data.text_column, fields.text), *pair,
-            Field("label", "label_column", data.label_column, read, asked=False,
-                  details=lambda: (problem, data.label_separator, list(given()))))
+    asked = (Field("text", "text_column", data.text_column, fields.text), *pair)
+    if data.label_columns:
+        return *asked, *_of_columns(data.label_columns, problem)
+    known = functools.cache(lambda: Matcher(given(), data.label_normalisation))
+    read = functools.partial(_label, problem=problem, data=data, known=known)
+    return *asked, Field("label", "label_column", data.label_column, read, asked=False, details=lambda: (
+        problem, data.label_separator, data.label_values, list(data.label_normalisation), list(given())))
+
+
+def _of_columns(columns: tuple[str, ...], problem: str) -> tuple[Field, ...]:
+    """A field for each label's column, and the label or labels that they make."""
+    made = [Field(f"label {column}", "label_columns", column, values.held, asked=False) for column in columns]
+    return *made, Field("label", "label_columns", columns[0], lambda value, column: None, asked=False, details=(problem,),
+                        finish=lambda row: values.of_columns(row, "label {}".format, columns, problem == "single_label"))
 
 
 def label_columns(rows: list[Row]) -> dict[str, np.ndarray | Ragged | Names]:
-    """value float32[n], or the codes of the labels (several may hold)."""
+    """value float64[n], or the codes of the labels as they are written (several may hold)."""
     labels = [row.values["label"] for row in rows]
     if all(isinstance(label, float) for label in labels):
-        return {"value": np.array(labels, np.float32)}
+        return {"value": np.array(labels, np.float64)}
     return {"label": Names([(label,) if isinstance(label, str) else label for label in labels], TOO_MANY)}
 
 
 def given_labels(experiment: Experiment, cache: pathlib.Path) -> tuple[str, ...]:
     """The label names that the config names; () where it leaves them to the rows."""
     data = experiment.data
-    return label_names(data.labels_file, cache) if data.labels_file else data.labels
+    given = label_names(data.labels_file, cache) if data.labels_file else tuple(name.strip() for name in data.labels)
+    if data.label_columns and given and set(given) != set(data.label_columns):
+        raise UserError(f"{setting_of(data)} names other labels than config.data.label_columns: {', '.join(given[:10])} beside "
+                        f"{', '.join(data.label_columns[:10])}. Leave it unset, or name the same in the order of their ids.")
+    return given or data.label_columns
+
+
+def setting_of(data: TextClassificationData) -> str:
+    """Where the names of the labels are given."""
+    return f"config.data.labels_file={data.labels_file}" if data.labels_file else "config.data.labels"
 
 
 def label_names(labels_file: str, cache: pathlib.Path) -> tuple[str, ...]:
-    """The label names of a file with one a line."""
+    """The label names of a file with one a line, as `label_lines` writes them."""
     try:
         path = assets.fetch(labels_file, cache)
-        names = [line.strip() for line in path.read_text("utf-8-sig").split("\n")]
+        names = [_of_line(line.strip()) for line in path.read_text("utf-8-sig").split("\n")]
     except UserError as error:
         raise UserError(f"config.data.labels_file: {error}") from error
     except (OSError, UnicodeError) as error:
@@ -68,35 +89,41 @@ def label_names(labels_file: str, cache: pathlib.Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _ids(given: tuple[str, ...], from_file: bool) -> dict[str, str]:
-    """What stands for which label: its name, and its id unless names are numbers themselves (stars, 1 to 5)."""
-    ids = {str(i): name for i, name in enumerate(given)}
-    if not from_file and any(name.isdigit() for name in given):
-        ids = {}
-    return {name: name for name in given} | ids
+def label_lines(names: tuple[str, ...]) -> str:
+    """Names one a line; as a JSON string where one would not come back from a line of its own: 'a\\nb' is written "a\\nb"."""
+    return "".join(f"{json.dumps(name) if _hidden(name) else name}\n" for name in names)
 
 
-def _label(value: Any, column: str, problem: str, separator: str, labels_file: str, given: Callable[[], tuple[str, ...]],
-           ids: Callable[[], dict[str, str]]) -> str | tuple[str, ...] | float:
-    """The label, the labels or the number in a value of the label column. Where there is a labels_file, its labels alone are
-    known."""
-    def known(name: str) -> str:
-        if labels_file and name not in ids():
-            raise Unusable(f"its label {name!r} is neither an id from 0 to {len(given()) - 1} nor a name in {labels_file}")
-        return ids().get(name, name)
+def _hidden(name: str) -> bool:
+    """Whether a plain line would not give the name back."""
+    return any(c in name for c in "\n\r\ufeff") or _of_line(name) != name
 
-    if fields.missing(value):
-        raise Unusable(f"column {column!r} (its label) is missing" + (
-            "; write an empty list or text where no label holds" if problem == "multi_label" else ""))
+
+def _of_line(line: str) -> str:
+    """The name in a line. What merely stands in quotes keeps them."""
+    if len(line) > 1 and line[0] == line[-1] == '"':
+        try:
+            name = json.loads(line)
+        except ValueError:
+            return line
+        return name if isinstance(name, str) and _hidden(name) else line
+    return line
+
+
+def _label(value: Any, column: str, problem: str, data: TextClassificationData, known) -> str | tuple[str, ...] | float:
+    """The label, the labels or the number in a value of the label column. Where there is a labels_file, what is neither a name
+    in it nor a number is no label."""
     if problem == "regression":
+        if fields.missing(value):
+            raise Unusable(f"column {column!r} (its label) is missing")
         return fields.number(value, column)
-    if problem == "multi_label":
-        parts = value.split(separator) if isinstance(value, str) else value
-        parts = parts if isinstance(parts, (list, tuple)) else [parts]
-        return tuple(dict.fromkeys(known(name) for name in map(fields.name, parts) if name))
-    if isinstance(value, (list, tuple)):
-        raise Unusable(f"column {column!r} is a list of labels; that needs config.task.problem=multi_label")
-    name = fields.name(value)
-    if not name:
-        raise Unusable(f"column {column!r} (its label) is empty")
-    return known(name)
+    if problem == "single_label":
+        label = values.single(value, column, names_alone=data.label_values == "names")
+    else:
+        label = values.several(value, column, data.label_separator, data.label_values)
+    if data.labels_file:
+        for name in (label,) if problem == "single_label" else label:
+            if index_of(name) < 0 and truth_of(name) is None and known().find(name) < 0:
+                raise Unusable(f"its label {name!r} is neither an id from 0 to {len(known()) - 1} nor a name in "
+                               f"{data.labels_file}")
+    return label

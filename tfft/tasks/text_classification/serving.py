@@ -12,11 +12,11 @@ def respond(task, logits: tf.Tensor, tuned: dict[str, list] | None, calibration:
     - single label: label string[B], scores float32[B,L], label_names string[B,L]; with an abstain threshold also abstained
       int32[B], and label is "" where it is 1
     - several labels: the same without abstained; selected int32[B,L] is 1 where a score reaches its label's threshold, and
-      label the selected names joined by ","
-    - regression: value float32[B]
+      label the selected names joined by the run's separator of labels
+    - regression: value float64[B]
     """
     if task.problem == "regression":
-        return {"value": tf.cast(task.probabilities(logits), tf.float32)[:, 0]}
+        return {"value": task.probabilities(logits)[:, 0]}
     temperature = calibration.temperature if calibration else 1.0
     scores = tf.cast(task.probabilities(logits / temperature if temperature != 1 else logits), tf.float32)
     labels = tf.constant(task.labels.names, tf.string)
@@ -24,7 +24,7 @@ def respond(task, logits: tf.Tensor, tuned: dict[str, list] | None, calibration:
     made = {"scores": scores, "label_names": names}
     if task.problem == "multi_label":
         selected = scores >= scaled_thresholds(resolve_thresholds(task, tuned), temperature)
-        joined = tf.strings.reduce_join(tf.ragged.boolean_mask(names, selected), axis=1, separator=",")
+        joined = tf.strings.reduce_join(tf.ragged.boolean_mask(names, selected), axis=1, separator=task.separator)
         return {**made, "selected": tf.cast(selected, tf.int32), "label": joined}
     label = tf.gather(labels, tf.argmax(scores, axis=1))
     if calibration is None or calibration.abstain_threshold is None:
@@ -70,7 +70,7 @@ def signatures(task, served) -> dict:
     def of_examples(inputs):
         made = served.of_texts(**tf.io.parse_example(inputs, features))
         if "value" in made:
-            return {"outputs": made["value"]}
+            return {"outputs": tf.cast(made["value"], tf.float32)}
         return {"classes": made["label_names"], "scores": made["scores"]}
 
     texts = {name: tf.TensorSpec([None], tf.string, name=name) for name in served.fields}

@@ -14,9 +14,10 @@ from tfft.models.heads import pooled_classifier
 from tfft.tasks import base
 from tfft.tasks.text_classification import metrics, serving
 from tfft.tasks.text_classification.calibration import Calibration, calibrate
-from tfft.tasks.text_classification.labels import LabelColumn, Labels, infer_labels, infer_scale, label_counts
+from tfft.tasks.text_classification.labels import LabelColumn, Labels, infer_labels, infer_scale, spelling_hint, too_large
 from tfft.tasks.text_classification.mistakes import worst
 from tfft.tasks.text_classification.reading import make_reading
+from tfft.tasks.text_classification.remarks import remarks
 from tfft.tasks.text_classification.report import LabelReport, resolve_thresholds
 from tfft.tasks.text_classification.rows import given_labels
 
@@ -31,7 +32,7 @@ class TextClassificationTask(base.Task):
     def __init__(self, settings: config.TextClassification, labels: Labels):
         super().__init__(settings, labels)
         self.labels = labels
-        self.problem = settings.problem
+        self.problem, self.separator = settings.problem, labels.separator
         self.outputs = self.width = 1 if settings.problem == "regression" else len(labels.names)
         shape = [None, self.outputs] if settings.problem == "multi_label" else [None]
         self.target_specs = tf.TensorSpec(shape, tf.int32 if settings.problem == "single_label" else tf.float32)
@@ -43,8 +44,9 @@ class TextClassificationTask(base.Task):
     def infer(experiment: config.Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> Labels:
         """The label table of the training rows."""
         if experiment.task.problem == "regression":
-            return infer_scale(store.column("value")[rows], experiment.task.standardize)
-        return infer_labels(store, rows, given_labels(experiment, cache))
+            return infer_scale(store, rows, experiment.task.standardize)
+        return infer_labels(store, rows, given_labels(experiment, cache), experiment.data,
+                            several=experiment.task.problem == "multi_label")
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
         return pooled_classifier(backbone, model, self.outputs, seed)
@@ -53,24 +55,29 @@ class TextClassificationTask(base.Task):
 
     def unknown_labels(self, store: TokenStore, rows: np.ndarray) -> dict[str, int]:
         """Labels among `rows` that the table lacks, with their numbers of rows."""
-        if self.problem == "regression":
-            return {}
-        counts = label_counts(store, rows)
-        return {n: int(c) for n, c in zip(store.names("label"), counts, strict=True) if c and n not in self.labels.names}
+        return {} if self.problem == "regression" else LabelColumn(store, self.labels).unknown(rows)
 
     def strangers(self, store: TokenStore, rows: np.ndarray) -> str:
         found = self.unknown_labels(store, rows)
         if not found:
             return ""
         shown = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(found.items())[:5])
+        hint = next(filter(None, (spelling_hint(label, self.labels) for label in found)), "")
         return (f"unknown labels: {shown}{' ...' if len(found) > 5 else ''}; no training row had them, and they are left out "
-                "of the metrics")
+                f"of the metrics{'.' if hint else ''}{hint}")
+
+    def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
+        return remarks(self.problem, self.labels, store, rows, training=name == "train")
 
     def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
-        """Those of `rows` that can be judged: single-label rows of a label that the table has, or all."""
-        if self.problem != "single_label" or not len(rows):
+        """Those of `rows` that can be judged: single-label rows of a label that the table has; all of other problems, but none
+        where several labels may hold and the table has none of those that do."""
+        if self.problem == "regression" or not len(rows):
             return rows
-        return rows[LabelColumn(store, self.labels).single(rows) >= 0]
+        column = LabelColumn(store, self.labels)
+        if self.problem == "multi_label":
+            return rows[:0] if column.unknown(rows) and not column.counts(rows).any() else rows
+        return rows[column.single(rows) >= 0]
 
     def nothing_to_judge(self) -> str:
         return f"has a label that the model knows ({', '.join(self.labels.names[:10])})"
@@ -94,9 +101,7 @@ class TextClassificationTask(base.Task):
     def targets(self, store: TokenStore, *, weighted: bool):
         """Weights are 1, or balanced class weights where `weighted`."""
         if self.problem == "regression":
-            values = store.column("value")
-            return lambda rows, length=0: (((values[rows] - self.labels.mean) / self.labels.deviation).astype(np.float32),
-                                           np.ones(len(rows), np.float32))
+            return self._scaled(store)
         column = LabelColumn(store, self.labels)
         if self.problem == "multi_label":
             return lambda rows, length=0: (column.several(rows), np.ones(len(rows), np.float32))
@@ -109,6 +114,19 @@ class TextClassificationTask(base.Task):
             return ids, by_label[ids]
 
         return single
+
+    def _scaled(self, store: TokenStore):
+        """Values are scaled before they are float32, which has 7 digits: dates and amounts keep their differences."""
+        values = store.column("value")
+
+        def scale(some: np.ndarray) -> np.ndarray:
+            return (np.asarray(some, np.float64) - self.labels.mean) / self.labels.deviation
+
+        every = np.asarray(values, np.float64)
+        for row in (every.argmin(), every.argmax()) if len(every) else ():
+            if abs(scale(every[row])) > np.finfo(np.float32).max:
+                raise too_large(store, int(row))
+        return lambda rows, length=0: (scale(values[rows]).astype(np.float32), np.ones(len(rows), np.float32))
 
     def _balanced(self) -> np.ndarray:
         """float32[L] n / (L x rows of the label): each label's rows weigh the same in all."""
@@ -159,15 +177,15 @@ class TextClassificationTask(base.Task):
         """Rows x labels lie in scratch arrays, of which parts or single columns are in memory."""
         rows, logits = judged.rows, judged.units
         read, truth = self.targets(judged.store, weighted=False), scratch((len(rows), self.outputs))
-        found = scratch((len(rows), self.outputs))
-        several = self.problem == "multi_label"
+        several, values = self.problem == "multi_label", self.problem == "regression"
+        found = scratch((len(rows), self.outputs), np.float64 if values else np.float32)
         targets = truth if several else np.zeros(len(rows), self.target_specs.dtype.as_numpy_dtype)
         for part in parts(len(rows), self.outputs):
             targets[part] = read(rows[part])[0]
             found[part] = self.probabilities(tf.constant(logits[part])).numpy()
             let_go(logits, found, truth)
-        if self.problem == "regression":
-            targets = targets * self.labels.deviation + self.labels.mean
+        if values:
+            targets = np.asarray(judged.store.column("value")[rows], np.float64)
         thresholds = resolve_thresholds(self, tuned)
         if tune and several:
             thresholds = metrics.tune_thresholds(targets, found)
@@ -187,9 +205,9 @@ class TextClassificationTask(base.Task):
     # ---- logits -> answers
 
     def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
-        """float32[B,L] probabilities; float32[B,1] values in the data's own unit for regression."""
+        """float32[B,L] probabilities; float64[B,1] values in the data's own unit for regression."""
         if self.problem == "regression":
-            return logits * self.labels.deviation + self.labels.mean
+            return tf.cast(logits, tf.float64) * self.labels.deviation + self.labels.mean
         return tf.nn.softmax(logits) if self.problem == "single_label" else tf.nn.sigmoid(logits)
 
     def respond(self, examples: dict, rows: dict, units: tf.Tensor, context: base.Context) -> dict[str, tf.Tensor]:

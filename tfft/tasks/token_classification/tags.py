@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tfft.config import Experiment
+from tfft.data import spelling
 from tfft.data.store import TokenStore
 from tfft.errors import UserError, unknown
 from tfft.files import write_text
@@ -17,6 +18,7 @@ from tfft.tasks.token_classification import schemes
 from tfft.tasks.token_classification.spans import tags_of_spans
 
 PREFIXES = {"IOB2": "BI", "IOBES": "BIES"}
+ALIKE = "Each is learnt as one of its own; write them alike in the files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +171,16 @@ def infer_tags(experiment: Experiment, store: TokenStore, rows: np.ndarray) -> T
         raise UserError("The training rows have one sentence label only. Is config.data.label_column the right column?")
     made = Tags(tuple(tags), scheme, source, tuple(names), tuple(types[name] for name in names), tuple(sorted(labels)),
                 tuple(labels[name] for name in sorted(labels)))
-    return dataclasses.replace(made, notes=tuple(_notes(Gold(store, made).problems(rows.tolist()))))
+    notes = _notes(Gold(store, made).problems(rows.tolist()))
+    what = "tags" if source == "none" else "types"
+    notes += [spelling.warning(what, {name: types[name] for name in names if name in types}, lambda kinds: ALIKE),
+              spelling.warning("labels of sentences", labels, lambda kinds: ALIKE), _unseen(names, types)]
+    return dataclasses.replace(made, notes=tuple(note for note in notes if note))
+
+
+def _unseen(names: tuple[str, ...], types: Counter) -> str:
+    unseen = [repr(name) for name in names if name not in types]
+    return f"no row has {', '.join(unseen[:8])}{' ...' if len(unseen) > 8 else ''}, which cannot be learnt" if unseen else ""
 
 
 def _tag(prefix: str, kind: str) -> str:

@@ -98,6 +98,16 @@ class TokenClassificationTask(base.Task):
         codes = store.column("label")
         return lambda rows: ids[codes[rows]]
 
+    def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """All rows; none where their types, or their labels, are all unknown."""
+        gold, first = self.gold(store), 0 if self.tags.scheme == "none" else 1
+        lost = gold.unknown(rows.tolist()) and not any((gold.of(row) >= first).any() for row in rows.tolist())
+        return rows[:0] if lost or (self.lead and (self._label_ids(store)(rows) < 0).all()) else rows
+
+    def nothing_to_judge(self) -> str:
+        known = [*self.tags.types[:10], *self.tags.labels[:10]]
+        return f"has a type or a label that the model knows ({', '.join(known)})"
+
     def strangers(self, store: TokenStore, rows: np.ndarray) -> str:
         made = []
         if unknown := self.gold(store).unknown(rows.tolist()):
