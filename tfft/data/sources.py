@@ -115,8 +115,8 @@ class Source:
     def fingerprint(self) -> str:
         """A hash of everything that decides the rows: file contents (not names), slice, mapping, reading settings."""
         d = self.data
-        settings = [ROWS_VERSION, self.kind, self.key, self.slice, d.id_column, d.header, d.quoting, d.encoding, d.where,
-                    d.columns, d.sentence_column, d.on_broken_row, self._details()]
+        settings = [ROWS_VERSION, self.kind, self.key, self.slice, d.id_column, d.header, d.delimiter, d.quoting, d.encoding,
+                    d.where, d.columns, d.sentence_column, d.on_broken_row, self._details()]
         if self.kind == "tfds":
             info, split = self._builder.info, self.key
             sizes = {name: (s.num_examples, list(s.shard_lengths or ()), int(s.num_bytes))
