@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfft.assets import cache_folder
 from tfft.config import Data
-from tfft.data.prepare import Preparer, Split, load_splits
+from tfft.data.prepare import Preparer, Split, load_splits, tell_unknown
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.files import is_remote, to_path, write_text
@@ -45,6 +45,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
         with other_rows(experiment.data, on_broken_row or experiment.data.on_broken_row) as settings:
             store = _preparer(run, lambda text: console.say(in_own_words(text))).store(data, settings)
         chosen = Split(data, store, np.arange(len(store)))
+        tell_unknown({data: chosen}, console.say)
     else:
         chosen = own_split(run, name, console.say)
     if strangers := task.strangers(chosen.store, chosen.rows):
