@@ -59,10 +59,10 @@ def test_a_server_answers_as_the_run_does(runs, name, suffix, monkeypatch, tmp_p
         csv.writer(file).writerows(ROWS)
     more = {"probabilities": True, "batch_size": 8, "on_broken_row": "empty"}
     predict_file("run", "", str(tmp_path / "in.csv"), str(tmp_path / f"run{suffix}"), **more)
-    said = capsys.readouterr().err
+    said = [line for line in capsys.readouterr().err.splitlines() if "empty answer" in line]
     predict_file_remotely(addresses[name], str(tmp_path / "in.csv"), str(tmp_path / f"server{suffix}"), **more,
                           columns={"text": "text", "text_pair": "other" if name == "pairs" else ""})
-    assert capsys.readouterr().err.splitlines()[-2:-1] == said.splitlines()[-2:-1]  # the row without text
+    assert len(said) == 1 and said[0] in capsys.readouterr().err  # the row without text
     expected = read(tmp_path / f"run{suffix}")
     assert len(expected) == len(ROWS) - 1 and len({json.dumps(row) for row in expected}) > 4
     assert same(expected, read(tmp_path / f"server{suffix}"))
@@ -100,7 +100,7 @@ def test_mistakes_are_told_in_flags_of_the_command(runs, tmp_path, capsys):
     with pytest.raises(UserError, match="^This model takes single texts: leave --text_pair out.$"):
         predict_texts_remotely(addresses["single"], [{"text": "a", "text_pair": "b"}])
     assert not (tmp_path / "out.csv").exists()
-    assert predict() == 0 and "1 broken row skipped" in capsys.readouterr().err
+    assert predict() == 0 and "1 row against its file's format is kept empty" in capsys.readouterr().err
     assert read(tmp_path / "out.csv")[0]["predicted_label"] in ("neg", "pos")
 
 

@@ -10,8 +10,9 @@ from tfft.data.fields import Field, text
 from tfft.errors import UserError
 from tfft.files import local_path
 from tfft.run.judge import TRAINING_ADVICE, check_writable
+from tfft.serving.asked_rows import AskedRows
 from tfft.serving.client import Client
-from tfft.serving.prediction import AskedRows, answer_rows, print_answers
+from tfft.serving.prediction import answer_rows, print_answers
 from tfft.tasks.table import TASKS
 
 
