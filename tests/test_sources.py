@@ -263,10 +263,12 @@ def test_parquet_bytes_and_nan(make):
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"text": [b"a", b"\xff", b"c"], "label": [1.0, 2.0, float("nan")]}), "a.parquet")
+    more = 200
+    pq.write_table(pa.table({"text": [b"a", b"\xff", b"c"] + [b""] * more, "label": [1.0, 2.0, float("nan")] + [0.0] * more}),
+                   "a.parquet")
     source = make(None, "parquet:a.parquet", on_broken_row="skip")
     assert [row.values for row in source.rows()] == [{"text": "a", "label": "1"}]
-    assert [b.reason for b in source.broken] == ["its text is not valid UTF-8", "column 'label' (its label) is missing"]
+    assert [b.reason for b in source.broken[:2]] == ["its text is not valid UTF-8", "column 'label' (its label) is missing"]
 
 
 def test_fingerprint_follows_content_and_settings_not_names(make):

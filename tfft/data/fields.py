@@ -13,6 +13,10 @@ class Unusable(Exception):
     """Why a row is broken."""
 
 
+class Undecodable(Unusable):
+    """It is broken for its encoding."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Field:
     """One value of a row.
@@ -57,7 +61,7 @@ def decoded(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unusable("its text is not valid UTF-8") from error
+        raise Undecodable("its text is not valid UTF-8") from error
 
 
 def name(value: Any) -> str:
