@@ -14,6 +14,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tfft.config import Experiment, classes_of, resolve
+from tfft.data.dialect import dialect
+from tfft.data.encodings import known
 from tfft.errors import UserError, exit_code, unknown
 
 # What a user's own config file, or a value that ml_collections cannot parse, raises. Others are told if they arise in the file.
@@ -28,6 +30,29 @@ def define_config() -> None:
     """Defines --config=FILE.py[:VARIANT] with its --config.GROUP.FIELD=VALUE overrides."""
     config_flags.DEFINE_config_file("config", None, "Experiment: FILE.py[:VARIANT]; override any field by "
                                     "--config.train.epochs=2")
+
+
+def define_reading(of: str) -> Callable[[], dict[str, str]]:
+    """Defines --encoding, --delimiter and --quoting of the files that the flag `of` names; returns what gives those that were
+    given, as settings of config.data. That raises UserError where they cannot be, or there is no such file."""
+    for name, doc in (("encoding", "what it is encoded in, e.g. cp1252; '': UTF-8, and lines that are none as in the training"),
+                      ("delimiter", "csv and tsv: the one character between fields, or tab; '': as the file shows"),
+                      ("quoting", "csv and tsv: double, backslash or none; '': as the file shows")):
+        flags.DEFINE_string(name, "", f"How --{of} is read: {doc}.")
+
+    def given() -> dict[str, str]:
+        found = {name: value for name in ("encoding", "delimiter", "quoting") if (value := flags.FLAGS[name].value)}
+        for name in found if not flags.FLAGS[of].value else ():
+            raise UserError(f"--{name} goes with --{of}.")
+        try:
+            resolve({"data": {"train": "csv:train.csv", **found}})
+            known(found.get("encoding", "utf-8"))
+            dialect([], "csv", found.get("delimiter", "auto"), "double", header=True)
+        except UserError as error:
+            raise UserError(str(error).replace("config.data.", "--")) from error
+        return found
+
+    return given
 
 
 def run(body: Callable[[], int | None]) -> None:

@@ -1,14 +1,15 @@
 """The rows of a file that are asked about, with a place for those that cannot be."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tfft.config import Data
 from tfft.data.fields import Field
-from tfft.data.formats import Broken, Record
+from tfft.data.records import Broken, Record
 from tfft.data.sources import Row, Source
 
-LOST = "lines are lost"  # what a reason says where a quote is never closed
+LOST = re.compile(r"lines are lost|lines \d+ to \d+ are lost|lines between look like rows")  # what a reason says where it is so
 
 
 class AskedRows(Source):
@@ -45,7 +46,7 @@ class AskedRows(Source):
 
     def _note(self, broken: Broken) -> None:
         super()._note(broken)
-        if LOST in broken.reason:
+        if LOST.search(broken.reason):
             self.lost = self.lost or broken
         if self._keep:
             self._unread.append(Row("", {}, broken.file, broken.line, {}))
@@ -58,14 +59,14 @@ class AskedRows(Source):
         return (f"None of the {self.read:,} rows of {self.spec} can be answered; first: {_told(first)}." if first else
                 f"{self.spec} has no rows.")
 
-    def report(self) -> list[str]:
-        """What the rows read so far lacked, a line for each kind."""
-        lines = []
-        if self.broken_count and self._keep:
-            rows = "row against its file's format is" if self.broken_count == 1 else "rows against their file's format are"
-            lines.append(f"{self.broken_count:,} {rows} kept empty; first: {_told(self.broken[0])}")
-        elif self.broken_count:
-            lines.append(self.broken_report())
+    def broken_report(self) -> str:
+        if not self._keep or not self.broken_count:
+            return super().broken_report()
+        rows = "row against its file's format is" if self.broken_count == 1 else "rows against their file's format are"
+        return f"{self.broken_count:,} {rows} kept empty; first: {_told(self.broken[0])}"
+
+    def told(self) -> list[str]:
+        lines = super().told()
         if self._first_empty:
             rows = "row has" if self.empty_count == 1 else "rows have"
             lines.append(f"{self.empty_count:,} {rows} an empty answer; first: {_told(self._first_empty)}")

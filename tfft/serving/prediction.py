@@ -18,7 +18,8 @@ from tfft.data.tokenize import features
 from tfft.data.unknown import told, warning
 from tfft.errors import UserError
 from tfft.files import local_path
-from tfft.run.judge import check_writable, in_own_words, other_rows
+from tfft.run.judge import check_writable
+from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, open_run
 from tfft.serving.answers_file import plain, write_answers
 from tfft.serving.asked_rows import AskedRows
@@ -105,18 +106,20 @@ def nothing_asked(predictor) -> tuple[dict, dict[str, float]]:
 
 
 def predict_file(workdir: str, weights: str, source: str, output: str, *, probabilities: bool, batch_size: int,
-                 on_broken_row: str) -> int:
+                 on_broken_row: str, reading: dict[str, str] | None = None) -> int:
     """Streams rows from a source to a csv or jsonl file, in their order; the file is there whole or not at all.
 
     on_broken_row: a row that cannot be answered is an "error", is left out ("skip"), or has an "empty" answer, so that input
-    and output stay aligned.
+    and output stay aligned. reading: settings of config.data that say how the source's files are read.
     """
     target = local_path(output, "--output")
     check_writable(target)
     run = open_run(workdir, weights)
     with other_rows(run.experiment.data, "error" if on_broken_row == "error" else "skip") as data:
         cache = cache_folder(data.cache)
-        rows = AskedRows(source, data, run.reading(cache).fields, cache, keep=on_broken_row == "empty")
+        fields = run.reading(cache).fields
+        data = by_its_own_rule(data, source, fields, cache, True, reading or {}, Console().say)
+        rows = AskedRows(source, data, fields, cache, keep=on_broken_row == "empty")
         return answer_rows(Predictor(run, batch_size), rows, target, probabilities, in_own_words)
 
 
@@ -138,7 +141,7 @@ def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, w
         raise UserError(f"Cannot write {target}: {error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
-    for line in rows.report():
+    for line in rows.told():
         console.say(words(line))
     _tell_unknown(predictor, rows.spec, console)
     console.say(f"{answered.written:,} rows in {target}, {answered.count:,} of them answered")
