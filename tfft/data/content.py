@@ -153,8 +153,8 @@ def refuse_by_name(path: str) -> None:
     suffix = pathlib.PurePath(path).suffix.lower()
     if suffix in SUFFIXES:
         raise _refusal(path, SUFFIXES[suffix], SHEET)
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        refuse_foreign(path, file.read(4096))
+    with contextlib.suppress(OSError), opened(path):
+        pass
 
 
 def _refusal(path: str, what: str, how: str) -> UserError:

@@ -157,6 +157,7 @@ def _plain_rows(lines: Counted, delimiter: str) -> Iterator[tuple[int, list[str]
     for line in lines:
         if line := line.removesuffix("\n").removesuffix("\r"):
             yield lines.number, line.split(delimiter)
+        lines.taken.clear()
 
 
 def _quoted_rows(lines: Counted, delimiter: str, quoting: str) -> Iterator[tuple[int, list[str] | str]]:

@@ -33,7 +33,9 @@ class Lines:
 
     def __init__(self, content: Content, path: str, encoding: str, own_rule: bool = False):
         self._file, self._head, self.path, self._own_rule = content.file, content.head, path, own_rule
-        self.given = known(encoding)  # what the config says
+        self.given = known(encoding)  # what the config says, unless the file says it itself
+        if self._head.startswith(codecs.BOM_UTF8):
+            self.given = "utf-8"
         self.number = self.bad = 0
         self._hint = ""
         self._as_utf8, self._as_given = [], []  # numbers of lines that were read so against what was to be expected
@@ -61,7 +63,8 @@ class Lines:
                                 f"--config.data.encoding={found}")
             self.notes.append(f"it is {found.upper()}, by its zero bytes, and read so")
         elif asked and not found and self._is_utf8():
-            self.notes.append(f"it is valid UTF-8 and read so, not as {asked}")
+            if not self._own_rule:
+                self.notes.append(f"it is valid UTF-8 and read so, not as {asked}, which config.data.encoding names")
             return ""
         return found or asked
 
@@ -113,6 +116,8 @@ class Lines:
                         self._note(self._as_utf8)
                 else:
                     line = raw.decode(other)
+                    if not line.isascii():
+                        self._note(self._as_given)
             except UnicodeDecodeError:
                 line = self._otherwise(raw, other)
             yield line

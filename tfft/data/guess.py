@@ -8,7 +8,8 @@ WESTERN = ("cp1252", "cp1254", "cp1250", "mac_roman", "cp850")
 SCRIPTS = {"cp1251": "CYRILLIC", "koi8_r": "CYRILLIC", "cp1253": "GREEK", "cp1255": "HEBREW LETTER", "cp1256": "ARABIC",
            "cp874": "THAI", "cp1250": "LATIN"}
 OTHERS = (*SCRIPTS, "shift_jis", "gb18030", "big5", "euc_jp", "cp949")
-USUAL = frozenset("“”„‘’‚–—…€£°«»§·¿¡©®™\xa0 。，、！？：；「」『』（）《》")
+INSIDE = re.compile(r"(?<=[^\W\d_])[‚„“”…€£§°«»](?=[^\W\d_])")  # between letters, where they do not belong
+USUAL = frozenset("“”„‘’–—…€£°«»§·¿¡©®™\xa0 。，、！？：；「」『』（）《》")
 
 
 def is_utf8(some: bytes, whole: bool = False) -> bool:
@@ -56,7 +57,8 @@ def _likeness(text: str, encoding: str) -> float:
     if not high:
         return 0.0
     common = {"gb18030": ("gb2312", 0xB0, 0xD7), "big5": ("big5", 0xA4, 0xC6)}.get(encoding)
-    return sum(_usual(c, encoding, common) for c in high) / len(high) - 0.3 * _odd_pairs(text) / len(high)
+    odd = _odd_pairs(text) + (len(INSIDE.findall(text)) if encoding in WESTERN else 0)
+    return (sum(_usual(c, encoding, common) for c in high) - 0.3 * odd) / len(high)
 
 
 def _usual(character: str, encoding: str, common: tuple[str, int, int] | None) -> float:

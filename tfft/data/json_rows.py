@@ -35,6 +35,7 @@ def read_jsonl(content: Content, path: str, encoding: str) -> Iterator[Record | 
         yield Note(path, f"it is one JSON document, not one JSON value a line, and read as json:{path} would be")
         yield from read_json(content, path, encoding, "")
         return
+    first = True
     for line in lines:
         if not line.strip():
             continue
@@ -42,10 +43,13 @@ def read_jsonl(content: Content, path: str, encoding: str) -> Iterator[Record | 
             yield Broken(path, lines.number, reason, undecodable=True)
             continue
         try:
-            value = json.loads(line, parse_constant=_constant)
+            value = DECODER.decode(line)
         except (ValueError, RecursionError) as error:
-            yield Broken(path, lines.number, f"it is not valid JSON ({_without_place(error)}){_why(error, line)}")
+            other = f"; a table is read as csv:{path} or tsv:{path}" if first and line.lstrip()[:1] not in ("{", "[") else ""
+            yield Broken(path, lines.number, f"it is not valid JSON ({_without_place(error)}){_why(error, line)}{other}")
+            first = False
             continue
+        first = False
         yield _record(value, path, lines.number)
     for note in lines.words():
         yield Note(path, note)
@@ -240,7 +244,8 @@ def _json_rows(text: str, start: int, path: str, key: str) -> Iterator[Record | 
     elif not first:
         return
     else:
-        raise UserError(f"{path}{'#' + key if key else ''} is neither an array nor an object, so it holds no rows.")
+        table = "" if key or _is_json(text) else f" If it is a table, write csv:{path} or tsv:{path}"
+        raise UserError(f"{path}{'#' + key if key else ''} is neither an array nor an object, so it holds no rows.{table}")
     line, counted, has_bad = 1, 0, ESCAPED.search(text)
     for number, (value, at) in enumerate(values, 1):
         line, counted = line + text.count("\n", counted, at), at
@@ -249,6 +254,14 @@ def _json_rows(text: str, start: int, path: str, key: str) -> Iterator[Record | 
             yield Broken(path, line, f"row {number} is not valid in its encoding{suggestion(raw, raw)}", undecodable=True)
         else:
             yield _record(value, path, line)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        DECODER.decode(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _concatenated(text: str, at: int) -> Iterator[tuple[Any, int]]:

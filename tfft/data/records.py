@@ -20,6 +20,11 @@ class Broken(NamedTuple):
     undecodable: bool = False
 
 
+class DecimalComma(str):
+    """A field that is a number with a decimal comma (and perhaps points between thousands), by what separates the fields of
+    its file."""
+
+
 class Note(NamedTuple):
     """What a user should know of how a file was read."""
 

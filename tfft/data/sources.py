@@ -242,8 +242,10 @@ class Source:
             return ""
         if f"{column} (1)" in columns:
             return f" The header names {column!r} twice: name the one that is meant, or rename it."
-        if self.kind == "tsv" and len(columns) == 1:
+        if self.kind == "tsv" and self.data.delimiter == "auto" and len(columns) == 1:
             return f" The header has no tab: where something else separates the fields, write csv:{self.body}"
+        if len(columns) == 1 and (found := [mark for mark in (",", ";", "|") if mark in next(iter(columns))]):
+            return f" If {found[0]!r} separates the fields: --config.data.delimiter={found[0]}"
         if any(len(name.split()) > 4 for name in columns):
             return " The first line looks like a row, no header: set --config.data.header=False, and columns 0, 1, ..."
         return " If the first line of the file is no header: --config.data.header=False, and columns 0, 1, ..."
@@ -277,7 +279,7 @@ class Source:
     def _note(self, broken: Broken) -> None:
         """Counts a broken row, or raises where there may be none."""
         if self.data.on_broken_row == "error" and broken.undecodable:
-            raise UserError(f"{broken.file}:{broken.line}: {broken.reason}. {self._encoding_advice()}")
+            raise UserError(f"{broken.file}:{broken.line}: {broken.reason}.{self._encoding_advice(broken)}")
         if self.data.on_broken_row == "error":
             raise UserError(f"{broken.file}:{broken.line}: this row is broken: {broken.reason}. Mend it, or leave such "
                             f"rows out with --config.data.on_broken_row=skip")
@@ -286,18 +288,20 @@ class Source:
             self.broken.append(broken)
 
 
-    def _encoding_advice(self) -> str:
+    def _encoding_advice(self, broken: Broken) -> str:
+        if "--config.data.encoding=" in broken.reason:
+            return ""
         if self.kind == "parquet":
-            return "Write the column as text, decoded, where the file is made."
-        return "Set --config.data.encoding to what the file is in, or mend the file."
+            return " Write the column as text, decoded, where the file is made."
+        return " Set --config.data.encoding to what the file is in, or mend the file."
 
     def _check_encodings(self) -> None:
         """Raises: UserError where more of a file's rows would be left out for their encoding than a few that are damaged."""
         for file, (first, count) in self._undecodable.items():
             if count > UNDECODABLE * self._read[file]:
-                raise UserError(f"{file}: {count:,} of {self._read[file]:,} rows are not in the encoding that they are read in: "
-                                "on_broken_row=skip leaves out 1% of a file's rows for that, no more. The first: line "
-                                f"{first.line}: {first.reason}. {self._encoding_advice()}")
+                raise UserError(f"{file}: {count:,} of {self._read[file]:,} rows are not in the encoding that they are read "
+                                "in: on_broken_row=skip leaves out 1% of a file's rows for that, no more. The first: line "
+                                f"{first.line}: {first.reason}.{self._encoding_advice(first)}")
 
 
 def _column(field: Field, record: Record) -> str:

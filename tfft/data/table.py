@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from tfft.data import dialect
 from tfft.data.content import Content
 from tfft.data.encodings import Lines
-from tfft.data.records import Broken, Note, Record
+from tfft.data.records import Broken, DecimalComma, Note, Record
 from tfft.errors import UserError
 
-DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
+DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+(?:[eE][-+]?\d+)?\s*")
+THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*")  # or a decimal comma: semicolons alone say which
 NAMES = {"text", "texts", "label", "labels", "sentence", "sentence1", "review", "category", "class", "target", "score", "id",
          "title", "word", "tag", "question", "context", "comment", "message", "content"}
-
-
-class DecimalComma(str):
-    """A field that is a number with a decimal comma, where another character than a comma separates the fields."""
 
 
 def read_table(content: Content, kind: str, path: str, header: bool, delimiter: str, quoting: str,
@@ -64,6 +61,7 @@ class _Table:
         self.path, self.header, self.found = path, header, found
         self.names: list[str] = []
         self._raw: list[str] = []
+        self._longest = 0
         self._repeated = [0, 0]  # the first line that repeats the header, and how many do
         self._labels = _labels(sample, found)
         self._first = True
@@ -103,8 +101,12 @@ class _Table:
                       "between look like rows: a quote is missing, or one too many")
             return Broken(self.path, start, reason + self._hint())
         if self.found.delimiter not in (",", dialect.NONE):
-            fields = [DecimalComma(f) if "," in f and DECIMAL_COMMA.fullmatch(f) else f for f in fields]
+            fields = [DecimalComma(f) if "," in f and self._is_number(f) else f for f in fields]
         return Record(dict(zip(self.names or map(str, range(len(fields))), fields)), self.path, start)
+
+    def _is_number(self, field: str) -> bool:
+        sure = self.found.delimiter == ";" or not THOUSANDS.fullmatch(field)
+        return sure and bool(DECIMAL_COMMA.fullmatch(field))
 
     def _set_names(self, fields: list[str]) -> None:
         """Column names without blanks around them; of repeated and empty ones each has its own."""
@@ -119,7 +121,7 @@ class _Table:
         if twice:
             self._own_notes.append(f"its header names {', '.join(map(repr, twice))} twice: the columns are read as "
                                    + ", ".join(repr(n) for n, raw in zip(names, self._raw) if raw in twice))
-        self.names = names
+        self.names, self._longest = names, max(map(len, names)) + 3  # with blanks and a byte-order mark
 
     def _look_at_first(self, start: int, fields: list[str]) -> None:
         words = [field.strip().casefold() for field in fields]
@@ -128,7 +130,7 @@ class _Table:
                                    "config.data.header=False says")
 
     def _repeats_header(self, start: int, fields: list[str]) -> bool:
-        if len(fields) != len(self._raw):
+        if len(fields) != len(self._raw) or len(fields[0]) > self._longest:
             return False
         here = [field.strip().strip("\ufeff").casefold() for field in fields]
         names = [name.casefold() for name in self._raw]
