@@ -133,13 +133,20 @@ def test_the_command(runs, tmp_path):
     assert [json.loads(line)["predicted_label"] in ("neg", "pos") for line in out.splitlines()] == [True, True]
 
 
+FILES = ["--workdir=run", "--input=a.csv", "--output=b.csv"]
+
+
 @pytest.mark.parametrize("flags, message", [
     ([], "Name the run, --workdir=runs/imdb, or a served model, --server=grpc://localhost:8500/imdb"),
     (["--workdir=run", "--server=http://h/imdb"], "Name the run, --workdir=runs/imdb, or a served model"),
     (["--workdir=run", "--text=a", "--text_column=b"], "--text_column goes with --server: a run reads the columns that it was"),
     (["--server=http://h/imdb", "--text=a", "--weights=last"], "--weights goes with --workdir"),
     (["--server=http://h/imdb", "--text=a", "--text=b", "--text_pair=c"], "There are 2 --text and 1 --text_pair"),
-    (["--server=localhost:8500", "--text=a"], "'localhost:8500' is no address of a model")])
+    (["--server=localhost:8500", "--text=a"], "'localhost:8500' is no address of a model"),
+    (["--workdir=run", "--text=a", "--encoding=cp1252"], "--encoding goes with --input."),
+    ([*FILES, "--encoding=utf-9"], "--encoding='utf-9' is no encoding that Python knows."),
+    ([*FILES, "--delimiter=ab"], "--delimiter='ab' must be one character"),
+    ([*FILES, "--quoting=single"], "--quoting: Unknown value 'single'.")])
 def test_mistakes_of_the_command_line_are_told_before_tensorflow_is_loaded(flags, message, tmp_path):
     _, error = commands.run(["predict", *flags], str(tmp_path), code=2)
     assert message in error and "loading TensorFlow" not in error

@@ -20,6 +20,7 @@ from tfft.errors import UserError, exit_code, unknown
 
 # What a user's own config file, or a value that ml_collections cannot parse, raises. Others are told if they arise in the file.
 EXPECTED = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, NameError, ImportError)
+CACHE_ADVICE = re.compile(r"--config\.data\.cache=FOLDER or | or --config\.data\.cache\b")
 OVERRIDE = re.compile(r"--?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -63,9 +64,17 @@ def run(body: Callable[[], int | None]) -> None:
                                             "--workdir=runs/imdb."))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbit would tell every step twice
-        return exit_code(body)
+        return exit_code(body if "config" in flags.FLAGS else lambda: _without_config(body))
 
     app.run(main, flags_parser=_parse)
+
+
+def _without_config(body: Callable[[], int | None]) -> int | None:
+    """Runs a command that has no --config: advice to set one is left out where another way is named."""
+    try:
+        return body()
+    except UserError as error:
+        raise UserError(CACHE_ADVICE.sub("", str(error))) from error
 
 
 def experiment() -> Experiment:

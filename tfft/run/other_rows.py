@@ -84,7 +84,7 @@ def in_own_words(message: str) -> str:
     own = TRAINING_ADVICE.sub("", message).replace("config.data.", "")
     if own == message:
         return own
-    return f"{own} Columns are those that the run was trained with: rename what differs."
+    return f"{own}{'' if own.endswith('.') else '.'} Columns are those that the run was trained with: rename what differs."
 
 
 def with_flags(message: str, names: str) -> str:
