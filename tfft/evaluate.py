@@ -15,6 +15,7 @@ SPLIT = flags.DEFINE_enum("split", "", ["", "train", "validation", "test"], "Whi
 WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
 ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "What a row of --data without text or label, or "
                                   "against its format, does; '' is what config.data.on_broken_row says.")
+READING = command_line.define_reading("data")
 OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json.")
 
 
@@ -25,6 +26,7 @@ def main() -> int:
         raise UserError("Give --data or --split, not both.")
     if ON_BROKEN_ROW.value and not DATA.value:
         raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
+    reading = READING()
 
     from tfft.run.workdir import Workdir
 
@@ -34,7 +36,7 @@ def main() -> int:
     from tfft.run.judge import judge
 
     return judge(WORKDIR.value, data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value)
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading)
 
 
 if __name__ == "__main__":

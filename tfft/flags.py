@@ -14,10 +14,13 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tfft.config import Experiment, classes_of, resolve
+from tfft.data.dialect import dialect
+from tfft.data.encodings import known
 from tfft.errors import UserError, exit_code, unknown
 
 # What a user's own config file, or a value that ml_collections cannot parse, raises. Others are told if they arise in the file.
 EXPECTED = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, NameError, ImportError)
+CACHE_ADVICE = re.compile(r"--config\.data\.cache=FOLDER or | or --config\.data\.cache\b")
 OVERRIDE = re.compile(r"--?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -30,6 +33,29 @@ def define_config() -> None:
                                     "--config.train.epochs=2")
 
 
+def define_reading(of: str) -> Callable[[], dict[str, str]]:
+    """Defines --encoding, --delimiter and --quoting of the files that the flag `of` names; returns what gives those that were
+    given, as settings of config.data. That raises UserError where they cannot be, or there is no such file."""
+    for name, doc in (("encoding", "what it is encoded in, e.g. cp1252; '': UTF-8, and lines that are none as in the training"),
+                      ("delimiter", "csv and tsv: the one character between fields, or tab; '': as the file shows"),
+                      ("quoting", "csv and tsv: double, backslash or none; '': as the file shows")):
+        flags.DEFINE_string(name, "", f"How --{of} is read: {doc}.")
+
+    def given() -> dict[str, str]:
+        found = {name: value for name in ("encoding", "delimiter", "quoting") if (value := flags.FLAGS[name].value)}
+        for name in found if not flags.FLAGS[of].value else ():
+            raise UserError(f"--{name} goes with --{of}.")
+        try:
+            resolve({"data": {"train": "csv:train.csv", **found}})
+            known(found.get("encoding", "utf-8"))
+            dialect([], "csv", found.get("delimiter", "auto"), "double", header=True)
+        except UserError as error:
+            raise UserError(str(error).replace("config.data.", "--")) from error
+        return found
+
+    return given
+
+
 def run(body: Callable[[], int | None]) -> None:
     """Parses the command line and runs `body`; leaves with its exit code, 2 for a user's mistake."""
     def main(argv):
@@ -38,9 +64,17 @@ def run(body: Callable[[], int | None]) -> None:
                                             "--workdir=runs/imdb."))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbit would tell every step twice
-        return exit_code(body)
+        return exit_code(body if "config" in flags.FLAGS else lambda: _without_config(body))
 
     app.run(main, flags_parser=_parse)
+
+
+def _without_config(body: Callable[[], int | None]) -> int | None:
+    """Runs a command that has no --config: advice to set one is left out where another way is named."""
+    try:
+        return body()
+    except UserError as error:
+        raise UserError(CACHE_ADVICE.sub("", str(error))) from error
 
 
 def experiment() -> Experiment:

@@ -8,6 +8,7 @@ are index arrays over it. A row is one example, or several (windows of a long te
                   text_hash, id_hash    uint64[n], for leak checks and stable splits
                   line int64[n], file int32[n]   where the row came from
                   full_length int32[n]  tokens before anything was cut
+                  unknown int32[n,4]    what of it the tokenizer does not know, see tfft.data.unknown
                   what the task declares: numbers, or names as codes into meta["names"]
     of examples   tokens (+ _offsets)   token ids of example i: tokens[tokens_offsets[i]:tokens_offsets[i + 1]]
                   length int32[m]       what the plan goes by: its tokens

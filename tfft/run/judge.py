@@ -1,38 +1,33 @@
 """Evaluates a trained run on a split or on other data, and prints what a person wants to know."""
 
-import contextlib
-import dataclasses
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfft.assets import cache_folder
-from tfft.config import Data
-from tfft.data.prepare import Preparer, Split, load_splits
+from tfft.data.prepare import Preparer, Split, load_splits, tell_unknown
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.files import is_remote, to_path, write_text
+from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
 from tfft.training.summaries import Console, table
 
 MISTAKES_SHOWN = 5
 
-# advice of the readers that a command on a trained run cannot follow: it takes no --config flags
-TRAINING_ADVICE = re.compile(
-    r" If [^.]*--config\.data\.header=False(?:, and columns 0, 1, \.\.\.|\.)"
-    r"|, or set --config\.data\.header=False if this line is no header"
-    r"| \(if [^()]*--config\.data\.\w+=\w+\)"
-    r"| Set --config\.data\.encoding\.")
 
+def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "",
+          reading: dict[str, str] | None = None) -> int:
+    """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code.
 
-def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "") -> int:
-    """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code."""
+    reading: settings of config.data that say how the files of `data` are read.
+    """
     console = Console()
     workdir = Workdir(path)
     name = data or split or ("test" if workdir.experiment().data.test else "validation")
@@ -42,9 +37,13 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     run = open_run(path, weights)
     experiment, task = run.experiment, run.task
     if data:
+        preparer = _preparer(run, lambda text: console.say(in_own_words(text)))
         with other_rows(experiment.data, on_broken_row or experiment.data.on_broken_row) as settings:
-            store = _preparer(run, lambda text: console.say(in_own_words(text))).store(data, settings)
+            fields = preparer.reading.fields
+            settings = by_its_own_rule(settings, data, fields, preparer.cache, False, reading or {}, console.say)
+            store = preparer.store(data, settings)
         chosen = Split(data, store, np.arange(len(store)))
+        tell_unknown({data: chosen}, console.say)
     else:
         chosen = own_split(run, name, console.say)
     if strangers := task.strangers(chosen.store, chosen.rows):
@@ -136,31 +135,6 @@ def check_writable(target: Path) -> None:
         raise UserError(f"Cannot write {target}: {target.parent} is no folder. Name another file with --output.") from error
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error.strerror or error}. Name another file with --output.") from error
-
-
-@contextlib.contextmanager
-def other_rows(data: Data, on_broken_row: str) -> Iterator[Data]:
-    """The settings that read rows which a run was not trained on: its columns, without what chose its own rows.
-
-    Raises: the block's UserErrors, in words that fit commands without --config flags.
-    """
-    try:
-        yield dataclasses.replace(data, where="", id_column="", on_broken_row=on_broken_row)
-    except UserError as error:
-        raise UserError(in_own_words(str(error))) from error
-
-
-def in_own_words(message: str) -> str:
-    """A message about rows as evaluate and predict tell it: without advice to set what the training has fixed.
-
-    "a.csv: config.data.text_column: Unknown column 'text'. Known: x." -> "a.csv: text_column: Unknown column 'text'. Known: x.
-    Columns and format are those that the run was trained with: rename or convert what differs."
-    """
-    message = message.replace("--config.data.on_broken_row", "--on_broken_row")
-    own = TRAINING_ADVICE.sub("", message).replace("config.data.", "")
-    if own == message:
-        return own
-    return f"{own} Columns and format are those that the run was trained with: rename or convert what differs."
 
 
 def _warn_of_changes(workdir: Workdir, splits: dict[str, Split], say: Callable[[str], None]) -> None:
