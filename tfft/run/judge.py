@@ -40,35 +40,48 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
-    experiment, task = run.experiment, run.task
-    if data:
-        with other_rows(experiment.data, on_broken_row or experiment.data.on_broken_row) as settings:
-            store = _preparer(run, lambda text: console.say(in_own_words(text))).store(data, settings)
-        chosen = Split(data, store, np.arange(len(store)))
-    else:
-        chosen = own_split(run, name, console.say)
-    if strangers := task.strangers(chosen.store, chosen.rows):
-        console.say(strangers)
-    report, rows = _report(run, chosen, console)
-    slices = report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
-    print(f"{chosen.name}: {report.judged:,} rows, weights of step {run.step:,}")
-    print(table([(name, value) for name, value in report.metrics.items()]))
-    if len(slices) > 1:
-        print(table([(part["slice"], part["rows"], part["metrics"][experiment.eval.metric]) for part in slices],
-                    ("length", "rows", experiment.eval.metric)))
-    for part in report.tables:
-        print(f"{part.note}\n" if part.note else "", end="")
-        print(table(part.shown or part.lines, part.header))
-    if report.mistakes:
-        print("most confident mistakes:")
-        for place, text, label, answer in report.mistakes[:MISTAKES_SHOWN]:
-            print(f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}")
+    report = examine(run, data, name, on_broken_row, console)
+    print(told(run, name, report))
     try:
-        write_text(target, report.to_json(data=chosen.name, step=run.step) + "\n")
+        write_text(target, report.to_json(data=name, step=run.step) + "\n")
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
     print(f"report: {target}")
     return 0
+
+
+def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console) -> Report:
+    """What a run makes of other data, or where there is none of a split of its own; with slices by length."""
+    task, settings = run.task, run.experiment.data
+    if data:
+        with other_rows(settings, on_broken_row or settings.on_broken_row) as reading:
+            store = _preparer(run, lambda text: console.say(in_own_words(text))).store(data, reading)
+        chosen = Split(data, store, np.arange(len(store)))
+    else:
+        chosen = own_split(run, split, console.say)
+    if strangers := task.strangers(chosen.store, chosen.rows):
+        console.say(strangers)
+    report, rows = _report(run, chosen, console)
+    report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
+    return report
+
+
+def told(run: Run, name: str, report: Report) -> str:
+    """A report for a person: metrics, by length, by label, and the worst mistakes."""
+    metric, slices = run.experiment.eval.metric, report.details["slices"]
+    parts = [f"{name}: {report.judged:,} rows, weights of step {run.step:,}",
+             table([(name, value) for name, value in report.metrics.items()])]
+    if len(slices) > 1:
+        parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
+                           ("length", "rows", metric)))
+    for part in report.tables:
+        parts += [part.note] if part.note else []
+        parts.append(table(part.shown or part.lines, part.header))
+    if report.mistakes:
+        parts.append("most confident mistakes:")
+        parts += [f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}"
+                  for place, text, label, answer in report.mistakes[:MISTAKES_SHOWN]]
+    return "\n".join(parts)
 
 
 def calibrate_run(path: str, weights: str, precision: float) -> int:

@@ -12,6 +12,7 @@ from tfft.config import Experiment, default_experiment, differences
 from tfft.data.plan import PlanSettings
 from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
+from tfft.notebook import in_notebook
 from tfft.run.assembly import build, make_feed, prepare
 from tfft.run.workdir import Workdir, save_parts
 from tfft.training.cluster import Cluster
@@ -227,6 +228,10 @@ class Session:
         if self.loop.start_step == step:
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
+        if in_notebook():
+            self.console.say("next: run.evaluate(), run.predict([...]), run.export()")
+            self._flush()
+            return
         asked = " ".join(f"--{name}='...'" for name in self.prepared.preparer.reading.encoder.fields)
         self.console.say("\n".join(["next:", f"  python -m tfft.evaluate --workdir={path}",
                                     f"  python -m tfft.predict --workdir={path} {asked}",
