@@ -25,16 +25,17 @@ def load_config(name: str):
     return api.load_config(name)
 
 
-def guess_config(file: str, **columns: str):
+def guess_config(file: str, learn: str = "", **columns: str):
     """The config that `tfft init` would write for a file of rows; prints what it takes for what, and why.
 
-        guess_config("tickets.csv")    guess_config("tickets.csv", label_column="queue", learn="single_label")
+        guess_config("tickets.csv")    guess_config("tickets.csv", text_column="body", label_column="queue")
 
-    Raises: UserError with the candidates where two guesses are equally good.
+    learn: what is to be learnt, where the file leaves it open. Raises: UserError with the candidates where guesses are equally
+    good.
     """
     from tfft import api
 
-    return api.guess_config(file, **columns)
+    return api.guess_config(file, learn, **columns)
 
 
 def fine_tune(config, workdir: str = ""):

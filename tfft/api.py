@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import re
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -36,11 +35,16 @@ def _in_python() -> Iterator[None]:
 
 def load_config(name: str):
     with _in_python():
-        path, _, variant = shipped.find(name).partition(":")
-        made = runpy.run_path(path)
-        if "get_config" not in made:
-            raise UserError(f"{path} defines no get_config(variant).")
-        return made["get_config"](variant)
+        return shipped.load(name)
+
+
+def guess_config(file: str, learn: str = "", **columns: str):
+    with _in_python():
+        from tfft.run.guess import Sketch
+
+        sketch = Sketch(file, columns, learn)
+        print(sketch.told())
+        return sketch.config()
 
 
 def fine_tune(config: Any, workdir: str = "") -> "Run":

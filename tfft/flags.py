@@ -28,15 +28,19 @@ def define_config() -> None:
                                     "override any field by --config.train.epochs=2")
 
 
-def run(body: Callable[[], int | None]) -> None:
-    """Parses the command line and runs `body`; leaves with its exit code, 2 for a user's mistake."""
+def run(body: Callable[..., int | None], takes: int = 0) -> None:
+    """Parses the command line and runs `body`, with what stands beside the flags where it takes so many arguments; leaves with
+    its exit code, 2 for a user's mistake."""
+    if takes:
+        flags.FLAGS.set_gnu_getopt()  # flags may follow arguments
+
     def main(argv):
-        if len(argv) > 1:
-            return exit_code(lambda: _raise(f"Unexpected argument {argv[1]!r}: values follow a flag, as in "
+        if len(argv) > 1 + takes:
+            return exit_code(lambda: _raise(f"Unexpected argument {argv[1 + takes]!r}: values follow a flag, as in "
                                             "--workdir=runs/imdb."))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbit would tell every step twice
-        return exit_code(body)
+        return exit_code(lambda: body(*argv[1:]))
 
     app.run(main, flags_parser=_parse)
 

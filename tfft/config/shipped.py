@@ -1,6 +1,7 @@
 """The configs that come with tfft, by name: "imdb:quick". In the repository they lie in the folder configs."""
 
 import difflib
+import runpy
 from pathlib import Path
 
 from tfft.errors import UserError, unknown
@@ -30,3 +31,12 @@ def find(spec: str) -> str:
     raise UserError(f"There is no config file {path}."
                     f"{f' Did you mean {folder / near[0]}?' if near else ''} (looked in {folder.resolve()})"
                     f"{f' The one that comes with tfft is {known}{colon}{variant}.' if known in names() else ''}")
+
+
+def load(spec: str):
+    """The ConfigDict of FILE.py[:VARIANT] or NAME[:VARIANT]. Raises: UserError where there is none."""
+    path, _, variant = find(spec).partition(":")
+    made = runpy.run_path(path)
+    if "get_config" not in made:
+        raise UserError(f"{path} defines no get_config(variant).")
+    return made["get_config"](variant)
