@@ -154,7 +154,7 @@ def test_help_lists_the_commands(folder, arguments):
     made = run(folder, "-m", "tfft", *arguments)
     assert made.returncode == 0 and made.stderr == ""
     assert [line.split()[0] for line in made.stdout.splitlines()[2:]] == [
-        "train", "evaluate", "predict", "calibrate", "export", "serve", "plan", "preflight"]
+        "init", "train", "evaluate", "predict", "calibrate", "export", "serve", "plan", "preflight"]
 
 
 def test_version(folder):
@@ -165,12 +165,13 @@ def test_version(folder):
 
 def test_unknown_command(folder):
     assert told(folder, "-m", "tfft", "trian", "--config=x") == (
-        "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: train, evaluate, predict, calibrate, export, "
-        "serve, plan, preflight.")
+        "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: init, train, evaluate, predict, calibrate, "
+        "export, serve, plan, preflight.")
 
 
 @pytest.mark.parametrize("command, flag", [("train", "--workdir"), ("evaluate", "--split"), ("predict", "--text"),
-                                           ("export", "--output"), ("plan", "--config")])
+                                           ("export", "--output"), ("plan", "--config"), ("init", "--yes"),
+                                           ("serve", "--workdir")])
 def test_help_of_a_command_lists_its_flags_without_tensorflow(folder, command, flag):
     made = run(folder, "-X", "importtime", "-m", "tfft", command, "--help")
     assert made.returncode == 0 and "tensorflow" not in made.stderr and "absl" in made.stderr

@@ -4,9 +4,9 @@ import contextlib
 import functools
 import json
 import re
-import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,11 @@ _trainings = 0  # in this process: each clears what TensorFlow keeps of Sentence
 @contextlib.contextmanager
 def _in_python() -> Iterator[None]:
     """Mistakes are told in Python's words, not in a command's; what is said of progress is plain output in a notebook."""
-    with contextlib.redirect_stderr(sys.stdout) if in_notebook() else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if in_notebook():
+            stack.enter_context(contextlib.redirect_stderr(sys.stdout))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", "IProgress not found")  # of libraries' bars, which are not shown
         try:
             yield
         except UserError as error:
@@ -132,9 +136,11 @@ class Run:
         folder = to_path(output) if output else self._folder.export
         weights = ",".join(filter(None, (self._weights, dtype)))
         with _in_python():
+            from tfft.serving.apart import export_apart, newest
+
             print(export_apart(str(self.workdir), f"--output={folder}", f"--weights={weights}",
                                *(["--calibrated"] if calibrated else [])))
-        return max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+            return newest(folder)
 
     def _open(self) -> tuple:
         """(run, predictor), opened once; again where a training has come between."""
@@ -213,19 +219,6 @@ class Evaluation:
 
     def __repr__(self) -> str:
         return self._text
-
-
-def export_apart(workdir: str, *flags: str) -> str:
-    """What `tfft export` says, in a process of its own: it computes on the CPU, whatever this process computes on.
-
-    Raises: UserError.
-    """
-    command = [sys.executable, "-m", "tfft.export", f"--workdir={workdir}", *flags]
-    made = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if made.returncode:
-        told = made.stderr.split("tfft: error: ")
-        raise UserError(" ".join(told[-1].split()) if len(told) > 1 else f"The export failed: {made.stderr.strip()[-2000:]}")
-    return made.stdout.strip()
 
 
 def _records(rows: Any) -> list:

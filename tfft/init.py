@@ -1,4 +1,4 @@
-"""A config for a file of rows: tfft init tickets.csv [--output=tickets.py] [--yes]
+"""A config for a file of rows: python -m tfft.init tickets.csv [--output=tickets.py] [--yes]
 
 Looks at the file, says what it takes for what and why, asks, and writes a config file that runs.
 """

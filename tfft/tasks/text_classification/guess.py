@@ -132,7 +132,7 @@ def _several(column: Column) -> tuple[dict, str] | None:
         parts = [[part.strip() for part in text.split(separator)] for text in texts]
         joined = sum(len(each) > 1 for each in parts)
         names = {part for each in parts for part in each}
-        alone = names & {each[0] for each in parts if len(each) == 1} & {part for each in parts if len(each) > 1 for part in each}
+        alone = {each[0] for each in parts if len(each) == 1} & {part for each in parts if len(each) > 1 for part in each}
         shared = len(names) < len(column.counts) or (alone and separator != "/")
         if joined and shared and "" not in names and max(len(part.split()) for part in names) < 5:
             return {"data.label_separator": separator}, (
