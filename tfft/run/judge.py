@@ -17,6 +17,7 @@ from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.files import is_remote, to_path, write_text
+from tfft.run.baseline import compared
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
 from tfft.training.summaries import Console, table
@@ -31,7 +32,8 @@ TRAINING_ADVICE = re.compile(
     r"| Set --config\.data\.encoding\.")
 
 
-def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "") -> int:
+def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "",
+          baseline: bool = True) -> int:
     """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code."""
     console = Console()
     workdir = Workdir(path)
@@ -40,7 +42,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
-    report = examine(run, data, name, on_broken_row, console)
+    report = examine(run, data, name, on_broken_row, console, baseline)
     print(told(run, name, report))
     try:
         write_text(target, report.to_json(data=name, step=run.step) + "\n")
@@ -50,8 +52,9 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     return 0
 
 
-def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console) -> Report:
-    """What a run makes of other data, or where there is none of a split of its own; with slices by length."""
+def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console, baseline: bool = True) -> Report:
+    """What a run makes of other data, or where there is none of a split of its own; with slices by length, and compared with
+    simple methods."""
     task, settings = run.task, run.experiment.data
     if data:
         with other_rows(settings, on_broken_row or settings.on_broken_row) as reading:
@@ -63,6 +66,11 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
         console.say(strangers)
     report, rows = _report(run, chosen, console)
     report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
+    report.details["compared"] = ""
+    if baseline and run.experiment.eval.baseline:
+        with contextlib.suppress(UserError):  # the training rows cannot be read any more
+            train = own_splits(run, lambda text: None)["train"]
+            report.details["compared"] = compared(run.workdir, run.experiment, task, train, chosen, report.metrics)
     return report
 
 
@@ -71,6 +79,7 @@ def told(run: Run, name: str, report: Report) -> str:
     metric, slices = run.experiment.eval.metric, report.details["slices"]
     parts = [f"{name}: {report.judged:,} rows, weights of step {run.step:,}",
              table([(name, value) for name, value in report.metrics.items()])]
+    parts += [report.details["compared"]] if report.details["compared"] else []
     if len(slices) > 1:
         parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
                            ("length", "rows", metric)))
