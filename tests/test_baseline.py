@@ -74,13 +74,14 @@ def compare(tmp_path, task, train, judged, ours, metric="accuracy"):
 
 @pytest.mark.parametrize("problem, metric, ours, said", [
     ("single_label", "accuracy", 1.1, f"accuracy 1.1000 is better than that of {CONSTANT} (0.6667) and of {LINEAR} (1.0000)"),
-    ("single_label", "accuracy", 0.9, f"accuracy 0.9000 is better than that of {CONSTANT} (0.6667), but no better than that of "
+    ("single_label", "accuracy", 0.9, f"accuracy 0.9000 is better than that of {CONSTANT} (0.6667), but worse than that of "
      f"{LINEAR} (1.0000)"),
-    ("single_label", "accuracy", 0.5, f"accuracy 0.5000 is no better than that of {CONSTANT} (0.6667) and of {LINEAR} "
-     "(1.0000)"),
+    ("single_label", "accuracy", 1.0, f"accuracy 1.0000 is better than that of {CONSTANT} (0.6667), and as good as that of "
+     f"{LINEAR} (1.0000)"),
+    ("single_label", "accuracy", 0.5, f"accuracy 0.5000 is worse than that of {CONSTANT} (0.6667) and of {LINEAR} (1.0000)"),
     ("single_label", "loss", 0.5, ""),
     ("regression", "mae", 0.0, "mae 0.0000 is better than that of"),
-    ("regression", "mae", 9.0, "mae 9.0000 is no better than that of"),
+    ("regression", "mae", 9.0, "mae 9.0000 is worse than that of"),
 ])
 def test_the_sentence(tmp_path, problem, metric, ours, said):
     found = compare(tmp_path, *make(tmp_path / "store", problem), ours, metric)
