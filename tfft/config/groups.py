@@ -28,9 +28,13 @@ class Data:
     sentence_column: str = setting("", "tables with one token a row: the column that says which sentence it is of; its rows "
                                        "become one, whose columns are lists")
     header: bool = setting(True, "csv and tsv: the first line names the columns (False: columns are 0, 1, 2, ...)")
-    quoting: str = setting("auto", "csv and tsv: 'double' (RFC 4180 quotes), 'none', or 'auto' (csv double, tsv none)",
-                           choices=("auto", "double", "none"))
-    encoding: str = setting("utf-8", "text encoding of csv, tsv, json and jsonl files (a byte-order mark is skipped)")
+    delimiter: str = setting("auto", "csv and tsv: the one character between fields ('tab' for a tab); auto: tsv a tab, "
+                                     "csv what the file shows of comma, semicolon, tab and |, or its Excel line sep=;")
+    quoting: str = setting("auto", "csv and tsv: 'double' (RFC 4180 quotes), 'backslash' (\\\" within quotes is one), "
+                                   "'none', or 'auto' (what the file shows; in doubt csv double, tsv none)",
+                           choices=("auto", "double", "backslash", "none"))
+    encoding: str = setting("utf-8", "encoding of text files, or of their lines, that are no UTF-8 (UTF-8, and what begins "
+                                     "with a byte-order mark, is read as what it is)")
     where: str = setting("", "keep only rows with this value in this column, e.g. source=imdb; '' keeps all")
     on_broken_row: str = setting("error", "what a row without text or label, or against its format, does",
                                  choices=("error", "skip"))

@@ -1,12 +1,12 @@
-"""Reads files with one token a line (CoNLL and its kin), parallel files and token tables into records of whole sentences.
+"""Reads files with one token a line (CoNLL and its kin) and parallel files into records of whole sentences.
 
     EU      B-ORG
     rejects O          ->  Record({"0": ["EU", "rejects"], "1": ["B-ORG", "O"], "-2": ..., "-1": ...}, file, line=1)
 
-Every reader streams: one sentence is in memory at a time. What cannot be read is a Broken, as in tfft.data.formats.
+Every reader streams: one sentence is in memory at a time. What cannot be read is a Broken, what is odd a Note, as in
+tfft.data.formats.
 """
 
-import codecs
 import contextlib
 import itertools
 import re
@@ -14,7 +14,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 
-from tfft.data.formats import ESCAPED, Broken, Record
+from tfft.data.content import opened
+from tfft.data.encodings import ESCAPED, Lines, known
+from tfft.data.guess import suggestion
+from tfft.data.records import Broken, Note, Record
 from tfft.errors import UserError, unknown
 
 SEPARATORS = ("auto", "tab", "whitespace")
@@ -27,7 +30,7 @@ BRACKET = re.compile(r"(?:\(([^()*]+))?\*(?:([^()*]*)\))?")
 
 
 def read(path: str, *, encoding: str = "utf-8", separator: str = "auto", names: Iterable[str] = (),
-         counts: MutableMapping[str, int] | None = None) -> Iterator[Record | Broken]:
+         counts: MutableMapping[str, int] | None = None) -> Iterator[Record | Broken | Note]:
     """Reads one file with one token a line into one record a sentence, its columns as lists.
 
     Columns have their numbers as keys, counted from either end ("0", "-1"), and their names where there are any: `names`,
@@ -48,7 +51,8 @@ def read(path: str, *, encoding: str = "utf-8", separator: str = "auto", names: 
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{path}: the columns' names hold {', '.join(map(repr, twice))} twice. Give each column its own name.")
     sentences, block = _Sentences(path, separator, names, Counter() if counts is None else counts), []
-    for number, line in _lines(path, encoding):
+    notes: list[Note] = []
+    for number, line in _lines(path, encoding, notes):
         document = line.startswith("-DOCSTART-")
         if document:
             sentences.count("documents")
@@ -58,27 +62,36 @@ def read(path: str, *, encoding: str = "utf-8", separator: str = "auto", names: 
         yield from sentences.made_of(block, encoding)
         block = []
     yield from sentences.made_of(block, encoding)
+    yield from notes
 
 
-def _lines(path: str, encoding: str) -> Iterator[tuple[int, str]]:
-    """(number from 1, line) without line ends and byte-order mark. Only a line feed ends a line."""
-    with _told(path, encoding), open(path, encoding=encoding, errors="surrogateescape", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            yield number, (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
+def _lines(path: str, encoding: str, notes: list[Note]) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) without line ends and byte-order mark. Only a line feed ends a line. `notes` is added to."""
+    with _told(path, encoding), opened(path) as content:
+        lines = Lines(content, path, encoding)
+        for line in lines:
+            yield lines.number, line.rstrip("\r\n")
+    notes += [Note(path, word) for word in lines.words()]
 
 
 @contextlib.contextmanager
 def _told(path: str, encoding: str):
     """Turns what can go wrong with a whole file into a UserError."""
+    known(encoding)
     try:
-        codecs.lookup(encoding)
         yield
-    except LookupError as error:
-        raise UserError(f"config.data.encoding={encoding!r} is no encoding that Python knows.") from error
     except UnicodeError as error:
         raise UserError(f"{path} is not in encoding {encoding} ({error}). Set --config.data.encoding.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _undecodable(line: str, where: str, encoding: str) -> str:
+    """Why a line is broken for its encoding, or ''."""
+    if line.isascii() or not ESCAPED.search(line):
+        return ""
+    raw = line.encode("utf-8", "surrogateescape")
+    return f"{where} is not valid {encoding}{suggestion(raw, raw) if known(encoding) == 'utf-8' else ''}"
 
 
 class _Sentences:
@@ -97,8 +110,9 @@ class _Sentences:
         if not tokens:
             return
         start = tokens[0][0]
-        if reason := self._reason(tokens, width, encoding):
-            yield Broken(self.path, start, reason)
+        undecodable = next(filter(None, (_undecodable(line, f"line {n}", encoding) for n, line, _ in tokens)), "")
+        if reason := undecodable or self._reason(tokens, width):
+            yield Broken(self.path, start, reason, bool(undecodable))
             return
         self.width = width
         columns = [list(column) for column in zip(*(fields for _, _, fields in tokens))]
@@ -142,11 +156,9 @@ class _Sentences:
             self.count("multi-word tokens" if found[1] == "-" else "empty nodes")
         return kept
 
-    def _reason(self, tokens: list[tuple[int, str, list[str]]], width: int, encoding: str) -> str:
+    def _reason(self, tokens: list[tuple[int, str, list[str]]], width: int) -> str:
         """Why these lines make no sentence, or ''."""
-        for number, line, fields in tokens:
-            if not line.isascii() and ESCAPED.search(line):
-                return f"line {number} is not valid {encoding}"
+        for number, _, fields in tokens:
             has = f"line {number} has {_plural(len(fields), 'field')}"
             if len(fields) != width:
                 others = "the sentence's other lines have" if len(tokens) > 1 else "the sentences before have"
@@ -195,10 +207,10 @@ def props_rows(values: dict[str, list[str]], *, words: str = "0", predicates: st
             for i, (place, cells) in enumerate(zip(places, brackets))]
 
 
-def props_records(records: Iterable[Record | Broken]) -> Iterator[Record | Broken]:
+def props_records(records: Iterable[Record | Broken | Note]) -> Iterator[Record | Broken | Note]:
     """Sentences in props format as one record for each predicate: "words", "predicate", "tags"."""
     for record in records:
-        if isinstance(record, Broken):
+        if not isinstance(record, Record):
             yield record
             continue
         try:
@@ -241,7 +253,8 @@ def _bracket_tags(cells: list[str], column: int) -> list[str]:
     return tags
 
 
-def read_parallel(words_path: str, tags_path: str, label_path: str = "", encoding: str = "utf-8") -> Iterator[Record | Broken]:
+def read_parallel(words_path: str, tags_path: str, label_path: str = "",
+                  encoding: str = "utf-8") -> Iterator[Record | Broken | Note]:
     """Reads sentences from files side by side: words, tags and, optionally, a label; one sentence a line.
 
     Records have {"words": [...], "tags": [...], "label": str} and the words' file and line. Lines that are empty in all
@@ -250,8 +263,9 @@ def read_parallel(words_path: str, tags_path: str, label_path: str = "", encodin
     Raises: UserError, after the last sentence, where the files have different numbers of lines.
     """
     paths = [words_path, tags_path] + ([label_path] if label_path else [])
+    notes: list[Note] = []
     lengths, uneven = [0] * len(paths), False  # lengths: each file's last line that is not blank
-    for number, row in enumerate(itertools.zip_longest(*(_lines(path, encoding) for path in paths)), 1):
+    for number, row in enumerate(itertools.zip_longest(*(_lines(path, encoding, notes) for path in paths)), 1):
         lines = ["" if cell is None else cell[1] for cell in row]
         lengths = [number if line.strip() else length for line, length in zip(lines, lengths)]
         uneven = uneven or (None in row and any(line.strip() for line in lines))
@@ -260,12 +274,13 @@ def read_parallel(words_path: str, tags_path: str, label_path: str = "", encodin
     if uneven:
         counted = ", ".join(f"{path} has {_plural(length, 'line')}" for path, length in zip(paths, lengths))
         raise UserError(f"{counted}. Line n of each file must belong to sentence n: mend the files.")
+    yield from notes
 
 
 def _parallel_row(lines: list[str], paths: list[str], number: int, encoding: str) -> Record | Broken:
     for line, path in zip(lines, paths):
-        if ESCAPED.search(line):
-            return Broken(paths[0], number, f"line {number} of {path} is not valid {encoding}")
+        if reason := _undecodable(line, f"line {number} of {path}", encoding):
+            return Broken(paths[0], number, reason, undecodable=True)
     words, tags = (BLANKS.split(line.strip(" \t")) if line.strip() else [] for line in lines[:2])
     if len(words) != len(tags):
         reason = f"it has {_plural(len(words), 'word')} where {paths[1]}:{number} has {_plural(len(tags), 'tag')}"
@@ -276,80 +291,3 @@ def _parallel_row(lines: list[str], paths: list[str], number: int, encoding: str
         return Broken(paths[0], number, f"it has no label in {paths[2]}:{number}")
     values = {"words": words, "tags": tags} | ({"label": lines[2].strip()} if len(lines) == 3 else {})
     return Record(values, paths[0], number)
-
-
-def token_table(records: Iterable[Record | Broken], sentence_column: str) -> Iterator[Record | Broken]:
-    """Groups a file's rows of one token each into one record a sentence, the columns as lists, the sentence's name as it is.
-
-        Sentence #,Word,Tag
-        Sentence: 1,EU,B-ORG    ->  Record({"Sentence #": "Sentence: 1", "Word": ["EU", "rejects"], "Tag": [...]}, file, 2)
-        ,rejects,O
-
-    A row belongs to the sentence of the row before it where its cell in `sentence_column` is empty or the same. A sentence
-    whose name comes again later, apart, is Broken there; and where a row between tokens is Broken, so are the sentences that
-    it stands in or beside, for either may have lost a token. Names are kept in memory, tokens only of one sentence.
-
-    Raises: UserError where the first row has no such column.
-    """
-    table = _Table(sentence_column)
-    for record in records:
-        if isinstance(record, Broken):
-            table.add_broken(record)
-        else:
-            yield from table.add(record)
-    yield from table.close()
-
-
-class _Table:
-    """The sentence that is being gathered, and where those before it began."""
-
-    def __init__(self, column: str):
-        self.column, self.rows, self.name, self.reason = column, [], "", ""
-        self.began: dict[str, int] = {}
-        self.torn: Broken | None = None  # a broken row after which no other has come yet
-
-    def add_broken(self, broken: Broken) -> None:
-        if self.rows:
-            self.reason = self.reason or _torn(broken)
-        self.torn = self.torn or broken
-
-    def add(self, row: Record) -> Iterator[Record | Broken]:
-        if not self.began and self.column not in row.values:
-            raise UserError(f"{row.file}:{row.line}: {unknown('column', self.column, row.values)}")
-        name = _cell(row.values.get(self.column))
-        if not self.rows or (name and name != self.name):
-            if self.rows:
-                yield from self.close()
-            self._start(name, row)
-        self.torn = None
-        self.rows.append(row)
-
-    def _start(self, name: str, row: Record) -> None:
-        self.name, self.reason = name, _torn(self.torn) if self.torn else ""
-        if not name:
-            self.reason = self.reason or f"column {self.column} is empty, and no row above it names a sentence"
-        elif name in self.began:
-            self.reason = self.reason or (f"sentence {name!r} began at line {self.began[name]} and ended before this row: "
-                                          f"put the rows of a sentence together, or give each sentence its own name")
-        self.began.setdefault(name, row.line)
-
-    def close(self) -> Iterator[Record | Broken]:
-        """Gives the sentence gathered so far; without any row, the broken one."""
-        if not self.rows:
-            yield from [self.torn] if self.torn and not self.began else []
-        elif self.reason:
-            yield Broken(self.rows[0].file, self.rows[0].line, self.reason)
-        else:
-            columns = dict.fromkeys(column for row in self.rows for column in row.values)
-            values = {column: [row.values.get(column) for row in self.rows] for column in columns}
-            yield Record(values | {self.column: self.name}, self.rows[0].file, self.rows[0].line)
-        self.rows = []
-
-
-def _torn(broken: Broken) -> str:
-    return f"line {broken.line}, in this sentence or beside it, is broken: {broken.reason}"
-
-
-def _cell(value: Any) -> str:
-    """A sentence's name; '' for an empty cell, null or NaN."""
-    return "" if value is None or value != value else str(value).strip()

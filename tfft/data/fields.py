@@ -5,12 +5,19 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import Any
+
+from tfft.data.records import DecimalComma
 
 
 class Unusable(Exception):
     """Why a row is broken."""
+
+
+class Undecodable(Unusable):
+    """It is broken for its encoding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +64,7 @@ def decoded(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unusable("its text is not valid UTF-8") from error
+        raise Undecodable("its text is not valid UTF-8") from error
 
 
 def name(value: Any) -> str:
@@ -76,13 +83,15 @@ def name(value: Any) -> str:
 
 
 def number(value: Any, column: str) -> float:
-    """A finite number. Raises: Unusable."""
+    """A finite number; with a decimal comma where the file's delimiter says so. Raises: Unusable."""
     try:
         if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
             raise ValueError
-        made = float(value)
+        made = float(value.replace(".", "").replace(",", ".") if isinstance(value, DecimalComma) else value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise Unusable(f"column {column!r} holds {value!r:.40}, which is no number") from error
+        comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+,\d+\s*", value)
+        raise Unusable(f"column {column!r} holds {value!r:.40}, which is no number" + (
+            ": write a decimal point, or separate the fields by semicolons" if comma else "")) from error
     if not math.isfinite(made):
         raise Unusable(f"column {column!r} holds {value!r:.40}, which is not finite")
     return made

@@ -92,17 +92,22 @@ class Preparer:
         source = Source(spec, data, self.reading.fields, self.cache)
         name = fingerprint("source", source.fingerprint(), *self._settings)
 
+        built = False
+
         def build(folder: Path):
+            nonlocal built
             self.say(f"tokenising {spec.split('#sha256')[0]}")
             self._write(folder, source.rows(), self.reading.columns)
-            if source.broken_count:
-                self.say(source.broken_report())
-                (folder / "broken.txt").write_text(source.broken_report(), "utf-8", "backslashreplace")
+            built = True
+            (folder / "told.txt").write_text("\n".join(source.told()), "utf-8", "backslashreplace")
+            for line in source.told():
+                self.say(line)
 
         store = open_store(self.cache, name, build)
-        report = store.folder / "broken.txt"
-        if report.exists() and not source.broken_count:
-            self.say(report.read_text("utf-8"))
+        told = store.folder / "told.txt"
+        if not built and told.exists():
+            for line in told.read_text("utf-8").splitlines():
+                self.say(line)
         if not len(store):
             raise UserError(f"{spec} has no rows{f' where {data.where}' if data.where else ''}.")
         return store

@@ -3,19 +3,20 @@
 from collections.abc import Iterator
 
 from tfft.data import conll, formats
-from tfft.data.formats import Broken, Record
+from tfft.data.records import Broken, Note, Record
+from tfft.data.token_table import token_table
 
 
-def _table(sentence_column: str, **arguments) -> Iterator[Record | Broken]:
+def _table(sentence_column: str, **arguments) -> Iterator[Record | Broken | Note]:
     records = formats.read(**arguments)
-    return conll.token_table(records, sentence_column) if sentence_column else records
+    return token_table(records, sentence_column) if sentence_column else records
 
 
-def _props(**arguments) -> Iterator[Record | Broken]:
+def _props(**arguments) -> Iterator[Record | Broken | Note]:
     return conll.props_records(conll.read(**arguments))
 
 
-def _squad(**arguments) -> Iterator[Record | Broken]:
+def _squad(**arguments) -> Iterator[Record | Broken | Note]:
     return formats.read("squad", **arguments)
 
 

