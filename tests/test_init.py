@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tfft
-from tfft.config import resolve, shipped
+from tfft.config import TextClassificationData, resolve, shipped
 from tfft.errors import UserError
 from tfft.run.guess import Sketch, Tie
 
@@ -37,9 +37,8 @@ def labelled(tmp_path, labels, column="label", **more):
     return table(tmp_path / "my.csv", list(columns), zip(*columns.values()))
 
 
-def settings(file, **columns):
-    learn = columns.pop("learn", "")
-    sketch = Sketch(file, columns, learn)
+def settings(file, learn="", **given):
+    sketch = Sketch(file, given, learn)
     resolve(sketch.config())
     return {"task": sketch.guess.task, "learn": sketch.guess.learn,
             **{name.removeprefix("data."): value for name, value in sketch.settings.items()}}
@@ -82,6 +81,30 @@ def test_pairs(tmp_path, first, second):
 def test_a_file_without_header(tmp_path):
     found = settings(table(tmp_path / "a.csv", None, [(text, ("pos", "neg")[i % 2]) for i, text in enumerate(TEXTS)]))
     assert (found["header"], found["text_column"], found["label_column"]) == (False, "0", "1")
+
+
+@pytest.mark.parametrize("delimiter, setting", [(";", ";"), ("\t", "tab"), ("|", "|")])
+def test_what_separates_fields(tmp_path, delimiter, setting):
+    rows = [(text, "xy"[i % 2]) for i, text in enumerate(TEXTS)]
+    found = settings(table(tmp_path / "a.csv", ["text", "label"], rows, delimiter))
+    assert (found["delimiter"], found["label_column"]) == (setting, "label")
+
+
+def test_an_encoding_is_asked_for_and_taken(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"text,label\n" + "".join(
+        f"das Ger\u00e4t {i} ist {'gut,ja' if i % 2 else 'kaputt,nein'}\n" for i in range(40)).encode("cp1252"))
+    with pytest.raises(UserError, match="--config.data.encoding=cp1252"):
+        Sketch(str(tmp_path / "a.csv"), {})
+    assert settings(str(tmp_path / "a.csv"), encoding="cp1252")["encoding"] == "cp1252"
+    assert "set --encoding=cp1252" in tfft_init(tmp_path, "a.csv", "--yes", code=2)
+    assert "'cp1252'" in tfft_init(tmp_path, "a.csv", "--yes", "--encoding=cp1252")
+
+
+@pytest.mark.skipif("label_columns" not in TextClassificationData.__annotations__, reason="no such setting yet")
+def test_a_column_for_each_label(tmp_path):
+    found = settings(table(tmp_path / "a.csv", ["id", "text", "toxic", "insult", "threat"], [
+        (i, text, i % 2, i % 3 // 2, int(i % 5 == 0)) for i, text in enumerate(TEXTS)]))
+    assert (found["label_columns"], found["learn"]) == (("toxic", "insult", "threat"), "multi_label")
 
 
 @pytest.mark.parametrize("write", [
@@ -176,7 +199,7 @@ def test_equal_guesses_are_refused_with_what_chooses(tmp_path):
 
 @pytest.mark.parametrize("columns, message", [
     ({"label_column": "lable"}, "--label_column=lable: Unknown column 'lable'. Did you mean 'label'?"),
-    ({"lable_column": "label"}, "Unknown column 'lable_column'. Did you mean 'label_column'?")])
+    ({"lable_column": "label"}, "Unknown setting 'lable_column'. Did you mean 'label_column'?")])
 def test_mistakes_in_columns(tmp_path, columns, message):
     with pytest.raises(UserError) as error:
         Sketch(labelled(tmp_path, ["x", "y"]), columns)
@@ -194,10 +217,11 @@ def test_broken_rows_are_told_and_left_out(tmp_path):
     assert sketch.settings["data.on_broken_row"] == "skip" and "16 broken rows skipped" in sketch.why["data.on_broken_row"]
 
 
-def test_lost_lines_are_refused(tmp_path):
+def test_rows_against_the_format_are_refused(tmp_path):
     Path(file := labelled(tmp_path, ["x", "y"])).open("a").write('"never closed,x\n' + "more,y\n" * 3)
-    with pytest.raises(UserError, match="has to be mended first.*never closed"):
+    with pytest.raises(UserError, match="1 broken row.*never closed.*on_broken_row=skip"):
         Sketch(file, {})
+    assert settings(file, on_broken_row="skip")["on_broken_row"] == "skip"
 
 
 # ---- the command

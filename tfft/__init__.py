@@ -25,17 +25,18 @@ def load_config(name: str):
     return api.load_config(name)
 
 
-def guess_config(file: str, learn: str = "", **columns: str):
+def guess_config(file: str, learn: str = "", **known):
     """The config that `tfft init` would write for a file of rows; prints what it takes for what, and why.
 
         guess_config("tickets.csv")    guess_config("tickets.csv", text_column="body", label_column="queue")
 
-    learn: what is to be learnt, where the file leaves it open. Raises: UserError with the candidates where guesses are equally
+    known: columns, or settings that read the file (encoding, delimiter, quoting, header), by the names of config.data; learn:
+    what is to be learnt, where the file leaves it open. Raises: UserError with the candidates where guesses are equally
     good.
     """
     from tfft import api
 
-    return api.guess_config(file, learn, **columns)
+    return api.guess_config(file, learn, **known)
 
 
 def fine_tune(config, workdir: str = ""):

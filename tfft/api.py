@@ -42,11 +42,11 @@ def load_config(name: str):
         return shipped.load(name)
 
 
-def guess_config(file: str, learn: str = "", **columns: str):
+def guess_config(file: str, learn: str = "", **known: Any):
     with _in_python():
         from tfft.run.guess import Sketch
 
-        sketch = Sketch(file, columns, learn)
+        sketch = Sketch(file, known, learn)
         print(sketch.told())
         return sketch.config()
 

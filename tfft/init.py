@@ -16,17 +16,28 @@ from tfft.run.guess import COLUMNS, Sketch, Tie, choice
 YES = flags.DEFINE_bool("yes", False, "Write what is guessed without asking; nothing where guesses are equally good.")
 OUTPUT = flags.DEFINE_string("output", "", "The config file to write; '' is the data file's name with .py.")
 LEARN = flags.DEFINE_string("learn", "", "What is to be learnt, where the file leaves it open; a wrong word lists the choices.")
+READING = {
+    "encoding": flags.DEFINE_string("encoding", "", "What the file is encoded in, e.g. cp1252; '' finds out."),
+    "delimiter": flags.DEFINE_string("delimiter", "", "The one character between fields, or tab; '' finds out."),
+    "quoting": flags.DEFINE_string("quoting", "", "double, backslash or none; '' finds out."),
+    "on_broken_row": flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "skip leaves out what cannot be read; ''"
+                                       " leaves out rows without a text or label, and says so."),
+    "header": flags.DEFINE_bool("header", None, "Whether the first line names the columns; by default that is found out."),
+}
 GIVEN = {name: flags.DEFINE_string(name, "", f"The column that is config.data.{name}.") for name in COLUMNS}
 
 
 def main(file: str = "") -> int:
     if not file:
         raise UserError("Name a file of rows: tfft init tickets.csv")
-    columns = {name: flag.value for name, flag in GIVEN.items() if flag.value}
+    given = {name: flag.value for name, flag in (GIVEN | READING).items() if flag.value not in ("", None)}
     asked = not YES.value
     if asked and not sys.stdin.isatty():
         raise UserError("There is no terminal to ask in. Add --yes to write what is guessed.")
-    sketch = _settled(file, columns, LEARN.value, asked)
+    try:
+        sketch = _settled(file, given, LEARN.value, asked)
+    except UserError as error:
+        raise UserError(str(error).replace("--config.data.", "--")) from error
     path = OUTPUT.value or f"{sketch.name}.py"
     if Path(path).exists():
         raise UserError(f"{path} exists already. Name another file with --output=FILE.py.")
@@ -45,10 +56,10 @@ def main(file: str = "") -> int:
     return 0
 
 
-def _settled(file: str, columns: dict[str, str], learn: str, asked: bool) -> Sketch:
+def _settled(file: str, given: dict, learn: str, asked: bool) -> Sketch:
     """The guess; the user's choice where several are equally good."""
     try:
-        return Sketch(file, columns, learn)
+        return Sketch(file, given, learn)
     except Tie as tie:
         if not asked:
             raise
@@ -60,7 +71,8 @@ def _settled(file: str, columns: dict[str, str], learn: str, asked: bool) -> Ske
     while not (answer.isdigit() and 1 <= int(answer) <= len(choices)):
         answer = input(f"Which one? [1-{len(choices)}] ").strip()
     chosen = choices[int(answer) - 1]
-    return Sketch(file, {name: value for name in COLUMNS if (value := chosen.settings.get(f"data.{name}"))}, chosen.learn)
+    columns = {name: value for name in COLUMNS if (value := chosen.settings.get(f"data.{name}"))}
+    return Sketch(file, {**given, **columns}, chosen.learn)
 
 
 if __name__ == "__main__":

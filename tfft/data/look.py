@@ -69,7 +69,8 @@ class Column:
 
 @dataclasses.dataclass
 class Look:
-    """What a file holds. settings: of config.data, that read it so, by name; why: what these follow from, by name."""
+    """What a file holds. settings: of config.data, that read it so, by name; why: what these follow from, by name; words: what
+    its reader has to say."""
 
     spec: str
     kind: str
@@ -78,6 +79,7 @@ class Look:
     columns: dict[str, Column]
     settings: dict[str, Any]
     why: dict[str, str]
+    words: list[str]
 
     def named(self, *names: str) -> Column | None:
         """The column with one of these names, whatever their case."""
@@ -103,7 +105,7 @@ class Guess(NamedTuple):
 def look(spec: str, cache: Path, **given: Any) -> Look:
     """Reads the first rows of a source, and finds what reads them. given: settings of config.data that are known.
 
-    Raises: UserError where there are no rows.
+    Raises: UserError where there are no rows, or some that cannot be read, unless on_broken_row=skip leaves them out.
     """
     source, records = _read(spec, cache, given)
     settings, why = dict(given), {}
@@ -112,16 +114,19 @@ def look(spec: str, cache: Path, **given: Any) -> Look:
             settings["header"], why["header"] = False, reason
             source, records = _read(spec, cache, settings)
         delimiter = _delimiter(source.files[0], len(records[0]), settings.get("encoding", "utf-8"))
-        if delimiter and delimiter != {"csv": ",", "tsv": "\t"}[source.kind]:
+        if "delimiter" not in given and delimiter and delimiter != {"csv": ",", "tsv": "\t"}[source.kind]:
             settings["delimiter"] = "tab" if delimiter == "\t" else delimiter
             why["delimiter"] = "what stands between the fields"
     names = dict.fromkeys(itertools.chain.from_iterable(records))
     columns = {each: Column(each, [record.get(each) for record in records]) for each in names}
-    return Look(source.spec, source.kind, source.files[0], len(records), columns, settings, why)
+    if source.broken_count and given.get("on_broken_row") != "skip":
+        raise UserError(f"{source.broken_report()}. Mend the file, or leave such rows out with --config.data.on_broken_row=skip.")
+    words = [line for line in source.told() if line != source.broken_report()]
+    return Look(source.spec, source.kind, source.files[0], len(records), columns, settings, why, words)
 
 
 def _read(spec: str, cache: Path, settings: dict[str, Any]) -> tuple[Source, list[dict]]:
-    source = Source(spec, dataclasses.replace(Data(), on_broken_row="skip", **settings), (), cache)
+    source = Source(spec, dataclasses.replace(Data(), **{**settings, "on_broken_row": "skip"}), (), cache)
     records = [row.record for row in itertools.islice(source.rows(), ROWS)]
     if not records:
         raise UserError(f"{source.spec} holds no rows that can be read. {source.broken_report()}".strip())

@@ -20,6 +20,7 @@ TIE = 0.15          # scores that differ by less are equally good
 LENGTHS = (64, 96, 128, 192, 256, 384, 512)
 READ = 200_000      # rows that are tried
 SHOWN = 6           # guesses of a refusal
+READING = ("encoding", "delimiter", "quoting", "header", "on_broken_row")  # settings of config.data that may be given
 # what of config.data names a column, of any task: what may be given
 COLUMNS = tuple(dict.fromkeys(field.name for kind in classes_of(("data",)) for field in dataclasses.fields(kind)
                               if field.name.endswith("_column") and field.name != "id_column"))
@@ -48,16 +49,17 @@ class Tie(UserError):
 class Sketch:
     """What a file is taken for, by the settings that say so.
 
-    columns: those that are known, by the name of their setting; learn: what is to be learnt, by a guess's word.
-    Raises: UserError where there is nothing to learn from; Tie.
+    given: columns that are known, by the name of their setting, and settings that read the file (READING); learn: what is to be
+    learnt, by a guess's word. Raises: UserError where there is nothing to learn from; Tie.
     """
 
-    def __init__(self, file: str, columns: dict[str, str], learn: str = ""):
+    def __init__(self, file: str, given: dict[str, Any], learn: str = ""):
         cache = cache_folder()
-        for setting in columns:
-            if setting not in COLUMNS:
-                raise UserError(unknown("column", setting, COLUMNS))
-        self.look = look(file, cache)
+        for setting in given:
+            if setting not in COLUMNS + READING:
+                raise UserError(unknown("setting", setting, COLUMNS + READING))
+        columns = {setting: column for setting, column in given.items() if setting in COLUMNS}
+        self.look = look(file, cache, **{setting: value for setting, value in given.items() if setting in READING})
         for setting, column in columns.items():
             if column not in self.look.columns:
                 raise UserError(f"--{setting}={column}: {unknown('column', column, self.look.columns)}")
@@ -78,7 +80,7 @@ class Sketch:
     def told(self) -> str:
         """What was found, for a person."""
         seen, guess = self.look, self.guess
-        lines = [f"{seen.file}: {seen.kind}, {seen.rows:,} rows looked at, columns {', '.join(seen.columns)}", "",
+        lines = [f"{seen.file}: {seen.kind}, {seen.rows:,} rows looked at, columns {', '.join(seen.columns)}", *seen.words, "",
                  f"{guess.what[0].upper()}{guess.what[1:]} ({guess.task}):"]
         width = max(map(len, self.settings))
         for setting, value in self.settings.items():
@@ -146,9 +148,7 @@ class Sketch:
         good = sum(1 for _ in itertools.islice(source.rows(), READ))
         if not good:
             raise UserError(f"No row of {self.look.file} can be read as {self.guess.what}. {source.broken_report()}")
-        if "lines are lost" in (report := source.broken_report()):
-            raise UserError(f"{self.look.file} has to be mended first: {report}.")
-        if report:
+        if report := source.broken_report():
             self.settings = {"data.train": self.settings["data.train"], "data.on_broken_row": "skip", **self.settings}
             self.why["data.on_broken_row"] = report
 
