@@ -120,7 +120,8 @@ def look(spec: str, cache: Path, **given: Any) -> Look:
     names = dict.fromkeys(itertools.chain.from_iterable(records))
     columns = {each: Column(each, [record.get(each) for record in records]) for each in names}
     if source.broken_count and given.get("on_broken_row") != "skip":
-        raise UserError(f"{source.broken_report()}. Mend the file, or leave such rows out with --config.data.on_broken_row=skip.")
+        raise UserError(f"{source.broken_report()}. Mend the file, or leave such rows out with "
+                        "--config.data.on_broken_row=skip.")
     words = [line for line in source.told() if line != source.broken_report()]
     return Look(source.spec, source.kind, source.files[0], len(records), columns, settings, why, words)
 
