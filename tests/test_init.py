@@ -71,6 +71,12 @@ def test_names_decide(tmp_path):
     assert (found["text_column"], found["label_column"]) == ("Body", "Category")
 
 
+@pytest.mark.parametrize("named, other", [("star_rating", "helpful"), ("Class Index", "page"), ("sentiment", "source")])
+def test_a_part_of_a_name_decides(tmp_path, named, other):
+    found = settings(labelled(tmp_path, [1, 2, 3], column=other, **{named: [i % 4 for i in range(len(TEXTS))]}))
+    assert found["label_column"] == named
+
+
 @pytest.mark.parametrize("first, second", [("sentence1", "sentence2"), ("premise", "hypothesis"), ("Question1", "Question2")])
 def test_pairs(tmp_path, first, second):
     found = settings(table(tmp_path / "a.tsv", ["id", first, second, "label"], [
@@ -143,16 +149,27 @@ def test_one_token_a_line_and_a_row(tmp_path):
     (tmp_path / "a.conll").write_text("\n".join("".join(f"{w} X {t}\n" for w, t in zip(words, TAGS)) for words in sentences()))
     found = settings(str(tmp_path / "a.conll"))
     assert (found["words_column"], found["tags_column"], found["task"]) == ("0", "-1", "token_classification")
+    (tmp_path / "a.conllu").write_text("".join("".join(f"{n}\t{word}\t_\tNOUN\tX\t_\t0\t_\t_\t_\n" for n, word in enumerate(
+        words, 1)) + "\n" for words in sentences()))
+    found = settings(str(tmp_path / "a.conllu"))
+    assert (found["words_column"], found["tags_column"], found["tags_scheme"]) == ("1", "3", "none")
     rows = [(f"Sentence: {i}" if not n else "", word, "X", tag) for i, words in enumerate(sentences())
             for n, (word, tag) in enumerate(zip(words, TAGS))]
     found = settings(table(tmp_path / "a.csv", ["Sentence #", "Word", "POS", "Tag"], rows))
     assert (found["sentence_column"], found["words_column"], found["tags_column"]) == ("Sentence #", "Word", "Tag")
 
 
-@pytest.mark.parametrize("span", [[0, 3, "PER"], {"start": 0, "end": 3, "label": "PER"}])
-def test_spans(tmp_path, span):
-    found = settings(lines(tmp_path / "a.jsonl", [{"text": "Ann " + text, "entities": [span]} for text in TEXTS]))
+@pytest.mark.parametrize("spans, end", [
+    ([[0, 3, "PER"]], None), ([{"start": 0, "end": 3, "label": "PER"}], None), ({"entities": [[0, 3, "PER"]]}, None),
+    ([{"start": 0, "end": 2, "label": "PER", "text": "Ann"}], "inclusive")])
+def test_spans(tmp_path, spans, end):
+    found = settings(lines(tmp_path / "a.jsonl", [{"text": "Ann " + text, "entities": spans} for text in TEXTS]))
     assert (found["words_column"], found["text_column"], found["spans_column"]) == ("", "text", "entities")
+    assert found.get("span_end") == end
+    found = settings(lines(tmp_path / "a.jsonl", [
+        {"text": "Ann " + text, "tokens": [{"start": 0, "end": 3}], "spans": [{"start": 0, "end": 3, "label": "PER"}]}
+        for text in TEXTS]))
+    assert found["spans_column"] == "spans"
 
 
 @pytest.mark.parametrize("answers", [lambda i: {"text": [f"day {i}"], "answer_start": [10]}, lambda i: f"day {i}"])

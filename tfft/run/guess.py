@@ -9,7 +9,7 @@ from typing import Any
 
 from tfft.assets import cache_folder
 from tfft.config import classes_of, default_config, resolve, shipped
-from tfft.data.look import Guess, Look, look, tokens
+from tfft.data.look import Column, Guess, Look, look, tokens
 from tfft.data.sources import Source
 from tfft.errors import UserError, unknown
 from tfft.tasks.fields import FIELDS
@@ -194,9 +194,15 @@ def choice(guess: Guess, among: list[Guess]) -> str:
     return " ".join(flags) or f"--learn={guess.learn}"
 
 
-def _seen(column) -> str:
-    what = (f"texts of {column.words:.0f} words" if column.is_text and column.words > 3 else
-            "lists" if column.lists else "numbers" if column.numbers else f"{len(column.counts):,} different values")
+def _seen(column: Column) -> str:
+    """A column in a few words: body (texts of 23 words)."""
+    if column.lists:
+        numbers = all(isinstance(one, (int, float)) for each in column.lists for one in each)
+        what = "lists of numbers" if numbers else "lists"
+    elif column.is_text and column.words > 3:
+        what = f"texts of {column.words:.0f} words"
+    else:
+        what = "numbers" if column.numbers else f"{len(column.counts):,} different value{'s'[:len(column.counts) != 1]}"
     return f"{column.name} ({what})"
 
 

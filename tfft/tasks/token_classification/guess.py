@@ -1,13 +1,16 @@
 """What of a file could be words with their tags, or texts with spans. Imports no TensorFlow."""
 
+import itertools
 import re
 
 from tfft.data.look import Column, Guess, Look
+from tfft.tasks.token_classification.spans import read_spans
 
 WORDS = ("words", "tokens", "word", "token", "text", "sentence")
 TAGS = ("ner_tags", "tags", "labels", "ner", "entities", "tag", "pos", "pos_tags", "label", "bio")
 SPANS = ("spans", "entities", "label", "labels", "annotations", "ents")
 SENTENCES = ("sentence", "sentence_id", "sent_id", "sentence_number", "sent", "sentence_num", "sentence_no")
+UNIVERSAL = 10  # columns of CoNLL-U
 TYPED = re.compile(r"O|[BIESLUM]-.+|.+-[BIESLUM]", re.DOTALL)
 
 
@@ -29,14 +32,18 @@ def _scheme(tags: list[str]) -> dict[str, str]:
 
 
 def _lines(look: Look, given: dict[str, str]) -> list[Guess]:
-    """One token a line: the word first, or second where numbers or document ids stand before it; the tag last."""
+    """One token a line: the word first, or second where numbers stand before it; the tag last, or CoNLL-U's parts of speech."""
     names = [each for each in look.columns if not each.startswith("-")]
-    words, tags = given.get("words_column", names[0]), given.get("tags_column", "-1" if "-1" in look.columns else names[-1])
+    numbered = all(str(one).isdigit() for each in look.columns[names[0]].values for one in each)  # as CoNLL-U begins its lines
+    word, tag = names[numbered and len(names) > 2], "-1" if "-1" in look.columns else names[-1]
+    if numbered and len(names) == UNIVERSAL:
+        tag = names[3]
+    words, tags = given.get("words_column", word), given.get("tags_column", tag)
     values = [str(tag) for each in look.columns[tags].values for tag in each]
     return [_guess(3.0, "a tag for each word", (words,), {
         "data.words_column": words, "data.tags_column": tags, **_scheme(values)}, {
-        "data.words_column": f"the first of {len(names)} columns; one token a line",
-        "data.tags_column": f"the last column: {_shown(values)}"})]
+        "data.words_column": f"one of {len(names)} columns, from 0; one token a line",
+        "data.tags_column": f"{'the last column: ' if tags == '-1' else ''}{_shown(values)}"})]
 
 
 def _lists(look: Look, given: dict[str, str]) -> list[Guess]:
@@ -62,27 +69,35 @@ def _lists(look: Look, given: dict[str, str]) -> list[Guess]:
 
 
 def _spans(look: Look, given: dict[str, str]) -> list[Guess]:
-    """Texts with spans of characters: (start, end, type), or objects with these."""
+    """Texts with spans of characters, in any shape that is read."""
     made = []
-    for column in look.columns.values():
-        if given.get("spans_column", column.name) != column.name or not column.lists or not any(column.lists):
+    for text, spans in itertools.product(look.columns.values(), repeat=2):
+        if (not text.is_text or text.words <= 1.5 or len(text.values) != len(spans.values) or spans.is_text and not spans.lists
+                or given.get("text_column", text.name) != text.name or given.get("spans_column", spans.name) != spans.name):
             continue
-        if not all(_is_span(one) for each in column.lists for one in each):
-            continue
-        for text in look.columns.values():
-            if text.is_text and text.words > 1.5 and given.get("text_column", text.name) == text.name:
-                made.append(_guess(3.0 + _hint(text.name, WORDS) + min(text.words, 40) / 40, "entities in a text", (text.name,),
-                                   {"data.words_column": "", "data.text_column": text.name, "data.spans_column": column.name},
-                                   {"data.text_column": f"texts of {text.words:.0f} words on average",
-                                    "data.spans_column": "spans of characters with a type, such as "
-                                                         f"{next(each for each in column.lists if each)[0]}"}))
+        for inclusive in (False, True):
+            shown = _read(text, spans, inclusive)
+            if shown is not None:
+                made.append(_guess(3.0 + _hint(text.name, WORDS) + _hint(spans.name, SPANS) + min(text.words, 40) / 40,
+                                   "entities in a text", (text.name,), {
+                    "data.words_column": "", "data.text_column": text.name, "data.spans_column": spans.name,
+                    **({"data.span_end": "inclusive"} if inclusive else {})}, {
+                    "data.text_column": f"texts of {text.words:.0f} words on average",
+                    "data.spans_column": f"spans of characters, such as {shown[2]} for {shown[0]} to {shown[1]}"}))
+                break
     return made
 
 
-def _is_span(value) -> bool:
-    if isinstance(value, dict):
-        return "start" in value or "start_offset" in value or "begin" in value
-    return isinstance(value, (list, tuple)) and len(value) == 3 and all(isinstance(end, int) for end in value[:2])
+def _read(text: Column, spans: Column, inclusive: bool) -> tuple[int, int, str] | None:
+    """The first span of a column of spans; None where it is none."""
+    first = None
+    for value, of in zip(spans.values, text.values, strict=True):
+        try:
+            found = read_spans(value, inclusive, of)
+        except ValueError:
+            return None
+        first = first or (found[0] if found else None)
+    return first
 
 
 def _tokens(look: Look, given: dict[str, str]) -> list[Guess]:
