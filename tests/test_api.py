@@ -1,6 +1,9 @@
 """What notebooks call: rows of every task in all their shapes, errors in Python's words. The predictor is a fake one."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from tfft import api
 from tfft.config import resolve, to_json
 from tfft.errors import UserError
 
+ROOT = Path(__file__).parent.parent
 TASKS = {
     "text": {"task": {}, "data": {"text_column": "review"}},
     "pair": {"task": {}, "data": {"text_pair_column": "reply"}},
@@ -65,11 +69,14 @@ def test_a_row_of_any_shape(run, task, row, given, asked):
         {**given, "asked": asked, "probabilities": {"p": 1.0} if asked else None}])
 
 
-def test_frames_and_many_rows(run, monkeypatch):
+def test_frames_and_many_rows(run, monkeypatch, capsys):
     pandas = pytest.importorskip("pandas")
+    run("text").predict(["a", "b"])
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr(api, "ROWS", 2)
     made = run("text")
     assert [answer["asked"] for answer in made.predict(pandas.Series(list("abcde")))] == [(letter,) for letter in "abcde"]
+    assert "answering 5/5 (100%)" in capsys.readouterr().err
     answers = made.predict(pandas.DataFrame({"review": ["a", None, "c"], "n": [1, 2, 3]}))
     assert [(answer["n"], answer["asked"]) for answer in answers] == [(1, ("a",)), (2, None), (3, ("c",))]
     assert made.predict([]) == []
@@ -131,3 +138,15 @@ def test_history(run, tmp_path):
     assert run("text").history == [{"step": 1}, {"step": 2}]
     assert json.loads((tmp_path / "config.json").read_text())["data"]["text_column"] == "review"
     assert repr(run("text")) == f"<text_classification run in {tmp_path}>"
+
+
+def test_no_tensorflow_before_something_is_computed(run, tmp_path):
+    run("text")
+    code = f"""import sys, tfft
+made = tfft.open_run({str(tmp_path)!r})
+try:
+    made.predict({{"txt": 1}})
+except tfft.errors.UserError:
+    print([name for name in ("tensorflow", "keras") if name in sys.modules])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"

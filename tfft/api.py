@@ -103,9 +103,11 @@ class Run:
             rows = [rows]
         with _in_python():
             rows = [self._named(row, number) for number, row in enumerate(_records(rows), 1)]
-            made = []
+            made, bar = [], _bar("answering", len(rows))
             for begin in range(0, len(rows), ROWS):
                 made += self._answers(rows[begin:begin + ROWS], begin, probabilities)
+                bar.advance(len(made), "")
+            bar.stop()
         return made[0] if alone else made
 
     def evaluate(self, data: Any = "", *, split: str = "", on_broken_row: str = "") -> "Evaluation":
@@ -219,6 +221,15 @@ class Evaluation:
 
     def __repr__(self) -> str:
         return self._text
+
+
+def _bar(what: str, rows: int):
+    """A console with a bar; a quiet one where one go does for all rows."""
+    from tfft.training.summaries import Console
+
+    console = Console(quiet=rows <= ROWS)
+    console.start(what, rows)
+    return console
 
 
 def _records(rows: Any) -> list:

@@ -1,10 +1,11 @@
-"""What a person reads of a run: TensorBoard, the progress bar, the log file, the tables."""
+"""What a person reads of a run: TensorBoard, the progress bar, the log file, the tables. TensorFlow is imported with the
+first point on the board."""
 
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from tfft.files import Lines
@@ -90,14 +91,18 @@ class Board:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self._writers: dict[str, Any] = {}
 
     def scalars(self, kind: str, step: int, values: dict[str, float]) -> None:
+        import tensorflow as tf
+
         with self._writer(kind).as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def text(self, kind: str, step: int, name: str, markdown: str) -> None:
+        import tensorflow as tf
+
         with self._writer(kind).as_default(step=step):
             tf.summary.text(name, markdown)
 
@@ -106,6 +111,8 @@ class Board:
             writer.flush()
 
     def _writer(self, kind: str):
+        import tensorflow as tf
+
         if kind not in self._writers:
             self._writers[kind] = tf.summary.create_file_writer(str(self._folder / kind))
         return self._writers[kind]
