@@ -67,7 +67,8 @@ class Console:
             self._bar.update(done - self._bar.n)
         now = time.monotonic()
         left = (now - self._begin) / max(1, done - self._first) * (self._total - done)
-        state = "  ".join(filter(None, (f"{done:,}/{self._total:,} ({done / self._total:.0%})", note, f"{duration(left)} left")))
+        place = f"{done:,}/{self._total:,} ({done / self._total:.0%})"
+        state = "  ".join(part for part in (place, note, f"{duration(left)} left") if part)
         if self._line is not None:
             self._line.show(f"{self._what} {bar(done / self._total)} {state}")
         if now - self._last_line < LINE_SECONDS and done < self._total:
