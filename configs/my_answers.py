@@ -4,7 +4,7 @@
     python -m tfft.plan --config=configs/manuals.py            look first: rows, windows, lengths, time
     python -m tfft.train --config=configs/manuals.py --workdir=runs/manuals
 
-Without copying, the variant names the file: python -m tfft.train --config=configs/my_answers.py:manuals.jsonl
+Without copying, the variant names the file: tfft train --config=my_answers:manuals.jsonl
 """
 
 from tfft.config import default_config

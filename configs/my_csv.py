@@ -1,10 +1,10 @@
 """Your own data: copy this file, name your CSV and its columns, done.
 
-    cp configs/my_csv.py configs/tickets.py
+    cp configs/my_csv.py configs/tickets.py                    (or tfft init tickets.csv, which writes one)
     python -m tfft.plan --config=configs/tickets.py            look first: rows, labels, lengths, time
     python -m tfft.train --config=configs/tickets.py --workdir=runs/tickets
 
-Without copying, the variant names the file: python -m tfft.train --config=configs/my_csv.py:tickets.csv
+Without copying, the variant names the file: tfft train --config=my_csv:tickets.csv
 """
 
 from tfft.config import default_config

@@ -4,7 +4,7 @@
     python -m tfft.plan --config=configs/invoices.py           look first: rows, types, lengths, time
     python -m tfft.train --config=configs/invoices.py --workdir=runs/invoices
 
-Without copying, the variant names a file of one token a line: python -m tfft.train --config=configs/my_entities.py:my.conll
+Without copying, the variant names a file of one token a line: tfft train --config=my_entities:my.conll
 All choices: docs/token_classification.md.
 """
 

@@ -25,8 +25,9 @@ def encoded(ids: list[list[int]], dtype=np.uint16, **more) -> Encoded:
                    {"full_length": lengths})
 
 
-def make_store(folder, labels, seed: int = 0) -> TokenStore:
-    """A store of one row for each label: row i has the text 'text i' and between 3 and 9 tokens of the tiny vocabulary."""
+def make_store(folder, labels, seed: int = 0, texts=None) -> TokenStore:
+    """A store of one row for each label: row i has the text 'text i', or texts[i], and between 3 and 9 tokens of the tiny
+    vocabulary."""
     folder.mkdir()
     draw = np.random.default_rng(seed)
 
@@ -35,7 +36,8 @@ def make_store(folder, labels, seed: int = 0) -> TokenStore:
             lengths = draw.integers(1, 8, len(rows))
             yield encoded([[2, *draw.integers(5, 14, n), 3] for n in lengths])
 
-    rows = [Row(f"id{i}", {"text": f"text {i}", "label": label}, "file.csv", i + 2, {}) for i, label in enumerate(labels)]
+    texts = texts or [f"text {i}" for i in range(len(labels))]
+    rows = [Row(f"id{i}", {"text": texts[i], "label": label}, "file.csv", i + 2, {}) for i, label in enumerate(labels)]
     write_rows(folder, rows, TEXT, encode, label_columns, seed=0)
     return TokenStore(folder)
 

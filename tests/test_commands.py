@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -34,6 +35,7 @@ def test_train_leaves_a_whole_workdir(trained):
     judged = [line for line in lines if line["kind"] == "validation"]
     assert [line["epoch"] for line in judged] == [1, 2, 3, 4, 5, 6]
     assert max(line["accuracy"] for line in judged) >= 0.9  # the label is in the first word
+    assert re.search(r"on the validation rows accuracy [\d.]+ is .* that of a constant answer \([\d.]+\)", said)
     assert "best validation accuracy" in said and f"python -m tfft.evaluate --workdir={workdir}" in said
     assert (workdir / "labels.txt").read_text() == "neg\npos\n"
 
@@ -67,7 +69,7 @@ def test_evaluate_repeats_what_training_found(trained, shared_cache):
     best = [line for line in map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines()) if line.get("best")][-1]
     for name in ("accuracy", "macro_f1", "mcc", "auc"):
         assert report["metrics"][name] == pytest.approx(best[name], abs=1e-9)
-    assert "accuracy" in out and "precision" in out
+    assert "accuracy" in out and "precision" in out and "of a linear model of TF-IDF features (" in out
 
 
 def test_evaluate_on_other_data_reports_unknown_labels(trained, shared_cache, tmp_path):
@@ -76,7 +78,8 @@ def test_evaluate_on_other_data_reports_unknown_labels(trained, shared_cache, tm
     with open(tmp_path / "more.csv", "a") as file:
         file.write(",pos\n")
     command = ["evaluate", f"--workdir={workdir}", f"--data=csv:{tmp_path}/more.csv", f"--output={tmp_path}/new/report.json"]
-    out, error = run([*command, "--on_broken_row=skip"], shared_cache)
+    out, error = run([*command, "--on_broken_row=skip", "--nobaseline"], shared_cache)
+    assert "constant answer" not in out
     assert "1 broken row skipped" in error and (tmp_path / "new/report.json").exists()
     assert "'odd' (1 rows)" in error and "2 rows" in out
 

@@ -70,6 +70,12 @@ def test_overrides(folder, arguments, expected):
     assert (made.returncode, made.stdout.strip()) == (0, expected), made.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--config=imdb:quick"], ["--config", "imdb"]])
+def test_configs_that_come_with_tfft_have_names(folder, arguments):
+    made = run(folder, "command.py", *arguments, "--config.train.epochs=4")
+    assert (made.returncode, made.stdout.strip()) == (0, "4 True ('neg', 'pos') ()"), made.stderr
+
+
 @pytest.mark.parametrize("argument, message", [
     ("--config.train.epoch=2", "tfft: error: --config.train.epoch: Unknown setting 'epoch'. Did you mean 'epochs'? Known: epo"),
     ("--config.epochs=2", "distribution, export. There is config.train.epochs."),
@@ -91,12 +97,16 @@ def test_mistakes_in_overrides(folder, argument, message):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ([], "Name an experiment: --config=configs/imdb.py:quick"),
+    ([], "Name an experiment: --config=imdb:quick, or a config file of your own"),
     (["--config"], "Missing value for flag --config"),
     (["--config=god.py"], "There is no config file god.py. Did you mean good.py?"),
     (["--config", "god.py:quick"], "There is no config file god.py. Did you mean good.py?"),
     (["--config=no/such/folder.py"], "There is no config file no/such/folder.py."),
-    (["--config.train.epochs=2"], "--config.train.epochs=2 overrides a field of a config, but there is no --config=FILE.py"),
+    (["--config=imbd:quick"], "Unknown config 'imbd'. Did you mean 'imdb'? Known: clinc150, cluener,"),
+    (["--config", "good"], "Unknown config 'good'."),
+    (["--config=configs/imdb.py:quick"], "There is no config file configs/imdb.py."),
+    (["--config=configs/imdb.py:quick"], "The one that comes with tfft is imdb:quick."),
+    (["--config.train.epochs=2"], "--config.train.epochs=2 overrides a field of a config, but there is no --config before"),
     (["--config.train.epochs=2", "--config=good.py"], "before a value for --config was specified"),
 ])
 def test_mistakes_in_naming_the_config(folder, arguments, message):
@@ -145,7 +155,7 @@ def test_help_lists_the_commands(folder, arguments):
     made = run(folder, "-m", "tfft", *arguments)
     assert made.returncode == 0 and made.stderr == ""
     assert [line.split()[0] for line in made.stdout.splitlines()[2:]] == [
-        "train", "evaluate", "predict", "calibrate", "export", "serve", "plan", "preflight"]
+        "init", "train", "evaluate", "predict", "calibrate", "export", "serve", "plan", "preflight"]
 
 
 def test_version(folder):
@@ -156,12 +166,13 @@ def test_version(folder):
 
 def test_unknown_command(folder):
     assert told(folder, "-m", "tfft", "trian", "--config=x") == (
-        "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: train, evaluate, predict, calibrate, export, "
-        "serve, plan, preflight.")
+        "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: init, train, evaluate, predict, calibrate, "
+        "export, serve, plan, preflight.")
 
 
 @pytest.mark.parametrize("command, flag", [("train", "--workdir"), ("evaluate", "--split"), ("predict", "--text"),
-                                           ("export", "--output"), ("plan", "--config")])
+                                           ("export", "--output"), ("plan", "--config"), ("init", "--yes"),
+                                           ("serve", "--workdir")])
 def test_help_of_a_command_lists_its_flags_without_tensorflow(folder, command, flag):
     made = run(folder, "-X", "importtime", "-m", "tfft", command, "--help")
     assert made.returncode == 0 and "tensorflow" not in made.stderr and "absl" in made.stderr

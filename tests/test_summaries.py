@@ -1,12 +1,15 @@
 """What a person reads: tables, durations, progress lines, TensorBoard's files."""
 
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tfft.notebook import in_notebook
 from tfft.training import summaries
 from tfft.training.summaries import Board, Console, duration, markdown, table
 
@@ -73,6 +76,42 @@ def test_console_on_a_terminal_draws_a_bar(tmp_path, capsys, monkeypatch):
     assert "training" in written and "4/4" in written and "said in between\n" in written
     log = (tmp_path / "train.log").read_text("utf-8")
     assert "training 4/4 (100%)" in log and "said in between" in log
+
+
+def test_console_in_a_notebook_draws_over_one_line(tmp_path, capsys, monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, data, raw):
+            shown[-1].append(data["text/plain"])
+
+    def display(data, raw, display_id):
+        shown.append([data["text/plain"]])
+        return Handle()
+
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: types.SimpleNamespace(kernel=None)
+    ipython.display = types.ModuleType("IPython.display")
+    ipython.display.display = display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
+    console = Console(tmp_path / "train.log")
+    for what in ("training", "evaluating"):
+        console.start(what, 4)
+        for step in range(1, 5):
+            console.advance(step, f"loss {step}")
+        console.stop()
+    assert [len(states) for states in shown] == [2, 2] and capsys.readouterr().err == ""  # a few states a second
+    assert shown[0][0].startswith("training " + 8 * "\u2588" + 22 * "\u2591" + " 1/4 (25%)  loss 1")
+    assert shown[1][1] == "evaluating " + 30 * "\u2588" + " 4/4 (100%)  loss 4  0s left"
+    assert "training 4/4 (100%)  loss 4" in (tmp_path / "train.log").read_text("utf-8")
+
+
+@pytest.mark.parametrize("module", [None, types.SimpleNamespace(get_ipython=lambda: None),
+                                    types.SimpleNamespace(get_ipython=object)])
+def test_a_terminal_is_no_notebook(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, "IPython", module)
+    assert not in_notebook()
 
 
 def test_console_needs_no_log_file(capsys):

@@ -1,9 +1,10 @@
-"""The console command: tfft train|evaluate|predict|calibrate|export|serve|plan|preflight [flags]."""
+"""The console command: tfft init|train|evaluate|predict|calibrate|export|serve|plan|preflight [flags]."""
 
 import runpy
 import sys
 
 COMMANDS = {
+    "init": "look at a file of rows, and write a config for it",
     "train": "fine-tune a pretrained Transformer",
     "evaluate": "judge a run on its test rows or on other data",
     "predict": "answer texts, or a file of them",

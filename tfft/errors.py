@@ -7,7 +7,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable
 
-
 # what a message may end with and need no stop: a stop, or a command, setting, path or address to be copied
 ENDING = re.compile(r"[.?!)]$|(?:--\S+|pip install (?:\S+ ?)+|\S*[=/:#*]\S*)$")
 

@@ -16,6 +16,8 @@ WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights;
 ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "What a row of --data without text or label, or "
                                   "against its format, does; '' is what config.data.on_broken_row says.")
 READING = command_line.define_reading("data")
+BASELINE = flags.DEFINE_bool("baseline", True, "Text classification: compare with a constant answer and a linear model; "
+                             "--nobaseline does not.")
 OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json.")
 
 
@@ -36,7 +38,8 @@ def main() -> int:
     from tfft.run.judge import judge
 
     return judge(WORKDIR.value, data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value, reading=reading)
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading,
+                 baseline=BASELINE.value)
 
 
 if __name__ == "__main__":

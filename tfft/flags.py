@@ -2,18 +2,17 @@
 
 import ast
 import dataclasses
-import difflib
+import functools
 import re
 import sys
 import traceback
 import typing
 from collections.abc import Callable
-from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from tfft.config import Experiment, classes_of, resolve
+from tfft.config import Experiment, classes_of, resolve, shipped
 from tfft.data.dialect import dialect
 from tfft.data.encodings import known
 from tfft.errors import UserError, exit_code, unknown
@@ -28,9 +27,9 @@ flags.disclaim_key_flags()  # --help lists --config among the flags of the comma
 
 
 def define_config() -> None:
-    """Defines --config=FILE.py[:VARIANT] with its --config.GROUP.FIELD=VALUE overrides."""
-    config_flags.DEFINE_config_file("config", None, "Experiment: FILE.py[:VARIANT]; override any field by "
-                                    "--config.train.epochs=2")
+    """Defines --config=NAME[:VARIANT], or FILE.py[:VARIANT], with its --config.GROUP.FIELD=VALUE overrides."""
+    config_flags.DEFINE_config_file("config", None, "Experiment: FILE.py[:VARIANT], or one that comes with tfft: imdb:quick; "
+                                    "override any field by --config.train.epochs=2")
 
 
 def define_reading(of: str) -> Callable[[], dict[str, str]]:
@@ -56,15 +55,20 @@ def define_reading(of: str) -> Callable[[], dict[str, str]]:
     return given
 
 
-def run(body: Callable[[], int | None]) -> None:
-    """Parses the command line and runs `body`; leaves with its exit code, 2 for a user's mistake."""
+def run(body: Callable[..., int | None], takes: int = 0) -> None:
+    """Parses the command line and runs `body`, with what stands beside the flags where it takes so many arguments; leaves with
+    its exit code, 2 for a user's mistake."""
+    if takes:
+        flags.FLAGS.set_gnu_getopt()  # flags may follow arguments
+
     def main(argv):
-        if len(argv) > 1:
-            return exit_code(lambda: _raise(f"Unexpected argument {argv[1]!r}: values follow a flag, as in "
+        if len(argv) > 1 + takes:
+            return exit_code(lambda: _raise(f"Unexpected argument {argv[1 + takes]!r}: values follow a flag, as in "
                                             "--workdir=runs/imdb."))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbit would tell every step twice
-        return exit_code(body if "config" in flags.FLAGS else lambda: _without_config(body))
+        asked = functools.partial(body, *argv[1:])
+        return exit_code(asked if "config" in flags.FLAGS else lambda: _without_config(asked))
 
     app.run(main, flags_parser=_parse)
 
@@ -80,7 +84,8 @@ def _without_config(body: Callable[[], int | None]) -> int | None:
 def experiment() -> Experiment:
     """The checked experiment of --config. Raises: UserError."""
     if not flags.FLAGS["config"].present:
-        raise UserError("Name an experiment: --config=configs/imdb.py:quick, or a copy of configs/my_csv.py.")
+        raise UserError("Name an experiment: --config=imdb:quick, or a config file of your own, which tfft init FILE "
+                        f"writes for a file of rows. These come with tfft: {', '.join(shipped.names())}.")
     try:
         return resolve(flags.FLAGS.config)
     except OSError as error:  # raised by the config file; ml_collections keeps it until the first look
@@ -94,6 +99,7 @@ def _raise(message: str):
 def _parse(argv: list[str]) -> list[str]:
     """absl's own parsing, its errors turned into one paragraph."""
     def parse():
+        argv[:] = _with_config_file(argv)
         _check_config_flags(argv)
         parsed.extend(flags.FLAGS(argv))
 
@@ -150,6 +156,21 @@ def _place(error: BaseException | None, argv: list[str]) -> str:
     return ""
 
 
+def _with_config_file(argv: list[str]) -> list[str]:
+    """The command line with the file of --config in place of its name: --config=imdb -> --config=.../configs/imdb.py.
+
+    Raises: UserError where there is no such file.
+    """
+    made = list(argv)
+    for i, argument in enumerate(argv):
+        if argument in ("--config", "-config") and i + 1 < len(argv):
+            made[i + 1] = shipped.find(argv[i + 1])
+        elif argument.startswith(("--config=", "-config=")):
+            flag, _, spec = argument.partition("=")
+            made[i] = f"{flag}={shipped.find(spec)}"
+    return made
+
+
 def _config_file(argv: list[str]) -> str | None:
     for i, argument in enumerate(argv):
         if argument in ("--config", "-config") and i + 1 < len(argv):
@@ -160,20 +181,15 @@ def _config_file(argv: list[str]) -> str | None:
 
 
 def _check_config_flags(argv: list[str]) -> None:
-    """Checks --config's file and every override's name and value against the schema.
+    """Checks every override's name and value against the schema.
 
     Raises: UserError with the nearest known name.
     """
     path = _config_file(argv)
-    if path is not None and not Path(path).is_file():
-        folder = Path(path).parent
-        near = difflib.get_close_matches(Path(path).name, [p.name for p in folder.glob("*.py")], n=1, cutoff=0.3)
-        raise UserError(f"There is no config file {path}."
-                        f"{f' Did you mean {folder / near[0]}?' if near else ''} (looked in {folder.resolve()})")
     for i, argument in enumerate(argv):
         match = OVERRIDE.fullmatch(argument)
         if match and path is None:
-            raise UserError(f"{argument} overrides a field of a config, but there is no --config=FILE.py before it.")
+            raise UserError(f"{argument} overrides a field of a config, but there is no --config before it.")
         if match:
             _check_override(match.group(1), match.group(2), argv[i + 1] if i + 1 < len(argv) else None)
 

@@ -1,13 +1,16 @@
-"""Serve exported models on this machine: python -m tfft.serve --model=models/imdb --rest_port=8501 --grpc_port=8500"""
+"""Serve runs or exported models on this machine: python -m tfft.serve --workdir=runs/imdb | --model=models/imdb"""
 
 import sys
 
 from absl import flags
 
 from tfft import flags as command_line
+from tfft.serving.apart import served
 from tfft.serving.server.settings import Batching, Limits, Settings, check_ports, models_of
 
 MODEL = flags.DEFINE_multi_string("model", [], "A folder of versions, as FOLDER or NAME=FOLDER; may be given several times.")
+WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's work directory, exported first where it has not been since its "
+                                    "training; may be given several times.")
 CONFIG = flags.DEFINE_string("model_config_file", "", "TF Serving's ModelServerConfig in text form, instead of --model.")
 CONFIG_POLL = flags.DEFINE_float("model_config_file_poll_wait_seconds", 0.0, "How often to read the config file again, to move "
                                  "labels or add models; 0 is never.", 0.0)
@@ -33,8 +36,9 @@ ALLOWED = flags.DEFINE_multi_string("allowed_host", [], "A name of this server i
 
 
 def main() -> int:
+    models = models_of([*MODEL.value, *map(served, WORKDIR.value)], CONFIG.value)
     settings = Settings(
-        models=models_of(MODEL.value, CONFIG.value), host=HOST.value, rest_port=REST_PORT.value, grpc_port=GRPC_PORT.value,
+        models=models, host=HOST.value, rest_port=REST_PORT.value, grpc_port=GRPC_PORT.value,
         poll_seconds=POLL.value, threads=THREADS.value, allow_file_ops=FILE_OPS.value,
         allowed_hosts=tuple(name.lower() for name in ALLOWED.value), config_file=CONFIG.value,
         config_poll_seconds=CONFIG_POLL.value,

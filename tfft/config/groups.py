@@ -124,6 +124,8 @@ class Eval:
     metric: str = setting("auto", "names the best weights; auto: accuracy, macro_f1 or spearman by problem")
     patience: int = setting(0, "stop after so many evaluations without a better metric; 0 never", low=0)
     min_delta: float = setting(0.0, "what counts as better", low=0)
+    baseline: bool = setting(True, "text classification: compare the result with a constant answer's and a linear model's on "
+                                   "the same rows", free=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,6 +64,8 @@ def _train(experiment: Experiment, workdir: Workdir, preset: str, cache: Path, c
     except WorkerLost as lost:
         _say(str(lost))
         return LOST
+    finally:
+        workdir.release()  # of a notebook, whose process lives on
     return 0
 
 

@@ -1,5 +1,6 @@
 """Evaluates a trained run on a split or on other data, and prints what a person wants to know."""
 
+import contextlib
 import json
 import re
 import tempfile
@@ -14,6 +15,7 @@ from tfft.data.prepare import Preparer, Split, load_splits, tell_unknown
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.files import is_remote, to_path, write_text
+from tfft.run.baseline import compared
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
@@ -23,7 +25,7 @@ MISTAKES_SHOWN = 5
 
 
 def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "",
-          reading: dict[str, str] | None = None) -> int:
+          reading: dict[str, str] | None = None, baseline: bool = True) -> int:
     """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code.
 
     reading: settings of config.data that say how the files of `data` are read.
@@ -35,39 +37,60 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
-    experiment, task = run.experiment, run.task
+    report = examine(run, data, name, on_broken_row, console, baseline, reading)
+    print(told(run, name, report))
+    try:
+        write_text(target, report.to_json(data=name, step=run.step) + "\n")
+    except OSError as error:
+        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
+    print(f"report: {target}")
+    return 0
+
+
+def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console, baseline: bool = True,
+            reading: dict[str, str] | None = None) -> Report:
+    """What a run makes of other data, or where there is none of a split of its own; with slices by length, and compared with
+    simple methods. reading: see `judge`."""
+    task, settings = run.task, run.experiment.data
     if data:
         preparer = _preparer(run, lambda text: console.say(in_own_words(text)))
-        with other_rows(experiment.data, on_broken_row or experiment.data.on_broken_row) as settings:
+        with other_rows(settings, on_broken_row or settings.on_broken_row) as settings:
             fields = preparer.reading.fields
             settings = by_its_own_rule(settings, data, fields, preparer.cache, False, reading or {}, console.say)
             store = preparer.store(data, settings)
         chosen = Split(data, store, np.arange(len(store)))
         tell_unknown({data: chosen}, console.say)
     else:
-        chosen = own_split(run, name, console.say)
+        chosen = own_split(run, split, console.say)
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
     report, rows = _report(run, chosen, console)
-    slices = report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
-    print(f"{chosen.name}: {report.judged:,} rows, weights of step {run.step:,}")
-    print(table([(name, value) for name, value in report.metrics.items()]))
+    report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
+    report.details["compared"] = ""
+    if baseline and run.experiment.eval.baseline:
+        with contextlib.suppress(UserError):  # the training rows cannot be read any more
+            train = own_splits(run, lambda text: None)["train"]
+            report.details["compared"] = compared(run.workdir, run.experiment, task, train, chosen, report.metrics)
+    return report
+
+
+def told(run: Run, name: str, report: Report) -> str:
+    """A report for a person: metrics, by length, by label, and the worst mistakes."""
+    metric, slices = run.experiment.eval.metric, report.details["slices"]
+    parts = [f"{name}: {report.judged:,} rows, weights of step {run.step:,}",
+             table([(name, value) for name, value in report.metrics.items()])]
+    parts += [report.details["compared"]] if report.details["compared"] else []
     if len(slices) > 1:
-        print(table([(part["slice"], part["rows"], part["metrics"][experiment.eval.metric]) for part in slices],
-                    ("length", "rows", experiment.eval.metric)))
+        parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
+                           ("length", "rows", metric)))
     for part in report.tables:
-        print(f"{part.note}\n" if part.note else "", end="")
-        print(table(part.shown or part.lines, part.header))
+        parts += [part.note] if part.note else []
+        parts.append(table(part.shown or part.lines, part.header))
     if report.mistakes:
-        print("most confident mistakes:")
-        for place, text, label, answer in report.mistakes[:MISTAKES_SHOWN]:
-            print(f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}")
-    try:
-        write_text(target, report.to_json(data=chosen.name, step=run.step) + "\n")
-    except OSError as error:
-        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
-    print(f"report: {target}")
-    return 0
+        parts.append("most confident mistakes:")
+        parts += [f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}"
+                  for place, text, label, answer in report.mistakes[:MISTAKES_SHOWN]]
+    return "\n".join(parts)
 
 
 def calibrate_run(path: str, weights: str, precision: float) -> int:

@@ -12,7 +12,9 @@ from tfft.config import Experiment, default_experiment, differences
 from tfft.data.plan import PlanSettings
 from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
+from tfft.notebook import in_notebook
 from tfft.run.assembly import build, make_feed, prepare
+from tfft.run.baseline import compared
 from tfft.run.workdir import Workdir, save_parts
 from tfft.training.cluster import Cluster
 from tfft.training.hosts import Hosts
@@ -227,11 +229,26 @@ class Session:
         if self.loop.start_step == step:
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
+        self._compare(state)
+        if in_notebook():
+            self.console.say("next: run.evaluate(), run.predict([...]), run.export()")
+            self._flush()
+            return
         asked = " ".join(f"--{name}='...'" for name in self.prepared.preparer.reading.encoder.fields)
         self.console.say("\n".join(["next:", f"  python -m tfft.evaluate --workdir={path}",
                                     f"  python -m tfft.predict --workdir={path} {asked}",
                                     f"  python -m tfft.export --workdir={path}", f"  tensorboard --logdir={path}/tensorboard"]))
         self._flush()
+
+    def _compare(self, state) -> None:
+        """Says whether the best weights are better than simple methods."""
+        validation = self.prepared.splits.get("validation")
+        if state.best is None or validation is None or not self.experiment.eval.baseline or not self.hosts.chief:
+            return
+        said = compared(self.workdir, self.experiment, self.prepared.task, self.prepared.splits["train"], validation,
+                        {self.experiment.eval.metric: state.best})
+        if said:
+            self.console.say(f"on the validation rows {said}")
 
 
 def _facts(experiment: Experiment) -> dict[str, str]:

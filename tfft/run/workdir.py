@@ -99,7 +99,7 @@ class Workdir:
             raise UserError(f"Cannot read the work directory {self.path}: {error}") from error
         if not found:
             raise UserError(f"{self.path} is not the workdir of a run: it has no config.json. Train one first: "
-                            "tfft train --config=configs/imdb.py:quick --workdir=...")
+                            "tfft train --config=imdb:quick --workdir=...")
         return from_json(self.config.read_text(), str(self.config))
 
     def append_metrics(self, line: dict[str, Any]) -> None:

@@ -1,25 +1,28 @@
-"""What a person reads of a run: TensorBoard, the progress bar, the log file, the tables."""
+"""What a person reads of a run: TensorBoard, the progress bar, the log file, the tables. TensorFlow is imported with the
+first point on the board."""
 
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from tfft.files import Lines
+from tfft.notebook import Line, bar, in_notebook
 
 LINE_SECONDS = 20  # between two lines of progress where there is no terminal
 
 
 class Console:
-    """Says things on standard error and in a log file; draws a bar with ETA where standard error is a terminal. A quiet one
-    only logs."""
+    """Says things on standard error and in a log file; draws a bar with ETA where standard error is a terminal or a notebook
+    shows it. A quiet one only logs."""
 
     def __init__(self, log: Path | None = None, quiet: bool = False):
         self._quiet = quiet
         self._log = Lines(log) if log else None
         self._bar: tqdm | None = None
+        self._line: Line | None = None
         self._last_line = 0.0
 
     def say(self, text: str) -> None:
@@ -50,7 +53,9 @@ class Console:
     def start(self, what: str, total: int, done: int = 0) -> None:
         """Begins a bar of `total` steps."""
         self.stop()
-        if sys.stderr.isatty() and not self._quiet:
+        if in_notebook() and not self._quiet:
+            self._line = Line()
+        elif sys.stderr.isatty() and not self._quiet:
             self._bar = tqdm(total=total, initial=done, desc=what, unit="step", dynamic_ncols=True, smoothing=0.05)
         self._what, self._total, self._first, self._begin = what, total, done, time.monotonic()
         self._last_line = time.monotonic()
@@ -61,19 +66,25 @@ class Console:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
         now = time.monotonic()
+        left = (now - self._begin) / max(1, done - self._first) * (self._total - done)
+        place = f"{done:,}/{self._total:,} ({done / self._total:.0%})"
+        state = "  ".join(part for part in (place, note, f"{duration(left)} left") if part)
+        if self._line is not None:
+            self._line.show(f"{self._what} {bar(done / self._total)} {state}")
         if now - self._last_line < LINE_SECONDS and done < self._total:
             return
         self._last_line = now
-        left = (now - self._begin) / max(1, done - self._first) * (self._total - done)
-        line = f"{self._what} {done:,}/{self._total:,} ({done / self._total:.0%})  {note}  {duration(left)} left"
-        if self._bar is None and not self._quiet:
+        line = f"{self._what} {state}"
+        if self._bar is None and self._line is None and not self._quiet:
             print(line, file=sys.stderr, flush=True)
         self.log(line)
 
     def stop(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        self._bar = None
+        if self._line is not None:
+            self._line.finish()
+        self._bar = self._line = None
 
 
 class Board:
@@ -81,14 +92,18 @@ class Board:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self._writers: dict[str, Any] = {}
 
     def scalars(self, kind: str, step: int, values: dict[str, float]) -> None:
+        import tensorflow as tf
+
         with self._writer(kind).as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def text(self, kind: str, step: int, name: str, markdown: str) -> None:
+        import tensorflow as tf
+
         with self._writer(kind).as_default(step=step):
             tf.summary.text(name, markdown)
 
@@ -97,6 +112,8 @@ class Board:
             writer.flush()
 
     def _writer(self, kind: str):
+        import tensorflow as tf
+
         if kind not in self._writers:
             self._writers[kind] = tf.summary.create_file_writer(str(self._folder / kind))
         return self._writers[kind]

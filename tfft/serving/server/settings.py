@@ -63,8 +63,8 @@ class Settings:
 def models_of(flags: list[str], config_file: str) -> tuple[ModelSettings, ...]:
     """The models of --model=[NAME=]FOLDER flags, or of --model_config_file. Raises: UserError."""
     if bool(flags) == bool(config_file):
-        raise UserError("Say what to serve: --model=models/imdb (may be given several times, also as NAME=FOLDER), "
-                        "or --model_config_file=models.config.")
+        raise UserError("Say what to serve: --model=models/imdb (may be given several times, also as NAME=FOLDER), a run by "
+                        "--workdir=runs/imdb, or --model_config_file=models.config.")
     models = _of_config_file(Path(config_file)) if config_file else tuple(_of_flag(flag) for flag in flags)
     names = [model.name for model in models]
     for name in names:

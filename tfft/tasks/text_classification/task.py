@@ -12,7 +12,7 @@ from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.models.heads import pooled_classifier
 from tfft.tasks import base
-from tfft.tasks.text_classification import metrics, serving
+from tfft.tasks.text_classification import baseline, metrics, serving
 from tfft.tasks.text_classification.calibration import Calibration, calibrate
 from tfft.tasks.text_classification.labels import LabelColumn, Labels, infer_labels, infer_scale, spelling_hint, too_large
 from tfft.tasks.text_classification.mistakes import worst
@@ -201,6 +201,11 @@ class TextClassificationTask(base.Task):
                                    report.thresholds)[0]
 
         return [{"slice": title, "rows": len(rows), "metrics": judged(rows)} for title, rows in base.quarters(lengths)]
+
+    baselines_version = baseline.VERSION
+
+    def baselines(self, train: tuple[TokenStore, np.ndarray], judged: tuple[TokenStore, np.ndarray]) -> dict[str, dict]:
+        return baseline.baselines(self, train, judged)
 
     # ---- logits -> answers
 
