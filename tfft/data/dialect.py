@@ -42,7 +42,7 @@ class Counted:
     def __next__(self) -> str:
         line = next(self._lines)
         self.number += 1
-        if not self.taken and line[0] == "\ufeff":
+        if not self.taken and line.startswith("\ufeff"):
             line = line[1:]
         self.taken.append(line)
         return line
