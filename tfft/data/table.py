@@ -35,7 +35,8 @@ def read_table(content: Content, kind: str, path: str, header: bool, delimiter: 
     for start, fields in dialect.rows_of(counted, found.delimiter, found.quoting):
         reason = lines.take_bad()
         if reason and table.wants_header():
-            raise UserError(f"{path}:{start}: the header cannot be read: {reason}.")
+            more = "" if "--config.data.encoding=" in reason else " Set --config.data.encoding to what the file is in."
+            raise UserError(f"{path}:{start}: the header cannot be read: {reason}.{more}")
         if reason:
             yield Broken(path, start, reason, undecodable=True)
         elif isinstance(fields, str):
