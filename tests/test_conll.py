@@ -286,6 +286,11 @@ def test_a_sentence_that_comes_again(write):
     assert third.reason.startswith("sentence '1' began at line 2 and ended before this row: put the rows")
 
 
+def test_a_token_in_another_encoding_breaks_its_sentence_for_that(write):
+    broken, good = table(write("s,w\n1,café\n1,b\n2,c\n".encode("cp1252")))
+    assert broken.undecodable and "--config.data.encoding=cp1252" in broken.reason and good.values["w"] == ["c"]
+
+
 def test_the_first_token_decides_nothing():
     rows = [Record({"w": "a"}, "f", 1), Record({"s": "x", "w": "b"}, "f", 2), Record({"w": "c"}, "f", 3)]
     broken, record = token_table(rows, "s")

@@ -77,7 +77,7 @@ def opened(path: str, text: bool = True) -> Iterator[Content]:
             if text:
                 refuse_foreign(path, content.head)
             yield content
-    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the file system
             raise
         raise UserError(f"{path} is compressed, and damaged or cut off ({error}). Copy or download it once more.") from error
@@ -126,7 +126,7 @@ def _zip_member(path: str, stack: contextlib.ExitStack) -> BinaryIO:
         raise UserError(f"{path} begins like {what or 'a zip archive (as Excel workbooks are)'}, and is damaged. If a "
                         "spreadsheet program opens it, save the sheet there as 'CSV UTF-8'; else copy or download it once "
                         "more.") from error
-    names = [info.filename for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     if any(name in ("[Content_Types].xml", "mimetype") for name in names):
         what = "an Excel workbook" if any(name.startswith("xl/") for name in names) else "an office document"
         raise _refusal(path, what, SHEET)

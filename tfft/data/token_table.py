@@ -37,14 +37,14 @@ class _Table:
     """The sentence that is being gathered, and where those before it began."""
 
     def __init__(self, column: str):
-        self.column, self.rows, self.name, self.reason = column, [], "", ""
+        self.column, self.rows, self.name, self.reason, self.undecodable = column, [], "", "", False
         self.began: dict[str, int] = {}
         self.torn: Broken | None = None  # a broken row after which no other has come yet
         self.columns: dict[str, Any] | None = {}  # of the rows so far, until one has the column
 
     def add_broken(self, broken: Broken) -> None:
         if self.rows:
-            self.reason = self.reason or _torn(broken)
+            self.reason, self.undecodable = self.reason or _torn(broken), self.undecodable or broken.undecodable
         self.torn = self.torn or broken
 
     def add(self, row: Record) -> Iterator[Record | Broken]:
@@ -67,6 +67,7 @@ class _Table:
 
     def _start(self, name: str, row: Record) -> None:
         self.name, self.reason = name, _torn(self.torn) if self.torn else ""
+        self.undecodable = bool(self.torn and self.torn.undecodable)
         if not name:
             self.reason = self.reason or f"column {self.column} is empty, and no row above it names a sentence"
         elif name in self.began:
@@ -81,7 +82,7 @@ class _Table:
         if not self.rows:
             yield from [self.torn] if self.torn and not self.began else []
         elif self.reason:
-            yield Broken(self.rows[0].file, self.rows[0].line, self.reason)
+            yield Broken(self.rows[0].file, self.rows[0].line, self.reason, self.undecodable)
         else:
             columns = dict.fromkeys(column for row in self.rows for column in row.values)
             values = {column: [row.values.get(column) for row in self.rows] for column in columns}
