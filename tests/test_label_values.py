@@ -51,7 +51,8 @@ SPELLINGS = {
     "words": ("csv", lambda row: ",".join("TRUE" if bit else "FALSE" for bit in row)),
     "numpy": ("csv", lambda row: f"[{' '.join(map(str, row))}]"),
     "numpy floats": ("csv", lambda row: f"[{'. '.join(map(str, row))}.]"),
-    "tuple": ("csv", lambda row: str(tuple(row))),
+    "tuple": ("csv", lambda row: str(tuple(row))), "array": ("csv", lambda row: f"array([{', '.join(map(str, row))}])"),
+    "tensor": ("csv", lambda row: f"tensor([{', '.join(f'{bit}.' for bit in row)}], dtype=torch.float64)"),
     "parquet booleans": ("parquet", lambda row: [bool(bit) for bit in row]), "parquet": ("parquet", lambda row: row),
     "parquet floats": ("parquet", lambda row: [float(bit) for bit in row])}
 
@@ -69,6 +70,12 @@ def test_rows_of_0_and_1(write, tmp_path, kind, spell):
         learnt(tmp_path, source, "multi_label", labels=(*NAMES, "new"))
     with pytest.raises(UserError, match="that needs config.task.problem=multi_label"):
         learnt(tmp_path, source)
+
+
+@pytest.mark.parametrize("text, names", [('"a,b",c', ("a,b", "c")), ('c, "a,b"', ("c", "a,b")), ('6" pipe,b', ('6" pipe', "b")),
+                                         ('"a",b', ('"a"', "b")), ('"a,b', ('"a', "b")), ('"a,""b""",c', ('a,"b"', "c"))])
+def test_names_in_quotes_may_hold_the_separator(write, tmp_path, text, names):
+    assert learnt(tmp_path, write([text, "x,y"], "csv"), "multi_label")[2][0] == tuple(sorted(names))
 
 
 LISTS = {"json": '["bill", "good"]', "python": "['bill', 'good']", "joined": "bill,good", "tuple": "('bill', 'good')",

@@ -238,6 +238,7 @@ def test_the_names_of_labels_are_part_of_what_a_store_is_made_from(make):
 
 @pytest.mark.parametrize("content, message", [("a\n\nb\n", "names.txt:2: the name is empty"), ("", "is empty"),
                                               ("a\na\n", "names.txt:2: the name 'a' is there twice"),
+                                              ('{"names": ["a"]}', "is JSON. Write one"), ('[\n"a"\n]\n', "is JSON. Write one"),
                                               (b"\xff", "cannot be read")])
 def test_labels_files_that_are_wrong(make, content, message):
     pathlib.Path("names.txt").write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -203,7 +203,8 @@ class LabelColumn:
         if len(wrong):
             row = int(wrong[0])
             raise UserError(f"{self._store.place(row)}: its labels are {', '.join(self._store.names_of('label', row)[:20])}, "
-                            f"{lengths[row]} in all, where a row has a 0 or 1 for each of {self._count} labels.")
+                            f"{lengths[row]} in all, where a row has a 0 or 1 for each of {self._count} labels. Mend the "
+                            "row, or name as many labels as it has.")
 
     def single(self, rows: np.ndarray) -> np.ndarray:
         """int32[b] label ids; -1 where the label is not in the table."""

@@ -2,6 +2,7 @@
 whole column is known (labels.py). Imports no TensorFlow."""
 
 import ast
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tfft.data.spelling import bit_of, number_of
 BIT = r"\s*([01](\.0*)?|true|false)"
 BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT})+\s*", re.IGNORECASE)
 MANY_BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT}){{2,}}\s*", re.IGNORECASE)  # "0,1" could be a number
+WRAPPED = re.compile(r"(?:np\.)?(?:array|tensor)\((\[.*\])(?:,\s*dtype=[\w.]+)?\)", re.DOTALL)
 DIGITS = re.compile("[01]+")
 BETWEEN = re.compile(r"\s*[\s,;|]\s*")
 
@@ -78,6 +80,8 @@ def listed(text: str) -> list | str | None:
     """A text that is a list of JSON, Python or numpy; the text again where it is in brackets and no such list; None for what is
     none at all."""
     text = text.strip()
+    if wrapped := WRAPPED.fullmatch(text):
+        text = wrapped[1]
     if text[:1] + text[-1:] not in ("[]", "()", "{}"):
         return None
     for read in (json.loads, ast.literal_eval):
@@ -107,7 +111,18 @@ def _parts(text: str, column: str, separator: str, ways: str) -> list | dict:
         return BETWEEN.split(text.strip())
     if ways == "multi_hot" and DIGITS.fullmatch(text.strip()):
         return list(text.strip())
-    return text.split(separator)
+    return _quoted(text, separator) or text.split(separator)
+
+
+def _quoted(text: str, separator: str) -> list[str] | None:
+    """The names of '"a,b",c', where one is in quotes for what it holds."""
+    if len(separator) > 1 or separator not in text or not any(part.lstrip().startswith('"') for part in text.split(separator)):
+        return None
+    try:
+        made, = csv.reader([text], delimiter=separator, strict=True, skipinitialspace=True)
+    except (csv.Error, ValueError, TypeError):
+        return None
+    return made if any(separator in name for name in made) else None
 
 
 def _held(value: dict, column: str) -> list[str]:
