@@ -82,8 +82,8 @@ def label_names(labels_file: str, cache: pathlib.Path) -> tuple[str, ...]:
     while names and not names[-1]:
         names.pop()
     if _is_json(written):
-        raise UserError(f"config.data.labels_file={labels_file} is JSON. Write one label name a line, as a run's labels.txt has "
-                        "them.")
+        raise UserError(f"config.data.labels_file={labels_file} is JSON. Write one label name a line, as in a run's "
+                        "labels.txt.")
     for number, name in enumerate(names, 1):
         if not name or name in names[:number - 1]:
             what = f"the name {name!r} is there twice" if name else "the name is empty"
