@@ -105,6 +105,8 @@ def test_targets_of_one_label(tmp_path):
                                            "the metrics")
     assert task.strangers(make_store(tmp_path / "case", ["Pos"]), rows[:1]).endswith(
         " 'Pos' is 'pos' but for its spelling: a run trained with --config.data.label_normalisation=all reads them as one.")
+    by_id = make_task(labels=dataclasses.replace(LABELS, values="ids"))
+    assert by_id.strangers(make_store(tmp_path / "ids", ["0", "2"]), rows[:2]).endswith("metrics. Ids count from 0, to 1.")
     assert task.strangers(store, rows[:2]) == "" and task.nothing_to_judge() == "has a label that the model knows (neg, pos)"
     ids, weights = task.targets(store, weighted=True)(np.array([1, 0]))
     assert ids.tolist() == [0, 1] and weights.tolist() == [1, 1]

@@ -93,7 +93,9 @@ def number(value: Any, column: str) -> float:
         if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
             raise ValueError
         made = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except OverflowError as error:
+        raise Unusable(f"column {column!r} holds a number that is too large") from error
+    except (TypeError, ValueError) as error:
         raise Unusable(f"column {column!r} holds {value!r:.40}, which is no number") from error
     if not math.isfinite(made):
         raise Unusable(f"column {column!r} holds {value!r:.40}, which is not finite")

@@ -30,7 +30,7 @@ def single(value: Any, column: str, names_alone: bool) -> str:
     if text and MANY_BITS.fullmatch(value):
         raise Unusable(f"column {column!r} holds {value!r:.40}, a 0 or 1 for each label; that needs "
                        "config.task.problem=multi_label (or, where it is a name, config.data.label_values=names)")
-    name = fields.name(value)
+    name = _name(value)
     if not name:
         raise Unusable(f"column {column!r} (its label) is empty")
     return name
@@ -49,7 +49,7 @@ def several(value: Any, column: str, separator: str, ways: str) -> tuple[str, ..
     values = value if isinstance(value, (list, tuple)) else [value]
     if any(map(fields.missing, values)):
         raise Unusable(f"column {column!r} holds {value!r:.60}, in which a label is missing")
-    names = [name for name in map(fields.name, values) if name]
+    names = [name for name in map(_name, values) if name]
     if all(number_of(name) is not None or bit_of(name) >= 0 for name in names):
         return tuple(names)
     return tuple(dict.fromkeys(names))
@@ -131,6 +131,15 @@ def _held(value: dict, column: str) -> list[str]:
     if not bits or min(bits.values()) < 0:
         raise Unusable(f"column {column!r} holds {value!r:.60}; an object of labels has a 0 or 1 for each of them")
     return [name for name, bit in bits.items() if bit]
+
+
+def _name(value: Any) -> str:
+    name = fields.name(value)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise Unusable("its label holds half a surrogate pair, which is no character") from error
+    return name
 
 
 def _there(value: Any, column: str, advice: str = "") -> None:
