@@ -121,8 +121,10 @@ SEVERAL = [
     ([[0, 1], [1, 0]], {}, None, "every row holds a 0 and a 1.*names .* or config.data.label_values=multi_hot"),
     ([[1, 0, 1], [0, 1]], {"labels": NAMES}, None, "has [23] numbers 0 or 1 where other rows have [23]"),
     ([[1, 0, 1], ["late"]], {"labels": NAMES}, None, "a.jsonl:1: .*holds a number twice"),
-    ([[1, 0, 1], [0, 2, 0]], {"labels": NAMES}, None, "a.jsonl:1: .*its 3 numbers are neither 0 and 1 nor"),
-    ([[0.9, 0.1, 0.1], [0.2, 0.3, 0.5]], {}, None, "a.jsonl:1: .*its 3 numbers are neither 0 and 1 nor"),
+    ([[1, 0, 1], [0, 2, 0]], {"labels": NAMES}, None, "a.jsonl:1: .*its 3 numbers are not 0 and 1 alone"),
+    ([[0.9, 0.1, 0.1], [0.2, 0.3, 0.5]], {}, None, "a.jsonl:1: .*its 3 numbers are not 0 and 1 alone"),
+    ([[0.9, 0.1], [0.2, 0.8]], {}, None, "a.jsonl:1: .*its 2 numbers are not 0 and 1 alone"),
+    ([["0.5", "1.5"], ["1.5", "2"]], {"labels": ("0.5", "1.5", "2")}, "names", [("0.5", "1.5"), ("1.5", "2")]),
     ([[1, 2], [3]], {"labels": ("1", "2", "4")}, None, "a.jsonl:1: .* '1' is a name, and as an id, counted from 0, .* for '2'"),
     ([[1, 2, 3], [3]], {"labels": NAMES}, None, "a.jsonl:1: its label '3' is neither an id from 0 to 2 .*Ids count from 0"),
 ]
