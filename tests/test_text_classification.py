@@ -196,6 +196,14 @@ def test_dates_keep_their_differences(tmp_path):
     assert task.respond({}, {}, tf.constant(targets[:, np.newaxis]), Context())["value"].dtype == tf.float64
 
 
+def test_differences_of_values_are_told_beside_their_deviation():
+    task, dates = make_task("regression", Labels(mean=1.7e9, deviation=50.0)), np.array([1.7e9, 1.7e9 + 100])
+    assert task.scale({"value": dates}) == 100 and make_task().scale({"scores": np.array([0.5])}) == 1
+    assert task.difference({"value": dates}, {"value": [1.7e9, 1.7e9 + 90]}, [0, 1]).tolist() == [0, 10]
+    assert task.difference({"value": dates}, {"outputs": dates.astype(np.float32).tolist()}, [0, 1]).tolist() == [0, 0]
+    assert task.difference({"value": dates}, {"outputs": [1.7e9, 1.7e9 + 1000]}, [0, 1])[1] > 700
+
+
 @pytest.mark.parametrize("standardize, dates, mean", [(False, [1.0, -1e39], 0.0), (True, [3.0, 1e200], 2.0)])
 def test_values_beyond_float32_are_named(tmp_path, standardize, dates, mean):
     store = make_store(tmp_path / "store", dates)
