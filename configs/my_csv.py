@@ -21,7 +21,8 @@ def get_config(variant: str = ""):
     config.data.max_length = 128  # in tokens; python -m tfft.plan shows how many texts are longer
 
     # config.data.text_pair_column = "answer"    # pairs of texts
-    # config.task.problem = "multi_label"        # labels such as "billing,urgent" (config.data.label_separator)
+    # config.task.problem = "multi_label"        # labels such as "billing,urgent" (config.data.label_separator), or 1,0,1
+    # config.data.label_columns = ("billing", "urgent")  # a column of 0 and 1 for each label
     # config.task.problem = "regression"         # the label is a number
     # config.task.class_weights = "balanced"     # rare labels count more
 

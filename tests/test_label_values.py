@@ -51,7 +51,8 @@ SPELLINGS = {
     "words": ("csv", lambda row: ",".join("TRUE" if bit else "FALSE" for bit in row)),
     "numpy": ("csv", lambda row: f"[{' '.join(map(str, row))}]"),
     "numpy floats": ("csv", lambda row: f"[{'. '.join(map(str, row))}.]"),
-    "tuple": ("csv", lambda row: str(tuple(row))),
+    "tuple": ("csv", lambda row: str(tuple(row))), "array": ("csv", lambda row: f"array([{', '.join(map(str, row))}])"),
+    "tensor": ("csv", lambda row: f"tensor([{', '.join(f'{bit}.' for bit in row)}], dtype=torch.float64)"),
     "parquet booleans": ("parquet", lambda row: [bool(bit) for bit in row]), "parquet": ("parquet", lambda row: row),
     "parquet floats": ("parquet", lambda row: [float(bit) for bit in row])}
 
@@ -69,6 +70,12 @@ def test_rows_of_0_and_1(write, tmp_path, kind, spell):
         learnt(tmp_path, source, "multi_label", labels=(*NAMES, "new"))
     with pytest.raises(UserError, match="that needs config.task.problem=multi_label"):
         learnt(tmp_path, source)
+
+
+@pytest.mark.parametrize("text, names", [('"a,b",c', ("a,b", "c")), ('c, "a,b"', ("c", "a,b")), ('6" pipe,b', ('6" pipe', "b")),
+                                         ('"a",b', ('"a"', "b")), ('"a,b', ('"a', "b")), ('"a,""b""",c', ('a,"b"', "c"))])
+def test_names_in_quotes_may_hold_the_separator(write, tmp_path, text, names):
+    assert learnt(tmp_path, write([text, "x,y"], "csv"), "multi_label")[2][0] == tuple(sorted(names))
 
 
 LISTS = {"json": '["bill", "good"]', "python": "['bill', 'good']", "joined": "bill,good", "tuple": "('bill', 'good')",
@@ -114,8 +121,10 @@ SEVERAL = [
     ([[0, 1], [1, 0]], {}, None, "every row holds a 0 and a 1.*names .* or config.data.label_values=multi_hot"),
     ([[1, 0, 1], [0, 1]], {"labels": NAMES}, None, "has [23] numbers 0 or 1 where other rows have [23]"),
     ([[1, 0, 1], ["late"]], {"labels": NAMES}, None, "a.jsonl:1: .*holds a number twice"),
-    ([[1, 0, 1], [0, 2, 0]], {"labels": NAMES}, None, "a.jsonl:1: .*its 3 numbers are neither 0 and 1 nor"),
-    ([[0.9, 0.1, 0.1], [0.2, 0.3, 0.5]], {}, None, "a.jsonl:1: .*its 3 numbers are neither 0 and 1 nor"),
+    ([[1, 0, 1], [0, 2, 0]], {"labels": NAMES}, None, "a.jsonl:1: .*its 3 numbers are not 0 and 1 alone"),
+    ([[0.9, 0.1, 0.1], [0.2, 0.3, 0.5]], {}, None, "a.jsonl:1: .*its 3 numbers are not 0 and 1 alone"),
+    ([[0.9, 0.1], [0.2, 0.8]], {}, None, "a.jsonl:1: .*its 2 numbers are not 0 and 1 alone"),
+    ([["0.5", "1.5"], ["1.5", "2"]], {"labels": ("0.5", "1.5", "2")}, "names", [("0.5", "1.5"), ("1.5", "2")]),
     ([[1, 2], [3]], {"labels": ("1", "2", "4")}, None, "a.jsonl:1: .* '1' is a name, and as an id, counted from 0, .* for '2'"),
     ([[1, 2, 3], [3]], {"labels": NAMES}, None, "a.jsonl:1: its label '3' is neither an id from 0 to 2 .*Ids count from 0"),
 ]

@@ -172,6 +172,8 @@ def test_numbers(make, value, number):
     ("single_label", {"text": 5, "label": "x"}, "holds 5, which is no text"),
     ("single_label", {"text": "\ud83d", "label": "x"}, "half a surrogate pair"),
     ("single_label", {"text": "a", "label": " "}, "label.* is empty"),
+    ("single_label", {"text": "a", "label": "b\ud83d"}, "its label holds half a surrogate pair"),
+    ("multi_label", {"text": "a", "label": ["b\ud83d"]}, "its label holds half a surrogate pair"),
     ("single_label", {"text": "a", "label": None}, "label.* is missing"),
     ("single_label", {"text": "a", "label": float("nan")}, "label.* is missing"),
     ("single_label", {"text": "a", "label": ["x"]}, "needs config.task.problem=multi_label"),
@@ -182,6 +184,8 @@ def test_numbers(make, value, number):
     ("regression", {"text": "a", "label": "1_0"}, "no number"),
     ("regression", {"text": "a", "label": True}, "no number"),
     ("regression", {"text": "a", "label": "inf"}, "not finite"),
+    ("regression", {"text": "a", "label": 10**400}, "holds a number that is too large"),
+    ("regression", {"text": "a", "label": "1e400"}, "not finite"),
 ])
 def test_broken_rows(make, problem, row, reason):
     good = {"text": "good", "label": 1}
@@ -238,6 +242,7 @@ def test_the_names_of_labels_are_part_of_what_a_store_is_made_from(make):
 
 @pytest.mark.parametrize("content, message", [("a\n\nb\n", "names.txt:2: the name is empty"), ("", "is empty"),
                                               ("a\na\n", "names.txt:2: the name 'a' is there twice"),
+                                              ('{"names": ["a"]}', "is JSON. Write one"), ('[\n"a"\n]\n', "is JSON. Write one"),
                                               (b"\xff", "cannot be read")])
 def test_labels_files_that_are_wrong(make, content, message):
     pathlib.Path("names.txt").write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -85,6 +85,14 @@ def test_one_class_split_in_several_is_told_and_merged(tmp_path, problem):
     assert labels.names == ("POS", "neg") and labels.counts == (7, 4)
 
 
+def test_truth_values_of_mixed_files_are_one_class_each(tmp_path):
+    rows = ["true"] * 3 + ["TRUE", "False", "false", "1", "0"]
+    labels, said = told(tmp_path, rows)
+    assert len(labels.names) == 6 and "'true' (3), '1' (1) and 'TRUE' (1) by how a number is written" in said[0]
+    assert told(tmp_path, rows, label_normalisation=("number",))[0].counts == (3, 5)
+    assert told(tmp_path, rows, labels=("false", "true"))[0].counts == (3, 5)
+
+
 def test_the_cleanest_spelling_names_the_label(tmp_path):
     rows = ["pos\u200b"] * 9 + ["pos"] + ["NEG"] * 3 + ["neg"] * 2
     assert told(tmp_path, rows, label_normalisation=("all",))[0].names == ("NEG", "pos")

@@ -105,6 +105,8 @@ def test_targets_of_one_label(tmp_path):
                                            "the metrics")
     assert task.strangers(make_store(tmp_path / "case", ["Pos"]), rows[:1]).endswith(
         " 'Pos' is 'pos' but for its spelling: a run trained with --config.data.label_normalisation=all reads them as one.")
+    by_id = make_task(labels=dataclasses.replace(LABELS, values="ids"))
+    assert by_id.strangers(make_store(tmp_path / "ids", ["0", "2"]), rows[:2]).endswith("metrics. Ids count from 0, to 1.")
     assert task.strangers(store, rows[:2]) == "" and task.nothing_to_judge() == "has a label that the model knows (neg, pos)"
     ids, weights = task.targets(store, weighted=True)(np.array([1, 0]))
     assert ids.tolist() == [0, 1] and weights.tolist() == [1, 1]
@@ -192,6 +194,14 @@ def test_dates_keep_their_differences(tmp_path):
     report = task.judge(judged, None, False)
     assert report.metrics["mae"] < 1e-5 and report.metrics["spearman"] == 1 and report.targets.tolist() == dates
     assert task.respond({}, {}, tf.constant(targets[:, np.newaxis]), Context())["value"].dtype == tf.float64
+
+
+def test_differences_of_values_are_told_beside_their_deviation():
+    task, dates = make_task("regression", Labels(mean=1.7e9, deviation=50.0)), np.array([1.7e9, 1.7e9 + 100])
+    assert task.scale({"value": dates}) == 100 and make_task().scale({"scores": np.array([0.5])}) == 1
+    assert task.difference({"value": dates}, {"value": [1.7e9, 1.7e9 + 90]}, [0, 1]).tolist() == [0, 10]
+    assert task.difference({"value": dates}, {"outputs": dates.astype(np.float32).tolist()}, [0, 1]).tolist() == [0, 0]
+    assert task.difference({"value": dates}, {"outputs": [1.7e9, 1.7e9 + 1000]}, [0, 1])[1] > 700
 
 
 @pytest.mark.parametrize("standardize, dates, mean", [(False, [1.0, -1e39], 0.0), (True, [3.0, 1e200], 2.0)])

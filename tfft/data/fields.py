@@ -100,7 +100,9 @@ def number(value: Any, column: str) -> float:
         if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
             raise ValueError
         made = float(value.replace(".", "").replace(",", ".") if isinstance(value, DecimalComma) else value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except OverflowError as error:
+        raise Unusable(f"column {column!r} holds a number that is too large") from error
+    except (TypeError, ValueError) as error:
         comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+,\d+\s*", value)
         raise Unusable(f"column {column!r} holds {value!r:.40}, which is no number" + (
             ": write a decimal point, or separate the fields by semicolons" if comma else "")) from error

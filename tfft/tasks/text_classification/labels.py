@@ -143,6 +143,8 @@ def _refuse_unknown(store: TokenStore, rows: np.ndarray, found: dict[str, int], 
 
 def spelling_hint(name: str, labels: Labels) -> str:
     """How an unknown label becomes a known one; '' where it is not one but for its spelling."""
+    if labels.values == "ids" and number_of(name) is not None:
+        return f" Ids count from 0, to {len(labels.names) - 1}."
     place = Matcher(labels.names, ("all",)).find(name)
     return "" if place < 0 else (f" {ascii(name)} is {ascii(labels.names[place])} but for its spelling: a run trained with "
                                  "--config.data.label_normalisation=all reads them as one.")
@@ -203,7 +205,8 @@ class LabelColumn:
         if len(wrong):
             row = int(wrong[0])
             raise UserError(f"{self._store.place(row)}: its labels are {', '.join(self._store.names_of('label', row)[:20])}, "
-                            f"{lengths[row]} in all, where a row has a 0 or 1 for each of {self._count} labels.")
+                            f"{lengths[row]} in all, where a row has a 0 or 1 for each of {self._count} labels. Mend the "
+                            "row, or name as many labels as it has.")
 
     def single(self, rows: np.ndarray) -> np.ndarray:
         """int32[b] label ids; -1 where the label is not in the table."""

@@ -106,9 +106,10 @@ def multi_hot(names: list[str], codes: np.ndarray, offsets: np.ndarray, given: i
     repeating = _repeating(bits[codes] if bits[codes].min() >= 0 else codes, offsets, np.ones(len(names) + 2, bool))
     words = all(truth_of(names[code]) is not None for code in np.unique(codes))
     if bits[codes].min() < 0:
-        if repeating is not None and len(same) == 1:
-            raise Unclear(f"its {same[0]} numbers are neither 0 and 1 nor, since one is there twice, names or ids",
-                          row=repeating)
+        parts = not given and any(number_of(name) is not None and number_of(name).denominator > 1 for name in names)
+        if (repeating is not None or parts) and len(same) == 1:
+            raise Unclear(f"its {same[0]} numbers are not 0 and 1 alone, and do not look like names or ids",
+                          row=int(np.flatnonzero(lengths)[0]) if repeating is None else repeating)
         return 0
     if len(same) > 1:
         if repeating is None and not words:

@@ -73,13 +73,17 @@ def label_names(labels_file: str, cache: pathlib.Path) -> tuple[str, ...]:
     """The label names of a file with one a line, as `label_lines` writes them."""
     try:
         path = assets.fetch(labels_file, cache)
-        names = [_of_line(line.strip()) for line in path.read_text("utf-8-sig").split("\n")]
+        written = path.read_text("utf-8-sig")
+        names = [_of_line(line.strip()) for line in written.split("\n")]
     except UserError as error:
         raise UserError(f"config.data.labels_file: {error}") from error
     except (OSError, UnicodeError) as error:
         raise UserError(f"config.data.labels_file={labels_file} cannot be read: {error}.") from error
     while names and not names[-1]:
         names.pop()
+    if _is_json(written):
+        raise UserError(f"config.data.labels_file={labels_file} is JSON. Write one label name a line, as in a run's "
+                        "labels.txt.")
     for number, name in enumerate(names, 1):
         if not name or name in names[:number - 1]:
             what = f"the name {name!r} is there twice" if name else "the name is empty"
@@ -87,6 +91,14 @@ def label_names(labels_file: str, cache: pathlib.Path) -> tuple[str, ...]:
     if not names:
         raise UserError(f"config.data.labels_file={labels_file} is empty. Write one label name a line.")
     return tuple(names)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        made = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(made, (list, dict)) and bool(made)
 
 
 def label_lines(names: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 whole column is known (labels.py). Imports no TensorFlow."""
 
 import ast
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tfft.data.spelling import bit_of, number_of
 BIT = r"\s*([01](\.0*)?|true|false)"
 BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT})+\s*", re.IGNORECASE)
 MANY_BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT}){{2,}}\s*", re.IGNORECASE)  # "0,1" could be a number
+WRAPPED = re.compile(r"(?:np\.)?(?:array|tensor)\((\[.*\])(?:,\s*dtype=[\w.]+)?\)", re.DOTALL)
 DIGITS = re.compile("[01]+")
 BETWEEN = re.compile(r"\s*[\s,;|]\s*")
 
@@ -28,7 +30,7 @@ def single(value: Any, column: str, names_alone: bool) -> str:
     if text and MANY_BITS.fullmatch(value):
         raise Unusable(f"column {column!r} holds {value!r:.40}, a 0 or 1 for each label; that needs "
                        "config.task.problem=multi_label (or, where it is a name, config.data.label_values=names)")
-    name = fields.name(value)
+    name = _name(value)
     if not name:
         raise Unusable(f"column {column!r} (its label) is empty")
     return name
@@ -47,7 +49,7 @@ def several(value: Any, column: str, separator: str, ways: str) -> tuple[str, ..
     values = value if isinstance(value, (list, tuple)) else [value]
     if any(map(fields.missing, values)):
         raise Unusable(f"column {column!r} holds {value!r:.60}, in which a label is missing")
-    names = [name for name in map(fields.name, values) if name]
+    names = [name for name in map(_name, values) if name]
     if all(number_of(name) is not None or bit_of(name) >= 0 for name in names):
         return tuple(names)
     return tuple(dict.fromkeys(names))
@@ -78,6 +80,8 @@ def listed(text: str) -> list | str | None:
     """A text that is a list of JSON, Python or numpy; the text again where it is in brackets and no such list; None for what is
     none at all."""
     text = text.strip()
+    if wrapped := WRAPPED.fullmatch(text):
+        text = wrapped[1]
     if text[:1] + text[-1:] not in ("[]", "()", "{}"):
         return None
     for read in (json.loads, ast.literal_eval):
@@ -107,7 +111,18 @@ def _parts(text: str, column: str, separator: str, ways: str) -> list | dict:
         return BETWEEN.split(text.strip())
     if ways == "multi_hot" and DIGITS.fullmatch(text.strip()):
         return list(text.strip())
-    return text.split(separator)
+    return _quoted(text, separator) or text.split(separator)
+
+
+def _quoted(text: str, separator: str) -> list[str] | None:
+    """The names of '"a,b",c', where one is in quotes for what it holds."""
+    if len(separator) > 1 or separator not in text or not any(part.lstrip().startswith('"') for part in text.split(separator)):
+        return None
+    try:
+        made, = csv.reader([text], delimiter=separator, strict=True, skipinitialspace=True)
+    except (csv.Error, ValueError, TypeError):
+        return None
+    return made if any(separator in name for name in made) else None
 
 
 def _held(value: dict, column: str) -> list[str]:
@@ -116,6 +131,15 @@ def _held(value: dict, column: str) -> list[str]:
     if not bits or min(bits.values()) < 0:
         raise Unusable(f"column {column!r} holds {value!r:.60}; an object of labels has a 0 or 1 for each of them")
     return [name for name, bit in bits.items() if bit]
+
+
+def _name(value: Any) -> str:
+    name = fields.name(value)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise Unusable("its label holds half a surrogate pair, which is no character") from error
+    return name
 
 
 def _there(value: Any, column: str, advice: str = "") -> None:
