@@ -44,7 +44,8 @@ def tarred(some: bytes) -> bytes:
     return sink.getvalue()
 
 
-PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard, "zip": lambda some: zipped(a_csv=some)}
+PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard,
+           "zip": lambda some: zipped(a_csv=some)}
 
 
 @pytest.fixture
@@ -91,7 +92,14 @@ def test_a_large_packed_file_is_read_to_its_end(write):
     assert len(read("csv", write(gzip.compress(rows, 1), "a.csv.gz"))[0]) == 100_000
 
 
-@pytest.mark.parametrize("packer", ["gz", "xz"])
+def test_a_zip_archive_that_is_damaged(write):
+    archive = bytearray(zipped(a_csv=CSV))
+    archive[archive.index(b"good")] ^= 1
+    with pytest.raises(UserError, match="is compressed, and damaged or cut off"):
+        read("csv", write(archive, "a.csv.zip"))
+
+
+@pytest.mark.parametrize("packer", ["gz", "xz", "bz2", "zst"])
 def test_a_packed_file_that_was_cut_off(write, packer):
     with pytest.raises(UserError, match="is compressed, and damaged or cut off .*download it once more"):
         read("csv", write(PACKERS[packer](random.Random(0).randbytes(9000))[:5000], f"a.csv.{packer}"))
@@ -102,7 +110,8 @@ def test_a_packed_file_that_was_cut_off(write, packer):
     (b"PK\x03\x04 no archive", "begins like an Excel workbook, and is damaged.*'CSV UTF-8'"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1", r"old Office document.*'CSV UTF-8', then read csv:book.csv"),
     (b"%PDF-1.4", "PDF document"), (b"SQLite format 3\0" + bytes(90), "SQLite database.*sqlite3 -header"),
-    (pickle.dumps({"a": 1}), "pickle.*to_parquet"), (tarred(CSV), "tar archive.*tar -xf"), (gzip.compress(tarred(CSV)), "tar archive"),
+    (pickle.dumps({"a": 1}), "pickle.*to_parquet"), (tarred(CSV), "tar archive.*tar -xf"),
+    (gzip.compress(tarred(CSV)), "tar archive"),
     (b"\n<!DOCTYPE html>\n<html>", "web page.*Raw"), (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS.*git lfs pull"),
     (random.Random(0).randbytes(3000), "is binary: it begins with the bytes"), (bytes(100), "is binary"),
 ])

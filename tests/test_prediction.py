@@ -53,7 +53,7 @@ def test_rows_without_text_are_skipped_or_an_error(predict, tmp_path):
     rows, said = predict("in.csv", text, on_broken_row="skip")
     assert [row["n"] for row in rows] == ["0", "2"] and "1 broken row skipped; first: in.csv:3" in said
     (tmp_path / "out.csv").unlink()
-    with pytest.raises(UserError, match=r"^in.csv:3: this row is broken: .* with --on_broken_row=skip$"):
+    with pytest.raises(UserError, match=r"^in.csv:3: this row is broken: .* with --on_broken_row=skip\.$"):
         predict("in.csv", text, on_broken_row="error")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv"]
 

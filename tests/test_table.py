@@ -43,7 +43,8 @@ def test_other_delimiters_are_found_with_a_word(read, delimiter, name, header):
 
 @pytest.mark.parametrize("content", [
     written(ROWS, ","), "text,label\n" + "".join(f"a; b; c{i},p\n" for i in range(9)),
-    'text,label\n"a\tb|c;d",p\n"e\tf|g;h",p\n', "text,label\n", "", "text\na; b\nc; d\n", "text\na|b\tc\n", "id,text;more\n1,a;b\n",
+    'text,label\n"a\tb|c;d",p\n"e\tf|g;h",p\n', "text,label\n", "", "text\na; b\nc; d\n", "text\na|b\tc\n",
+    "id,text;more\n1,a;b\n",
     'text,label\n"one; two\nthree; four",p\n'])
 def test_commas_are_not_mistaken(read, content):
     assert dialect(content.splitlines(True), "csv", "auto", "auto", header=True).delimiter in (",", NONE)
@@ -74,7 +75,8 @@ def test_delimiters_that_are_none(read, delimiter):
 
 
 @pytest.mark.parametrize("delimiter, field, number", [
-    (";", "3,5", 3.5), (";", " -0,25 ", -0.25), (";", "1.234,5", 1234.5), (";", "1,234", 1.234), (";", "1.5", 1.5), ("\t", "3,5", 3.5),
+    (";", "3,5", 3.5), (";", " -0,25 ", -0.25), (";", "1.234,5", 1234.5), (";", "1,234", 1.234), (";", "1.5", 1.5),
+    ("\t", "3,5", 3.5),
     ("|", "12,75", 12.75), ("\t", "1,234", None), (",", "3,5", None), (";", "1,2,3", None), (";", "a,5", None)])
 def test_decimal_commas_where_the_delimiter_leaves_them_free(read, delimiter, field, number):
     rows, _, _ = read(written([["a", field]], delimiter))
@@ -95,6 +97,21 @@ def test_backslashes_before_quotes(read):
     assert read('text,label\n"C:\\",p\n"plain",n\n') == ([["C:\\", "p"], ["plain", "n"]], [], [])
 
 
+def test_quotes_in_a_tab_separated_csv(read):
+    rows, notes, broken = read('text\tlabel\n"Great" film\tp\nplain\tn\n')
+    assert rows == [['"Great" film', "p"], ["plain", "n"]] and not broken
+    assert "separated by tabs" in notes[1] and "read as characters" in notes[0]
+    assert read('text\tlabel\n"Great\tfilm"\tp\n')[0] == [["Great\tfilm", "p"]]
+    ragged = 'a, b\tp\nc\tn\t"more\n"d" e, f\tp\t\t\n'
+    assert read(ragged, header=False)[0] == [line.split("\t") for line in ragged.splitlines()]
+
+
+def test_quotes_in_a_file_of_one_column(read):
+    rows, notes, broken = read('text\n"Great" film, really\nplain\n')
+    assert rows == [['"Great" film, really'], ["plain"]] and not broken and "read as characters" in notes[0]
+    assert read('text\n"Great, film"\n"one\ntwo"\n')[0] == [["Great, film"], ["one\ntwo"]]
+
+
 def test_blanks_before_quotes(read):
     rows, notes, broken = read('text, label\n"a, b",p\n"c", "n"\nd, "x\ny"\n')
     assert rows == [["a, b", "p"], ["c", "n"], ["d", "x\ny"]] and not broken
@@ -103,8 +120,10 @@ def test_blanks_before_quotes(read):
 
 
 @pytest.mark.parametrize("content, rows, told", [
-    ('"text"\t"label"\n"a ""b"""\t"p"\n', [['a "b"', "p"]], True), ('text\tlabel\n"a ""b"""\tp\nc\tn\n', [['a "b"', "p"], ["c", "n"]], True),
-    ('text\tlabel\n"a"\tp\n', [['"a"', "p"]], False), ('text\tlabel\n"a ""b"\tp\n"c\tn\n', [['"a ""b"', "p"], ['"c', "n"]], False)])
+    ('"text"\t"label"\n"a ""b"""\t"p"\n', [['a "b"', "p"]], True),
+    ('text\tlabel\n"a ""b"""\tp\nc\tn\n', [['a "b"', "p"], ["c", "n"]], True),
+    ('text\tlabel\n"a"\tp\n', [['"a"', "p"]], False),
+    ('text\tlabel\n"a ""b"\tp\n"c\tn\n', [['"a ""b"', "p"], ['"c', "n"]], False)])
 def test_quotes_in_tsv(read, content, rows, told):
     found, notes, broken = read(content, "tsv")
     assert found == rows and not broken
