@@ -135,7 +135,7 @@ def test_half_a_surrogate_pair_beside_the_text(predict):
 
 def test_a_wrong_column_is_told_without_flags_that_predict_lacks(predict):
     with pytest.raises(UserError, match=r"^in.csv: text_column: Unknown column 'text'. Did you mean 'texts'\? Known: n, texts. "
-                                        "Columns are those that the run was trained with"):
+                                        "Columns and settings are those that the run was trained with"):
         predict("in.csv", "n,texts\n0,good\n")
 
 
