@@ -184,7 +184,7 @@ class Answered:
                 yield row, self._columns(*next(made)) if row.values else self._empty
             self.count += len(asked)
             self.written += len(chunk)
-            self._console.say(f"{self.written:,} rows answered")
+            self._console.say(f"{self.written:,} rows read, {self.count:,} answered")
 
     def _columns(self, answer: dict, each: dict[str, float]) -> dict:
         answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()} if self._probabilities else {}
