@@ -47,7 +47,7 @@ def test_a_wrong_column_of_json_is_told_at_once(make):
     content = "".join(json.dumps({"text": "a", "lable": "x", **({"n": i} if i % 2 else {})}) + "\n" for i in range(3000))
     for use in (texts, Source.look):
         with pytest.raises(UserError, match="a.jsonl: config.data.label_column: Unknown column 'label'. Did you mean 'lable'.*"
-                                            "Known: text, lable, n"):
+                                            "Known: text, lable, n. None of its first 1,000 rows has it"):
             use(make(content, "jsonl:a.jsonl"))
     late = "".join('{"label": "x"}\n' for _ in range(999)) + '{"text": "a", "label": "x"}\n'
     assert texts(make(late, "jsonl:a.jsonl", on_broken_row="skip")) == ["a"]

@@ -219,5 +219,5 @@ def _reason(error: str, start: int, lines: Counted) -> str:
     if "field larger" in error:
         return f"a field is longer than {FIELD_LIMIT:,} characters, as if its quote were never closed"
     if "new-line character" in error:
-        return "a lone carriage return outside quotes (are its line ends those of old Macs? Convert them)"
+        return "a lone carriage return outside quotes: write all its line ends as line feeds"
     return error

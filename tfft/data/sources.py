@@ -227,6 +227,7 @@ class Source:
                     break
         for setting, column in lacking.items():
             told = unknown("column", column, [name[:60] for name in columns])
+            told += f" None of its first {len(waiting):,} rows has it." if len(waiting) > 1 else ""
             raise UserError(f"{file}: config.data.{setting}: {told}{self._hint(column, columns)}")
         yield from waiting
         yield from records

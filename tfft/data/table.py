@@ -40,7 +40,7 @@ def read_table(content: Content, kind: str, path: str, header: bool, delimiter: 
         if reason:
             yield Broken(path, start, reason, undecodable=True)
         elif isinstance(fields, str):
-            yield table.broken(start, fields)
+            yield table.broken(start, fields, counted.taken)
         elif made := table.row(start, fields, counted.taken):
             yield made
     for note in table.notes + lines.words():
@@ -78,11 +78,12 @@ class _Table:
             f"{count:,} lines (the first: {first}) repeat the header and are")
         return self._own_notes + ([f"{lines} skipped, as where files were put together"] if count else [])
 
-    def broken(self, start: int, reason: str) -> Broken:
+    def broken(self, start: int, reason: str, raw: list[str]) -> Broken:
+        reason += self._hint() if any('"' in line for line in raw) else ""
         if self.wants_header():
-            raise UserError(f"{self.path}:{start}: the header cannot be read: {reason}{self._hint()}. If there is none, set "
+            raise UserError(f"{self.path}:{start}: the header cannot be read: {reason}. If there is none, set "
                             "--config.data.header=False.")
-        return Broken(self.path, start, reason + self._hint())
+        return Broken(self.path, start, reason)
 
     def row(self, start: int, fields: list[str], raw: list[str]) -> Record | Broken | None:
         if self.header and not self.names:
