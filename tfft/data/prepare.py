@@ -216,7 +216,7 @@ def load_splits(preparer: Preparer) -> dict[str, Split]:
 
 def tell_unknown(splits: dict[str, Split], say: Say) -> None:
     """Says how much of the splits the tokenizer does not know, and warns where that is much."""
-    counts = {name: split.unknown for name, split in splits.items() if split.unknown is not None}
+    counts = {name: counted for name, split in splits.items() if (counted := split.unknown) is not None}
     if not counts:
         return
     say(told(counts))
