@@ -56,7 +56,7 @@ def test_broken_rows_among_other_rows(run, evaluate, tmp_path):
 def test_a_wrong_column_is_told_without_flags_that_evaluate_lacks(run, evaluate, tmp_path):
     (tmp_path / "more.csv").write_text("text,stars\ngood film,pos\n")
     with pytest.raises(UserError, match="^more.csv: label_column: Unknown column 'label'. Known: text, stars. Columns "
-                                        "are those that the run was trained with: rename what differs.$"):
+                                        "and settings are those that the run was trained with.$"):
         evaluate(run, "csv:more.csv")
 
 

@@ -94,7 +94,7 @@ def test_lines_that_are_in_no_row_are_an_error(predict, tmp_path):
 @pytest.mark.parametrize("name, text, why", [
     ("in.csv", "n,text\n0,\n1,  \n", "None of the 2 rows of in.csv can be answered; first: in.csv:2: column 'text' (its text) "
                                      "is empty. Nothing was written to out.csv."),
-    ("in.csv", "n,text\n0,good,film\n", "None of the 1 rows of in.csv can be answered; first: in.csv:2: it has 3 fields"),
+    ("in.csv", "n,text\n0,good,film\n", "The one row of in.csv cannot be answered: in.csv:2: it has 3 fields"),
     ("in.jsonl", '{"text": null}\n{"te', "None of the 2 rows of in.jsonl can be answered; first: in.jsonl:"),
     ("in.csv", "n,text\n", "in.csv has no rows. Nothing was written to out.csv."), ("in.csv", "", "in.csv has no rows.")])
 def test_an_output_is_replaced_by_answers_alone(predict, tmp_path, name, text, why, on_broken_row):
@@ -138,7 +138,7 @@ def test_half_a_surrogate_pair_beside_the_text(predict):
 
 def test_a_wrong_column_is_told_without_flags_that_predict_lacks(predict):
     with pytest.raises(UserError, match=r"^in.csv: text_column: Unknown column 'text'. Did you mean 'texts'\? Known: n, texts. "
-                                        "Columns are those that the run was trained with"):
+                                        "Columns and settings are those that the run was trained with"):
         predict("in.csv", "n,texts\n0,good\n")
 
 

@@ -76,7 +76,8 @@ def test_every_task_counts_and_tells_by_split(task, tmp_path, monkeypatch, tiny_
     said = []
     reading = TASKS[task].reading(experiment, tiny_tokenizer, "tokenizer", tmp_path)
     splits = load_splits(Preparer(experiment.data, reading, tmp_path / "cache", said.append))
-    assert splits["train"].unknown.tolist() == [[0, 2, 0, 8]] * 4
+    assert splits["train"].store.column("unknown").tolist() == [[0, 2, 0, 8]] * 4
+    assert splits["train"].unknown.tolist() == [0, 8, 0, 32]
     assert shares(splits["test"].unknown)[1] == 5 / 9
     assert any("unknown to the tokenizer: train 0.0% of the tokens, 0.0% of the characters; test " in line for line in said)
     warned, = [line for line in said if line.startswith("warning: the tokenizer does not know much of test, such as test:")]

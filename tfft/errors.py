@@ -12,8 +12,8 @@ ENDING = re.compile(r"[.?!)]$|(?:--\S+|pip install (?:\S+ ?)+|\S*[=/:#*]\S*)$")
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message says what is wrong, where, and what to do, in one paragraph. It ends with a stop,
-    which others' words in it may lack, or with what is to be copied."""
+    """A mistake the user can mend. The message says what is wrong, where, and what to do, in one paragraph. It ends with a
+    stop, which others' words in it may lack, or with what is to be copied."""
 
     def __init__(self, message: str):
         message = message.rstrip()

@@ -33,6 +33,7 @@ from tfft.errors import UserError
 
 Say = Callable[[str], None]
 PROGRESS_SECONDS = 10
+PART = 1 << 20  # rows of which columns are in memory at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +61,11 @@ class Split:
 
     @property
     def unknown(self) -> np.ndarray | None:
-        """int32[n,4]: what of each row the tokenizer does not know, see tfft.data.unknown; None where nobody counted."""
-        return np.asarray(self.store.column("unknown")[self.rows]) if "unknown" in self.store else None
+        """int64[4]: what of all rows the tokenizer does not know, see tfft.data.unknown; None where nobody counted."""
+        if "unknown" not in self.store:
+            return None
+        column, parts = self.store.column("unknown"), np.array_split(self.rows, len(self.rows) // PART + 1)
+        return np.sum([column[part].sum(axis=0, dtype=np.int64) for part in parts], axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,12 +216,14 @@ def load_splits(preparer: Preparer) -> dict[str, Split]:
 
 def tell_unknown(splits: dict[str, Split], say: Say) -> None:
     """Says how much of the splits the tokenizer does not know, and warns where that is much."""
-    counts = {name: split.unknown for name, split in splits.items() if split.unknown is not None}
+    counts = {name: counted for name, split in splits.items() if (counted := split.unknown) is not None}
     if not counts:
         return
     say(told(counts))
     worst = splits[max(counts, key=lambda name: max(shares(counts[name])))]
-    row = worst.rows[int(np.argmax(worst.unknown[:, 2] / np.maximum(1, worst.unknown[:, 3])))]
+    some = worst.rows[::len(worst.rows) // 10_000 + 1]
+    each = worst.store.column("unknown")[some]
+    row = some[int(np.argmax(each[:, 2] / np.maximum(1, each[:, 3])))]
     if warned := warning(counts, f"{worst.store.place(row)} {' '.join(worst.store.texts(row))[:40]!r}"):
         say(warned)
 

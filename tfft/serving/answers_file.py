@@ -16,7 +16,6 @@ import numpy as np
 
 from tfft.data.sources import Row
 from tfft.errors import UserError
-from tfft.tasks.base import Structured
 
 
 def write_answers(path: Path, suffix: str, answered: Iterable[tuple[Row, dict]]) -> None:
@@ -53,8 +52,7 @@ def _write_csv(file: TextIO, answered: Iterable[tuple[Row, dict]]) -> dict[str, 
 
     def write(record: dict, answer: dict) -> None:
         cells = dict.fromkeys(range(len(places)), "")
-        cells |= {places[name]: cell(value) for name, value in record.items()}
-        cells |= {places[name]: cell(value) for name, value in answer.items()}
+        cells |= {places[name]: cell(value) for name, value in (record | answer).items()}
         writer.writerow(cells.values())
 
     for row, answer in answered:
@@ -93,7 +91,7 @@ def _reorder(path: Path, order: dict[str, int]) -> None:
 
 
 def cell(value: Any) -> Any:
-    """A value of a row in a csv field: what is nested as JSON, what is missing empty."""
+    """A value in a csv field: what is nested as JSON, what is missing empty."""
     if isinstance(value, (str, bool, int, decimal.Decimal)):
         return value
     value = plain(value)

@@ -56,8 +56,11 @@ class AskedRows(Source):
     def nothing(self) -> str:
         """Why no row that was read can be answered."""
         first = next(iter(self.broken), self._first_empty)
-        return (f"None of the {self.read:,} rows of {self.spec} can be answered; first: {_told(first)}." if first else
-                f"{self.spec} has no rows.")
+        if not first:
+            return f"{self.spec} has no rows."
+        if self.read == 1:
+            return f"The one row of {self.spec} cannot be answered: {_told(first)}."
+        return f"None of the {self.read:,} rows of {self.spec} can be answered; first: {_told(first)}."
 
     def broken_report(self) -> str:
         if not self._keep or not self.broken_count:

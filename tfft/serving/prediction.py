@@ -56,7 +56,8 @@ class Predictor:
     def encode(self, rows: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
         """(columns of examples, columns of rows), by the same ops as in training, inside a graph."""
         examples, of_rows = self._encode(**self.encoder.strings(rows))
-        self.unknown += of_rows.pop("unknown").numpy().sum(axis=0, dtype=np.int64)
+        if (counted := of_rows.pop("unknown", None)) is not None:
+            self.unknown += counted.numpy().sum(axis=0, dtype=np.int64)
         return examples, of_rows
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -147,7 +148,8 @@ def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, w
     _tell_unknown(predictor, rows.spec, console)
     console.say(f"{answered.written:,} rows in {target}, {answered.count:,} of them answered")
     if rows.lost:
-        console.say(f"error: {target} is not aligned with its input: {rows.lost.file}:{rows.lost.line}: {rows.lost.reason}")
+        lost = words(f"{rows.lost.file}:{rows.lost.line}: {rows.lost.reason}")
+        console.say(f"error: {target} is not aligned with its input: {lost}")
     return 1 if rows.lost else 0
 
 
@@ -183,13 +185,14 @@ class Answered:
                 yield row, self._columns(*next(made)) if row.values else self._empty
             self.count += len(asked)
             self.written += len(chunk)
-            self._console.say(f"{self.written:,} rows answered")
+            self._console.say(f"{self.written:,} rows read, {self.count:,} answered")
 
     def _columns(self, answer: dict, each: dict[str, float]) -> dict:
         answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()} if self._probabilities else {}
         if self._nested:
             return {**answer, "probabilities": each} if each else answer
-        answer = {name: joined(value, self._predictor.separator) for name, value in answer.items()}
+        separator = getattr(self._predictor, "separator", ",")
+        answer = {name: joined(value, separator) for name, value in answer.items()}
         return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
 
     @functools.cached_property
