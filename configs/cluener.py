@@ -7,17 +7,19 @@ The variant is a folder with train.json and dev.json, JSON objects one after ano
 
     {"text": "浙商银行叶老桂博士", "label": {"name": {"叶老桂": [[4, 6]]}, "company": {"浙商银行": [[0, 3]]}}}
 
-The default backbone is English and knows few of these characters: name a Chinese or multilingual one with
---config.model.backbone=...
+The encoder is multilingual; its embeddings, 96 of its 118 million weights, are not trained.
+Measured results: docs/results/quality.md.
 """
 
-from tfft.config import default_config
+from tfft.config import MULTILINGUAL, default_config
 
 
 def get_config(variant: str = ""):
     config = default_config("token_classification")
     config.name = "cluener"
     folder = variant or "cluener2020"
+    config.model.backbone = MULTILINGUAL
+    config.model.freeze_embeddings = True
     config.data.train = f"json:{folder}/train.json"
     config.data.validation = f"json:{folder}/dev.json"
     config.data.words_column = ""

@@ -20,6 +20,7 @@ def get_config(variant=""):
 # A command with nothing behind it but the flags: prints what was understood.
 COMMAND = '''import sys
 from tfft import flags
+from tfft.errors import UserError
 flags.define_config()
 
 
@@ -183,3 +184,19 @@ def test_commands_refuse_in_the_same_words(folder, command):
     assert "--config.train.epoch: Unknown setting 'epoch'. Did you mean 'epochs'?" in told(
         folder, *command, "--config=good.py", "--config.train.epoch=2")
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("message, told", [
+    ("The disk is full. Name another folder with TFFT_CACHE or --config.data.cache.", "Name another folder with TFFT_CACHE."),
+    ("Name another one with --config.data.cache=FOLDER or the environment variable TFFT_CACHE.",
+     "Name another one with the environment variable TFFT_CACHE.")])
+def test_a_command_without_a_config_does_not_advise_to_set_one(message, told):
+    from tfft.errors import UserError
+    from tfft.flags import _without_config
+
+    def body():
+        raise UserError(message)
+
+    with pytest.raises(UserError) as error:
+        _without_config(body)
+    assert str(error.value).endswith(told)

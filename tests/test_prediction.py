@@ -46,8 +46,6 @@ def test_rows_without_text_have_an_empty_answer(predict):
     rows, said = predict("in.jsonl", '{"n": 0, "text": null}\n{"n": 1, "text": "good"}\n', "out.jsonl", probabilities=True)
     assert rows[0] == {"n": 0, "text": None, "predicted_label": None, "probability": None, "probabilities": None}
     assert rows[1]["probabilities"].keys() == {"neg", "pos"} and "1 row has an empty answer" in said
-    rows, _ = predict("in.csv", "n,text\n0,\n")
-    assert rows == [{"n": "0", "text": "", "predicted_label": "", "probability": ""}]
 
 
 def test_rows_without_text_are_skipped_or_an_error(predict, tmp_path):
@@ -60,13 +58,48 @@ def test_rows_without_text_are_skipped_or_an_error(predict, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv"]
 
 
-def test_rows_against_their_format_are_left_out_and_counted(predict):
-    rows, said = predict("in.csv", "n,text\n0,good film\n1,bad,film\n2,\n3,bad\n")
-    assert [row["n"] for row in rows] == ["0", "2", "3"] and "1 row has an empty answer" in said
-    assert "1 broken row skipped; first: in.csv:3: it has 3 fields where the header has 2" in said
-    assert "--config" not in said and "Columns and format are those that the run was trained with" in said
-    with pytest.raises(UserError, match="^in.csv:3: this row is broken: it has 3 fields where the header has 2. Mend it"):
+@pytest.mark.parametrize("name, text, expected", [
+    ("in.csv", "n,text\n0,good film\n1,bad,film\n2,\n3,bad\n", ["0", "", "2", "3"]),
+    ("in.csv", "n,text\n0,good,film\n1,bad\n", ["", "1"]),  # before the columns are known
+    ("in.tsv", "n\ttext\n0\tgood\n1\n", ["0", ""]),
+    ("in.jsonl", '{"n": 0, "text": "good"}\n{"n": 1, "te\n[]\n{"n": 3, "text": "bad"}\n', ["0", "", "", "3"])])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_rows_against_their_format_keep_their_place(predict, name, text, expected, suffix):
+    rows, said = predict(name, text, f"out{suffix}")
+    if suffix == ".csv":
+        assert list(rows[0]) == ["n", "text", "predicted_label", "probability"]
+    assert [str(row.get("n", "")) for row in rows] == expected
+    for row, number in zip(rows, expected, strict=True):
+        assert bool(row["predicted_label"]) == (number not in ("", "2"))
+    assert "kept empty; first: " in said and f"first: {name}:" in said and "--config" not in said
+    rows, _ = predict(name, text, f"out{suffix}", on_broken_row="skip")
+    assert [str(row["n"]) for row in rows] == [number for number in expected if number not in ("", "2")]
+
+
+def test_a_row_against_its_format_ends_the_command_where_it_is_to(predict):
+    with pytest.raises(UserError, match="^in.csv:3: this row is broken: it has 3 fields where the header has 2.* Mend it"):
         predict("in.csv", "n,text\n0,good film\n1,bad,film\n", on_broken_row="error")
+
+
+def test_lines_that_are_in_no_row_are_an_error(predict, tmp_path):
+    (tmp_path / "in.csv").write_text('n,text\n0,good\n1,"bad\n2,fine\n3,poor\n')
+    assert predict_file("run", "", "in.csv", "out.csv", probabilities=False, batch_size=4, on_broken_row="empty") == 1
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("on_broken_row", ["empty", "skip"])
+@pytest.mark.parametrize("name, text, why", [
+    ("in.csv", "n,text\n0,\n1,  \n", "None of the 2 rows of in.csv can be answered; first: in.csv:2: column 'text' (its text) "
+                                     "is empty. Nothing was written to out.csv."),
+    ("in.csv", "n,text\n0,good,film\n", "None of the 1 rows of in.csv can be answered; first: in.csv:2: it has 3 fields"),
+    ("in.jsonl", '{"text": null}\n{"te', "None of the 2 rows of in.jsonl can be answered; first: in.jsonl:"),
+    ("in.csv", "n,text\n", "in.csv has no rows. Nothing was written to out.csv."), ("in.csv", "", "in.csv has no rows.")])
+def test_an_output_is_replaced_by_answers_alone(predict, tmp_path, name, text, why, on_broken_row):
+    (tmp_path / "out.csv").write_text("of before")
+    with pytest.raises(UserError) as told:
+        predict(name, text, on_broken_row=on_broken_row)
+    assert str(told.value).startswith(why)
+    assert (tmp_path / "out.csv").read_text() == "of before" and not list(tmp_path.glob(".*"))
 
 
 def test_answers_are_the_models_own_in_the_rows_order(predict, run):
@@ -81,15 +114,15 @@ def test_answers_are_the_models_own_in_the_rows_order(predict, run):
 
 def test_no_column_is_lost(predict):
     text = '{"text": "good"}\n{"text": "bad", "extra": 1}\n'
-    with pytest.raises(UserError, match=r"^in.jsonl:2: the first row has no column 'extra' .* Write --output=FILE.jsonl"):
-        predict("in.jsonl", text)
+    rows, _ = predict("in.jsonl", text)
+    assert list(rows[0]) == ["text", "extra", "predicted_label", "probability"] and [row["extra"] for row in rows] == ["", "1"]
     assert predict("in.jsonl", text, "out.jsonl")[0][1]["extra"] == 1
     with pytest.raises(UserError, match="^in.csv:2: its column 'probability' has the name of a column of the answers"):
         predict("in.csv", "text,probability\ngood,1\n")
     rows, _ = predict("in.jsonl", '{"text": "good", "probabilities": "mine"}\n', "out.jsonl")
     assert rows[0]["probabilities"] == "mine"
     rows, _ = predict("in.jsonl", '{"text": "good", "tags": ["a", "b"]}\n{"text": "bad"}\n')
-    assert [row["tags"] for row in rows] == ["a,b", ""]
+    assert [row["tags"] for row in rows] == ['["a", "b"]', ""]
 
 
 def test_half_a_surrogate_pair_beside_the_text(predict):
@@ -102,7 +135,7 @@ def test_half_a_surrogate_pair_beside_the_text(predict):
 
 def test_a_wrong_column_is_told_without_flags_that_predict_lacks(predict):
     with pytest.raises(UserError, match=r"^in.csv: text_column: Unknown column 'text'. Did you mean 'texts'\? Known: n, texts. "
-                                        "Columns and format are those that the run was trained with"):
+                                        "Columns are those that the run was trained with"):
         predict("in.csv", "n,texts\n0,good\n")
 
 
@@ -141,7 +174,23 @@ def test_no_rows_have_no_answers(run):
 
 
 def test_texts_that_are_no_text(run, monkeypatch, capsys):
+    """An argument that is no UTF-8 is answered; one that is empty as a row of a file that is."""
     monkeypatch.setattr(prediction, "open_run", lambda *_: run)
-    predict_texts("run", "", [{"text": text} for text in ("good", "", "\udcff film")])
-    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [a["text"] for a in answers] == ["good", "", "\udcff film"] and all(a["predicted_label"] for a in answers)
+    predict_texts("run", "", [{"text": text} for text in ("good", "", "\udcff film", " \t")])
+    out, said = capsys.readouterr()
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [a["text"] for a in answers] == ["good", "", "\udcff film", " \t"]
+    assert all(a.keys() == {"text", "predicted_label", "probability"} for a in answers)
+    assert [a["predicted_label"] is None for a in answers] == [False, True, False, True]
+    assert "2 of 4 have an empty answer: a text is empty or blank" in said
+
+
+def test_what_the_tokenizer_does_not_know_is_told(predict, run, monkeypatch, capsys):
+    _, said = predict("in.csv", "text\ngood film\nbad film\n")
+    assert "unknown to the tokenizer: in.csv 0.0% of the tokens, 0.0% of the characters" in said and "warning" not in said
+    _, said = predict("in.csv", "text\ngood \u0e17\u0e32\u0e07\nbad film\n")
+    assert "unknown to the tokenizer: in.csv 25.0% of the tokens, 21.4% of the characters" in said
+    assert "warning: the tokenizer does not know much of in.csv" in said and "multilingual-e5-small" in said
+    monkeypatch.setattr(prediction, "open_run", lambda *_: run)
+    predict_texts("run", "", [{"text": "\u4e2d"}, {"text": "good"}])
+    assert "warning: the tokenizer does not know much of the texts:" in capsys.readouterr().err

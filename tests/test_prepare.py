@@ -95,7 +95,7 @@ def test_the_second_run_reads_the_store_of_the_first(make, monkeypatch):
     second, said = make()
     monkeypatch.setattr(prepare, "encode", None)  # would fail if it were called
     after = load_splits(second)
-    assert said == [] and stamps() == marks
+    assert not any("tokenising" in line for line in said) and stamps() == marks
     assert [s.name for s in after.values()] == ["train", "validation"]
     for name, split in after.items():
         np.testing.assert_array_equal(split.rows, before[name].rows)

@@ -229,6 +229,10 @@ def resolve_backbone(reference: str, cache: pathlib.Path) -> str:
                             f"write hf://{reference}")
         raise UserError(f"config.model.backbone: {missing_path(reference)}")
     folder = fetch(reference, cache)
+    if folder.is_file():
+        from tfft.converters import converted
+
+        folder = converted(folder, cache / "converted") or folder
     _check_backbone(folder, reference)
     return os.path.abspath(folder)
 

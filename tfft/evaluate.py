@@ -15,6 +15,7 @@ SPLIT = flags.DEFINE_enum("split", "", ["", "train", "validation", "test"], "Whi
 WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
 ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "What a row of --data without text or label, or "
                                   "against its format, does; '' is what config.data.on_broken_row says.")
+READING = command_line.define_reading("data")
 BASELINE = flags.DEFINE_bool("baseline", True, "Text classification: compare with a constant answer and a linear model; "
                              "--nobaseline does not.")
 OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json.")
@@ -27,6 +28,7 @@ def main() -> int:
         raise UserError("Give --data or --split, not both.")
     if ON_BROKEN_ROW.value and not DATA.value:
         raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
+    reading = READING()
 
     from tfft.run.workdir import Workdir
 
@@ -36,7 +38,7 @@ def main() -> int:
     from tfft.run.judge import judge
 
     return judge(WORKDIR.value, data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value, baseline=BASELINE.value)
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import re
 import sys
 import traceback
@@ -12,10 +13,13 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tfft.config import Experiment, classes_of, resolve, shipped
+from tfft.data.dialect import dialect
+from tfft.data.encodings import known
 from tfft.errors import UserError, exit_code, unknown
 
 # What a user's own config file, or a value that ml_collections cannot parse, raises. Others are told if they arise in the file.
 EXPECTED = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, NameError, ImportError)
+CACHE_ADVICE = re.compile(r"--config\.data\.cache=FOLDER or | or --config\.data\.cache\b")
 OVERRIDE = re.compile(r"--?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -26,6 +30,29 @@ def define_config() -> None:
     """Defines --config=NAME[:VARIANT], or FILE.py[:VARIANT], with its --config.GROUP.FIELD=VALUE overrides."""
     config_flags.DEFINE_config_file("config", None, "Experiment: FILE.py[:VARIANT], or one that comes with tfft: imdb:quick; "
                                     "override any field by --config.train.epochs=2")
+
+
+def define_reading(of: str) -> Callable[[], dict[str, str]]:
+    """Defines --encoding, --delimiter and --quoting of the files that the flag `of` names; returns what gives those that were
+    given, as settings of config.data. That raises UserError where they cannot be, or there is no such file."""
+    for name, doc in (("encoding", "what it is encoded in, e.g. cp1252; '': UTF-8, and lines that are none as in the training"),
+                      ("delimiter", "csv and tsv: the one character between fields, or tab; '': as the file shows"),
+                      ("quoting", "csv and tsv: double, backslash or none; '': as the file shows")):
+        flags.DEFINE_string(name, "", f"How --{of} is read: {doc}.")
+
+    def given() -> dict[str, str]:
+        found = {name: value for name in ("encoding", "delimiter", "quoting") if (value := flags.FLAGS[name].value)}
+        for name in found if not flags.FLAGS[of].value else ():
+            raise UserError(f"--{name} goes with --{of}.")
+        try:
+            resolve({"data": {"train": "csv:train.csv", **found}})
+            known(found.get("encoding", "utf-8"))
+            dialect([], "csv", found.get("delimiter", "auto"), "double", header=True)
+        except UserError as error:
+            raise UserError(str(error).replace("config.data.", "--")) from error
+        return found
+
+    return given
 
 
 def run(body: Callable[..., int | None], takes: int = 0) -> None:
@@ -40,9 +67,18 @@ def run(body: Callable[..., int | None], takes: int = 0) -> None:
                                             "--workdir=runs/imdb."))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbit would tell every step twice
-        return exit_code(lambda: body(*argv[1:]))
+        call = functools.partial(body, *argv[1:])
+        return exit_code(call if "config" in flags.FLAGS else lambda: _without_config(call))
 
     app.run(main, flags_parser=_parse)
+
+
+def _without_config(body: Callable[[], int | None]) -> int | None:
+    """Runs a command that has no --config: advice to set one is left out where another way is named."""
+    try:
+        return body()
+    except UserError as error:
+        raise UserError(CACHE_ADVICE.sub("", str(error))) from error
 
 
 def experiment() -> Experiment:

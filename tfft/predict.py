@@ -19,15 +19,15 @@ INPUT = flags.DEFINE_string("input", "", "A file or source of rows (csv, tsv, js
                             "columns; of any size.")
 TEXT_COLUMN = flags.DEFINE_string("text_column", "text", "With --server: the column of --input that holds the text.")
 TEXT_PAIR_COLUMN = flags.DEFINE_string("text_pair_column", "", "With --server: the column of the second text.")
+READING = command_line.define_reading("input")
 OUTPUT = flags.DEFINE_string("output", "", "Where the answers to --input go: a .csv or .jsonl file.")
 WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
 PROBABILITIES = flags.DEFINE_bool("probabilities", False, "Write every label's probability to --output as well.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Texts computed at once, or in one request; 0 is 64, or 32 in a request.",
                                   lower_bound=0)
-ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "empty", ["empty", "skip", "error"], "What a row of --input without text "
-                                  "does: it gets an empty answer, is left out, or ends the command. A row against its file's "
-                                  "format is left out, or ends it.")
-
+ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "empty", ["empty", "skip", "error"], "What a row of --input that cannot "
+                                  "be answered does (it has no text, or is against its file's format): it has an empty answer, "
+                                  "is left out, or ends the command.")
 
 PREDICATE = flags.DEFINE_multi_integer("predicate", [], "Semantic roles: where in the --text, in characters from 0, the word "
                                        "stands whose roles are asked for.", lower_bound=0)
@@ -49,10 +49,11 @@ def main() -> int:
         raise UserError("Give either --text='...' (or --question='...' --context='...') or --input=FILE with --output=FILE.")
     if INPUT.value and not OUTPUT.value.endswith((".csv", ".jsonl")):
         raise UserError("--input needs --output=FILE.csv or --output=FILE.jsonl for the answers.")
-    return _by_server() if SERVER.value else _by_run()
+    reading = READING()
+    return _by_server(reading) if SERVER.value else _by_run(reading)
 
 
-def _by_run() -> int:
+def _by_run(reading: dict[str, str]) -> int:
     for flag in COLUMNS.values():
         if flag.value != flag.default:
             raise UserError(f"--{flag.name} goes with --server: a run reads the columns that it was trained with.")
@@ -73,10 +74,10 @@ def _by_run() -> int:
     if rows:
         return predict_texts(WORKDIR.value, WEIGHTS.value, rows)
     return predict_file(WORKDIR.value, WEIGHTS.value, INPUT.value, OUTPUT.value, probabilities=PROBABILITIES.value,
-                        batch_size=BATCH_SIZE.value or 64, on_broken_row=ON_BROKEN_ROW.value)
+                        batch_size=BATCH_SIZE.value or 64, on_broken_row=ON_BROKEN_ROW.value, reading=reading)
 
 
-def _by_server() -> int:
+def _by_server(reading: dict[str, str]) -> int:
     if WEIGHTS.value:
         raise UserError("--weights goes with --workdir: a server has the weights that were exported.")
     rows = _given()
@@ -94,7 +95,7 @@ def _by_server() -> int:
     if columns["question"] and TEXT_COLUMN.value == TEXT_COLUMN.default:
         columns["text"] = ""
     return predict_file_remotely(SERVER.value, INPUT.value, OUTPUT.value, columns=columns, probabilities=PROBABILITIES.value,
-                                 batch_size=BATCH_SIZE.value or 32, on_broken_row=ON_BROKEN_ROW.value)
+                                 batch_size=BATCH_SIZE.value or 32, on_broken_row=ON_BROKEN_ROW.value, reading=reading)
 
 
 def _given() -> list[dict[str, str]]:

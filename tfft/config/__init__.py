@@ -19,6 +19,7 @@ from tfft.config.experiment import (
 from tfft.config.groups import (
     MINILM,
     MOVIE_REVIEWS,
+    MULTILINGUAL,
     Data,
     Distribution,
     Eval,
@@ -33,8 +34,8 @@ from tfft.config.text_classification import Augmentation, TextClassification, Te
 from tfft.config.token_classification import TokenClassification, TokenClassificationData
 
 __all__ = [
-    "MINILM", "MOVIE_REVIEWS", "TASKS", "Augmentation", "Data", "Distribution", "Eval", "Experiment", "Export", "Model",
-    "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification", "TextClassificationData",
-    "TokenClassification", "TokenClassificationData", "Train", "check_limits", "classes_of", "default_config",
-    "default_experiment", "differences", "from_json", "resolve", "split_share", "to_json",
+    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Augmentation", "Data", "Distribution", "Eval", "Experiment",
+    "Export", "Model", "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification",
+    "TextClassificationData", "TokenClassification", "TokenClassificationData", "Train", "check_limits", "classes_of",
+    "default_config", "default_experiment", "differences", "from_json", "resolve", "split_share", "to_json",
 ]

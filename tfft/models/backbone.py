@@ -16,16 +16,39 @@ def load_tokenizer(preset: str):
     """The KerasHub tokenizer of a preset: a local folder, hf://, kaggle:// or a KerasHub name.
 
     KerasHub's converter of Hugging Face folders keeps accents where BERT's uncased models were pretrained without them
-    (their do_lower_case strips accents unless strip_accents is false); here they are stripped as in pretraining.
+    (their do_lower_case strips accents unless strip_accents is false); here they are stripped as in pretraining. It looks for
+    BERT's vocabulary wherever the model is a BERT; multilingual sentence encoders are BERTs with XLM-R's tokenizer.
     """
+    stated = _stated(preset, "tokenizer_config.json")
+    of_xlm_r = stated.get("tokenizer_class", "").startswith("XLMRobertaTokenizer")
+    if of_xlm_r and _stated(preset, "config.json").get("model_type") == "bert":
+        return keras_hub.tokenizers.XLMRobertaTokenizer(str(_file(preset, "sentencepiece.bpe.model")))
     tokenizer = _from_preset(keras_hub.tokenizers.Tokenizer, preset)
-    settings = Path(preset) / "tokenizer_config.json"
-    if settings.is_file() and getattr(tokenizer, "strip_accents", None) is False:
-        stated = json.loads(settings.read_text(encoding="utf-8"))
+    if getattr(tokenizer, "strip_accents", None) is False:
         if stated.get("do_lower_case") and stated.get("strip_accents") is not False:
             config = {**tokenizer.get_config(), "strip_accents": True, "vocabulary": tokenizer.get_vocabulary()}
             tokenizer = type(tokenizer).from_config(config)
     return tokenizer
+
+
+def _stated(preset: str, name: str) -> dict:
+    """What a JSON file of a preset in Hugging Face's layout says; {} where there is none."""
+    path = _file(preset, name)
+    made = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    return made if isinstance(made, dict) else {}
+
+
+def _file(preset: str, name: str) -> Path | None:
+    """A file of a local folder or of the Hugging Face hub; None where it cannot be had."""
+    if not preset.startswith("hf://"):
+        path = Path(preset) / name
+        return path if path.is_file() else None
+    try:
+        import huggingface_hub
+
+        return Path(huggingface_hub.hf_hub_download(preset.removeprefix("hf://"), name))
+    except Exception:  # of many kinds; KerasHub is asked next, and what it says is told
+        return None
 
 
 def save_tokenizer(tokenizer, folder: Path) -> None:

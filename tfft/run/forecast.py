@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfft.config import Experiment
 from tfft.data.plan import make_plan
+from tfft.data.unknown import shares
 from tfft.models.adaptation import sections
 from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
 from tfft.tasks.base import Table
@@ -45,8 +46,10 @@ def _splits(prepared: Prepared) -> str:
     for name, split in prepared.splits.items():
         lengths, full = split.lengths, split.full_lengths
         rows.append((name, len(split.rows), int(lengths.sum()), f"{lengths.mean():.1f}", int(np.median(full)),
-                     int(full.max()), f"{(full > limit).mean():.1%}"))
-    return table(rows, ("split", "rows", "tokens", "mean", "median untruncated", "longest untruncated", "over max_length"))
+                     int(full.max()), f"{(full > limit).mean():.1%}",
+                     *(("", "") if split.unknown is None else (f"{share:.1%}" for share in shares(split.unknown)))))
+    return table(rows, ("split", "rows", "tokens", "mean", "median untruncated", "longest untruncated", "over max_length",
+                        "unknown tokens", "unknown characters"))
 
 
 def _histogram(prepared: Prepared) -> str:

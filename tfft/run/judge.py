@@ -1,40 +1,35 @@
 """Evaluates a trained run on a split or on other data, and prints what a person wants to know."""
 
 import contextlib
-import dataclasses
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfft.assets import cache_folder
-from tfft.config import Data
-from tfft.data.prepare import Preparer, Split, load_splits
+from tfft.data.prepare import Preparer, Split, load_splits, tell_unknown
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.files import is_remote, to_path, write_text
 from tfft.run.baseline import compared
+from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
 from tfft.training.summaries import Console, table
 
 MISTAKES_SHOWN = 5
 
-# advice of the readers that a command on a trained run cannot follow: it takes no --config flags
-TRAINING_ADVICE = re.compile(
-    r" If [^.]*--config\.data\.header=False(?:, and columns 0, 1, \.\.\.|\.)"
-    r"|, or set --config\.data\.header=False if this line is no header"
-    r"| \(if [^()]*--config\.data\.\w+=\w+\)"
-    r"| Set --config\.data\.encoding\.")
-
 
 def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "",
-          baseline: bool = True) -> int:
-    """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code."""
+          reading: dict[str, str] | None = None, baseline: bool = True) -> int:
+    """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code.
+
+    reading: settings of config.data that say how the files of `data` are read; baseline: compare with simple methods.
+    """
     console = Console()
     workdir = Workdir(path)
     name = data or split or ("test" if workdir.experiment().data.test else "validation")
@@ -42,7 +37,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
-    report = examine(run, data, name, on_broken_row, console, baseline)
+    report = examine(run, data, name, on_broken_row, console, reading, baseline)
     print(told(run, name, report))
     try:
         write_text(target, report.to_json(data=name, step=run.step) + "\n")
@@ -52,14 +47,19 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     return 0
 
 
-def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console, baseline: bool = True) -> Report:
+def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console, reading: dict[str, str] | None = None,
+            baseline: bool = True) -> Report:
     """What a run makes of other data, or where there is none of a split of its own; with slices by length, and compared with
     simple methods."""
     task, settings = run.task, run.experiment.data
     if data:
-        with other_rows(settings, on_broken_row or settings.on_broken_row) as reading:
-            store = _preparer(run, lambda text: console.say(in_own_words(text))).store(data, reading)
+        preparer = _preparer(run, lambda text: console.say(in_own_words(text)))
+        with other_rows(settings, on_broken_row or settings.on_broken_row) as others:
+            fields = preparer.reading.fields
+            others = by_its_own_rule(others, data, fields, preparer.cache, False, reading or {}, console.say)
+            store = preparer.store(data, others)
         chosen = Split(data, store, np.arange(len(store)))
+        tell_unknown({data: chosen}, console.say)
     else:
         chosen = own_split(run, split, console.say)
     if strangers := task.strangers(chosen.store, chosen.rows):
@@ -158,31 +158,6 @@ def check_writable(target: Path) -> None:
         raise UserError(f"Cannot write {target}: {target.parent} is no folder. Name another file with --output.") from error
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error.strerror or error}. Name another file with --output.") from error
-
-
-@contextlib.contextmanager
-def other_rows(data: Data, on_broken_row: str) -> Iterator[Data]:
-    """The settings that read rows which a run was not trained on: its columns, without what chose its own rows.
-
-    Raises: the block's UserErrors, in words that fit commands without --config flags.
-    """
-    try:
-        yield dataclasses.replace(data, where="", id_column="", on_broken_row=on_broken_row)
-    except UserError as error:
-        raise UserError(in_own_words(str(error))) from error
-
-
-def in_own_words(message: str) -> str:
-    """A message about rows as evaluate and predict tell it: without advice to set what the training has fixed.
-
-    "a.csv: config.data.text_column: Unknown column 'text'. Known: x." -> "a.csv: text_column: Unknown column 'text'. Known: x.
-    Columns and format are those that the run was trained with: rename or convert what differs."
-    """
-    message = message.replace("--config.data.on_broken_row", "--on_broken_row")
-    own = TRAINING_ADVICE.sub("", message).replace("config.data.", "")
-    if own == message:
-        return own
-    return f"{own} Columns and format are those that the run was trained with: rename or convert what differs."
 
 
 def _warn_of_changes(workdir: Workdir, splits: dict[str, Split], say: Callable[[str], None]) -> None:

@@ -1,7 +1,6 @@
 """Texts in, answers out, from a server: what tfft.serving.prediction does, without the run."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 from tfft.assets import cache_folder
@@ -9,9 +8,11 @@ from tfft.config import Data
 from tfft.data.fields import Field, text
 from tfft.errors import UserError
 from tfft.files import local_path
-from tfft.run.judge import TRAINING_ADVICE, check_writable
+from tfft.run.judge import check_writable
+from tfft.run.other_rows import OWN_FLAGS, TRAINING_ADVICE, with_flags
+from tfft.serving.asked_rows import AskedRows
 from tfft.serving.client import Client
-from tfft.serving.prediction import AskedRows, answer_rows, print_answers
+from tfft.serving.prediction import answer_rows, print_answers
 from tfft.tasks.table import TASKS
 
 
@@ -47,11 +48,11 @@ def predict_texts_remotely(address: str, rows: list[dict[str, str]]) -> int:
 
 
 def predict_file_remotely(address: str, source: str, output: str, *, columns: dict[str, str], probabilities: bool,
-                          batch_size: int, on_broken_row: str) -> int:
+                          batch_size: int, on_broken_row: str, reading: dict[str, str] | None = None) -> int:
     """Streams rows to a csv or jsonl file as `predict_file` does; which columns hold what is asked is said here."""
     target = local_path(output, "--output")
     check_writable(target)
-    data = dataclasses.replace(Data(), on_broken_row="error" if on_broken_row == "error" else "skip")
+    data = dataclasses.replace(Data(), on_broken_row="error" if on_broken_row == "error" else "skip", **(reading or {}))
     fields = tuple(Field(name, f"{name}_column", column, text) for name, column in columns.items() if column)
     with Client(address, batch_size=batch_size) as client:
         try:
@@ -65,7 +66,7 @@ def predict_file_remotely(address: str, source: str, output: str, *, columns: di
 
 def in_flags(message: str) -> str:
     """A message about rows by the flags of this command: "config.data.text_column" -> "--text_column"."""
-    message = re.sub(r"(?:--)?config\.data\.(on_broken_row|\w+_column)", r"--\1", message)
+    message = with_flags(message, rf"{OWN_FLAGS}|\w+_column")
     return TRAINING_ADVICE.sub("", message).replace("config.data.", "")
 
 

@@ -31,23 +31,26 @@ class QuestionEncoder(tf.Module):
     def feed(self, rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, ...]:
         return tuple(string_array([row[name] for row in rows]) for name in self.fields)
 
-    def __call__(self, questions: tf.Tensor, contexts: tf.Tensor) -> tuple[dict, dict]:
+    def __call__(self, questions: tf.Tensor, contexts: tf.Tensor, counted: bool = True) -> tuple[dict, dict]:
         asked, words = self.splitter(questions), self.splitter(contexts)
-        before = self.tokenizer.pieces(asked.words, asked.spaced).merge_dims(1, 2)
+        of_question = self.tokenizer.pieces(asked.words, asked.spaced)
+        before = of_question.merge_dims(1, 2)
         pieces = self.tokenizer.pieces(words.words, words.spaced)
         made = self.tokenizer.windows(pieces, before)
+        unknown = {"unknown": self.tokenizer.unknown(asked.words, of_question)
+                   + self.tokenizer.unknown(words.words, pieces)} if counted else {}
         return ({"tokens": made.token_ids, "length": tf.cast(made.token_ids.row_lengths(), tf.int32),
                  "first_length": made.first_length, "row": made.row, "begin": made.begin},
                 {"full_length": made.full_length, "word_start": words.start, "word_end": words.end,
-                 "piece_word": self.tokenizer.word_of_piece(pieces, before)})
+                 "piece_word": self.tokenizer.word_of_piece(pieces, before), **unknown})
 
     def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, tf.Tensor]:
         """What `asked` takes."""
         return {name: tf.constant(column, tf.string, column.shape)
                 for name, column in zip(self.fields, self.feed(rows), strict=True)}
 
-    def asked(self, question: tf.Tensor, context: tf.Tensor) -> tuple[dict, dict]:
+    def asked(self, question: tf.Tensor, context: tf.Tensor, *, counted: bool = False) -> tuple[dict, dict]:
         """As a call. Rows have the "context" besides, string[B]."""
-        examples, rows = self(question, context)
+        examples, rows = self(question, context, counted)
         return examples, {**rows, "context": tf.strings.unicode_transcode(context, "UTF-8", "UTF-8", errors="replace",
                                                                           replace_control_characters=False)}

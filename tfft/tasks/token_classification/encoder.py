@@ -44,9 +44,9 @@ class WordEncoder(tf.Module):
 
     def __call__(self, strings: tf.Tensor, *numbers: tf.Tensor) -> tuple[dict, dict]:
         if not self.given_words:
-            return self._encode(self.splitter(strings))
+            return self._encode(self.splitter(strings), counted=True)
         words = tf.RaggedTensor.from_row_lengths(strings, numbers[0], validate=False)
-        return self._encode(_given(words), *numbers[1:])
+        return self._encode(_given(words), *numbers[1:], counted=True)
 
     def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         """What `asked` takes, of rows whose texts are all str, or all lists of words."""
@@ -61,7 +61,8 @@ class WordEncoder(tf.Module):
             made["predicate"] = tf.constant([int(row["predicate"] or 0) for row in rows], tf.int64)
         return made
 
-    def asked(self, text: tf.Tensor | tf.RaggedTensor, predicate: tf.Tensor | None = None) -> tuple[dict, dict]:
+    def asked(self, text: tf.Tensor | tf.RaggedTensor, predicate: tf.Tensor | None = None, *,
+              counted: bool = False) -> tuple[dict, dict]:
         """text: string[B], or words string[B,(W)]; predicate int64[B]: the number of a word where words are given, else where
         in the text, in code points, one of its characters stands. Rows have the "text" besides, string[B]."""
         given = isinstance(text, tf.RaggedTensor)
@@ -70,11 +71,12 @@ class WordEncoder(tf.Module):
         if self.roles and not given:
             before = tf.cast(words.end, tf.int64) <= predicate[:, tf.newaxis]
             predicate = tf.reduce_sum(tf.cast(before, tf.int64), axis=1)
-        examples, rows = self._encode(words, predicate)
+        examples, rows = self._encode(words, predicate, counted=counted)
         return examples, {**rows, "text": tf.strings.reduce_join(text, axis=1, separator=" ") if given else text}
 
-    def _encode(self, words: Words, predicate: tf.Tensor | None = None) -> tuple[dict, dict]:
+    def _encode(self, words: Words, predicate: tf.Tensor | None = None, *, counted: bool) -> tuple[dict, dict]:
         pieces = self.tokenizer.pieces(words.words, words.spaced)
+        unknown = {"unknown": self.tokenizer.unknown(words.words, pieces)} if counted else {}
         before = None
         if self.roles:
             number = tf.ragged.range(pieces.row_lengths())
@@ -86,7 +88,7 @@ class WordEncoder(tf.Module):
         made = self.tokenizer.windows(pieces, before)
         return ({"tokens": made.token_ids, "length": tf.cast(made.token_ids.row_lengths(), tf.int32),
                  "first_length": made.first_length, "row": made.row, "places": made.places, "word": made.words},
-                {"full_length": made.full_length, "word_start": words.start, "word_end": words.end})
+                {"full_length": made.full_length, "word_start": words.start, "word_end": words.end, **unknown})
 
 
 def _of(pieces: tf.RaggedTensor, chosen: tf.Tensor) -> tf.RaggedTensor:
