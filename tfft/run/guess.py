@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tfft.assets import cache_folder
-from tfft.config import classes_of, default_config, resolve, shipped
-from tfft.data.look import Column, Guess, Look, look, tokens
+from tfft.config import MULTILINGUAL, classes_of, default_config, resolve, shipped, split_share
+from tfft.data.look import Column, Guess, Look, look, script, tokens
 from tfft.data.sources import Source
 from tfft.errors import UserError, unknown
 from tfft.tasks.fields import FIELDS
@@ -20,6 +20,7 @@ TIE = 0.15          # scores that differ by less are equally good
 LENGTHS = (64, 96, 128, 192, 256, 384, 512)
 READ = 200_000      # rows that are tried
 SHOWN = 6           # guesses of a refusal
+SPLITS = ("validation", "test")  # sources beside the file's, or shares of it, that may be given
 READING = ("encoding", "delimiter", "quoting", "header", "on_broken_row")  # settings of config.data that may be given
 # what of config.data names a column, of any task: what may be given
 COLUMNS = tuple(dict.fromkeys(field.name for kind in classes_of(("data",)) for field in dataclasses.fields(kind)
@@ -49,15 +50,15 @@ class Tie(UserError):
 class Sketch:
     """What a file is taken for, by the settings that say so.
 
-    given: columns that are known, by the name of their setting, and settings that read the file (READING); learn: what is to be
-    learnt, by a guess's word. Raises: UserError where there is nothing to learn from; Tie.
+    given: what is known, by the name of its setting in config.data: COLUMNS, READING, SPLITS; learn: what is to be learnt, by a
+    guess's word. Raises: UserError where there is nothing to learn from; Tie.
     """
 
     def __init__(self, file: str, given: dict[str, Any], learn: str = ""):
         cache = cache_folder()
         for setting in given:
-            if setting not in COLUMNS + READING:
-                raise UserError(unknown("setting", setting, COLUMNS + READING))
+            if setting not in COLUMNS + READING + SPLITS:
+                raise UserError(unknown("setting", setting, COLUMNS + READING + SPLITS))
         columns = {setting: column for setting, column in given.items() if setting in COLUMNS}
         self.look = look(file, cache, **{setting: value for setting, value in given.items() if setting in READING})
         for setting, column in columns.items():
@@ -65,7 +66,7 @@ class Sketch:
                 raise UserError(f"--{setting}={column}: {unknown('column', column, self.look.columns)}")
         self.guess = _best(self.look, columns, learn)
         self.name = re.sub(r"\W+", "_", Path(self.look.file).stem).strip("_") or "mine"
-        self.settings, self.why = self._settings()
+        self.settings, self.why = self._settings({f"data.{name}": given[name] for name in SPLITS if given.get(name)})
         self._try(cache)
 
     def config(self):
@@ -107,15 +108,15 @@ class Sketch:
         head = f'"""{about[0].upper()}{about[1:]}. Written by tfft init.\n\n' + "\n".join(commands) + '\n"""'
         return FILE.format(head=head, task=self.guess.task, name=self.name, settings="\n".join(lines))
 
-    def _settings(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def _settings(self, splits: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
         """({setting: value}, {setting: why}) of all that differs from the defaults."""
         seen, guess = self.look, self.guess
         spec = seen.spec if re.match(r"\w+:", seen.spec) else f"{seen.kind}:{seen.spec}"
         known = {f"data.{field.name}" for field in dataclasses.fields(type(resolve_data(guess.task)))}
         made = {"data.train": spec, **{key: value for name, value in seen.settings.items() if (key := f"data.{name}") in known},
-                **guess.settings, "data.validation": "10%"}
+                **guess.settings, "data.validation": "10%", **splits}
         why = {**{f"data.{name}": reason for name, reason in seen.why.items()}, **guess.why,
-               "data.validation": "of the rows, split off by a stable hash"}
+               "data.validation": "of the rows, split off by a stable hash", **dict.fromkeys(splits, "as given")}
         template = shipped.load(TEMPLATES[guess.task])
         if guess.texts:
             made["data.max_length"], why["data.max_length"] = self._max_length()
@@ -127,7 +128,19 @@ class Sketch:
                 if value != default[group][field]:
                     made[f"{group}.{field}"] = value
                     why[f"{group}.{field}"] = f"as in {TEMPLATES[guess.task]}, which comes with tfft"
+        texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for column in self._read_columns()
+                 for value in seen.columns[column].values[:500]]
+        found, share = script(texts)
+        if found != "LATIN" and share > 0.5:
+            made["model.backbone"] = MULTILINGUAL
+            why["model.backbone"] = f"{share:.0%} of the letters are {found.lower()}; the default encoder is an English one"
         return dict(sorted(made.items(), key=lambda item: ("data", "task", "model", "train").index(item[0].split(".")[0]))), why
+
+    def _read_columns(self) -> list[str]:
+        """The columns that the task asks."""
+        settings = self.guess.settings
+        return [*self.guess.texts, *(settings[f"data.{name}"] for name in ("question_column", "context_column")
+                                     if f"data.{name}" in settings)]
 
     def _max_length(self) -> tuple[int, str]:
         """(data.max_length, why): what nearly all texts need, as far as it can be told without their tokens."""
@@ -145,6 +158,9 @@ class Sketch:
         experiment = resolve(self.config())
         data = dataclasses.replace(experiment.data, on_broken_row="skip")
         source = Source(data.train, data, FIELDS[experiment.task.name](experiment, cache), cache)
+        for spec in (data.validation, data.test):
+            if spec and split_share(spec) is None:
+                Source(spec, data, source.fields, cache).look()
         good = sum(1 for _ in itertools.islice(source.rows(), READ))
         if not good:
             raise UserError(f"No row of {self.look.file} can be read as {self.guess.what}. {source.broken_report()}")
