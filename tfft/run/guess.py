@@ -104,8 +104,9 @@ class Sketch:
                          f"    {note.strip()}\n    config.{setting} = {made}")
         commands = [f"    tfft {command} --config={path}{more}" for command, more in (
             ("plan", "      look first: rows, labels, lengths, time"), ("train", f" --workdir=runs/{self.name}"))]
-        about = _one_line(f"{self.guess.what}, from {self.look.spec}").replace('"""', "'''")
-        head = f'"""{about[0].upper()}{about[1:]}. Written by tfft init.\n\n' + "\n".join(commands) + '\n"""'
+        about = _one_line(f"{self.guess.what}, from {self.look.spec}")
+        head = "\n".join([f"{about[0].upper()}{about[1:]}. Written by tfft init.", "", *commands, ""])
+        head = f'"""{_no_quotes(head)}"""'
         return FILE.format(head=head, task=self.guess.task, name=self.name, settings="\n".join(lines))
 
     def _settings(self, splits: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -128,27 +129,25 @@ class Sketch:
                 if value != default[group][field]:
                     made[f"{group}.{field}"] = value
                     why[f"{group}.{field}"] = f"as in {TEMPLATES[guess.task]}, which comes with tfft"
-        texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for column in self._read_columns()
-                 for value in seen.columns[column].values[:500]]
-        found, share = script(texts)
-        if found != "LATIN" and share > 0.5:
-            made["model.backbone"] = MULTILINGUAL
-            why["model.backbone"] = f"{share:.0%} of the letters are {found.lower()}; the default encoder is an English one"
+        if reason := self._no_english():
+            made["model.backbone"], why["model.backbone"] = MULTILINGUAL, reason
         return dict(sorted(made.items(), key=lambda item: ("data", "task", "model", "train").index(item[0].split(".")[0]))), why
 
-    def _read_columns(self) -> list[str]:
-        """The columns that the task asks."""
+    def _no_english(self) -> str:
+        """Why the default encoder knows too little of the texts; '' where most letters are Latin."""
         settings = self.guess.settings
-        return [*self.guess.texts, *(settings[f"data.{name}"] for name in ("question_column", "context_column")
-                                     if f"data.{name}" in settings)]
+        asked = [*self.guess.texts, *(settings[f"data.{name}"] for name in ("question_column", "context_column")
+                                      if f"data.{name}" in settings)]
+        found, share = script([text for column in asked for text in _as_texts(self.look.columns[column].values[:500])])
+        if found == "LATIN" or share < 0.5:
+            return ""
+        return f"{share:.0%} of the letters are {found.lower()}; the default encoder is an English one"
 
     def _max_length(self) -> tuple[int, str]:
         """(data.max_length, why): what nearly all texts need, as far as it can be told without their tokens."""
         longest = 0
         for column in self.guess.texts:
-            values = self.look.columns[column].values
-            texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
-            lengths = sorted(tokens(texts))
+            lengths = sorted(tokens(_as_texts(self.look.columns[column].values)))
             longest += lengths[int(0.95 * (len(lengths) - 1))]
         chosen = next((length for length in LENGTHS if length >= longest), LENGTHS[-1])
         return chosen, f"in tokens: 95% of the texts have about {longest:,} or fewer (tfft plan counts them)"
@@ -222,5 +221,14 @@ def _seen(column: Column) -> str:
     return f"{column.name} ({what})"
 
 
+def _no_quotes(text: str) -> str:
+    """What can stand in a docstring."""
+    return text.replace('"' * 3, "'" * 3).replace("\\", "/")
+
+
+def _as_texts(values: list) -> list[str]:
+    return [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
+
+
 def _one_line(text: str) -> str:
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()).replace("\\", "/")
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
