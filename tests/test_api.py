@@ -79,6 +79,7 @@ def test_frames_and_many_rows(run, monkeypatch, capsys):
     assert "answering 5/5 (100%)" in capsys.readouterr().err
     answers = made.predict(pandas.DataFrame({"review": ["a", None, "c"], "n": [1, 2, 3]}))
     assert [(answer["n"], answer["asked"]) for answer in answers] == [(1, ("a",)), (2, None), (3, ("c",))]
+    assert made.predict(pandas.DataFrame([["a", 1]], columns=["review", 7])) == [{"review": "a", "7": 1, "asked": ("a",)}]
     assert made.predict([]) == []
 
 

@@ -243,7 +243,7 @@ def _bar(what: str, rows: int):
 
 def _records(rows: Any) -> list:
     """The rows of a list, or of a pandas DataFrame or Series."""
-    return rows.to_dict("records") if hasattr(rows, "columns") else list(rows)
+    return rows.rename(columns=str).to_dict("records") if hasattr(rows, "columns") else list(rows)
 
 
 def _plain(value: Any) -> Any:
