@@ -67,7 +67,7 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
     report, rows = _report(run, chosen, console)
     report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
     report.details["compared"] = ""
-    if baseline and run.experiment.eval.baseline:
+    if baseline and run.experiment.eval.baseline and (data or split != "train"):  # all do well on what they have learnt from
         with contextlib.suppress(UserError):  # the training rows cannot be read any more
             train = own_splits(run, lambda text: None)["train"]
             report.details["compared"] = compared(run.workdir, run.experiment, task, train, chosen, report.metrics)
