@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -282,6 +284,19 @@ def test_a_sentence_that_comes_again(write):
     first, second, third = table(write("s,w\n1,a\n2,b\n1,c\n,d\n"))
     assert (first.values["w"], second.values["w"], third.line) == (["a"], ["b"], 4)
     assert third.reason.startswith("sentence '1' began at line 2 and ended before this row: put the rows")
+
+
+def test_a_token_in_another_encoding_breaks_its_sentence_for_that(write):
+    broken, good = table(write("s,w\n1,café\n1,b\n2,c\n".encode("cp1252")))
+    assert broken.undecodable and "--config.data.encoding=cp1252" in broken.reason and good.values["w"] == ["c"]
+
+
+def test_the_first_token_decides_nothing():
+    rows = [Record({"w": "a"}, "f", 1), Record({"s": "x", "w": "b"}, "f", 2), Record({"w": "c"}, "f", 3)]
+    broken, record = token_table(rows, "s")
+    assert broken.reason.startswith("column s is empty") and record.values == {"s": "x", "w": ["b", "c"]}
+    with pytest.raises(UserError, match="f:1: Unknown column 't'.*Known: w, s"):
+        next(token_table((Record({"w": "a"} | ({"s": "x"} if i else {}), "f", i + 1) for i in itertools.count()), "t"))
 
 
 def test_tokens_before_any_sentence(write):

@@ -92,6 +92,13 @@ def test_a_large_packed_file_is_read_to_its_end(write):
     assert len(read("csv", write(gzip.compress(rows, 1), "a.csv.gz"))[0]) == 100_000
 
 
+def test_a_zip_archive_that_is_damaged(write):
+    archive = bytearray(zipped(a_csv=CSV))
+    archive[archive.index(b"good")] ^= 1
+    with pytest.raises(UserError, match="is compressed, and damaged or cut off"):
+        read("csv", write(archive, "a.csv.zip"))
+
+
 @pytest.mark.parametrize("packer", ["gz", "xz", "bz2", "zst"])
 def test_a_packed_file_that_was_cut_off(write, packer):
     with pytest.raises(UserError, match="is compressed, and damaged or cut off .*download it once more"):

@@ -40,8 +40,10 @@ def test_utf8_is_read_as_utf8_whatever_is_given(write, kind, before, after, give
 @pytest.mark.parametrize("kind, before, after", [("csv", "text\n", "\n"), ("jsonl", '{"text": "', '"}\n'),
                                                  ("json", '[{"text": "', '"}]')])
 @pytest.mark.parametrize("text, encoding", [(FRENCH, "cp1252"), (RUSSIAN, "cp1251"), ("这个电影非常好看", "gb18030"),
-                                            (FRENCH, "utf-16"), (FRENCH, "utf-16-le")])
+                                            (FRENCH, "utf-16"), (FRENCH, "utf-16-le"), ("映画", "iso2022_jp")])
 def test_other_files_are_read_as_given(write, kind, before, after, text, encoding):
+    if encoding == "iso2022_jp" and kind != "csv":
+        return  # escapes, which are no JSON
     found, notes, reasons = texts(kind, write((before + text + after).encode(encoding)), encoding=encoding)
     assert found == [text] and not reasons
     assert bool(notes) == (kind != "csv") or encoding.startswith("utf-16")  # JSON is UTF-8: what is not is told
@@ -51,7 +53,8 @@ def test_each_line_of_a_file_of_two_encodings(write):
     path = write(b"text\n" + FRENCH.encode() + b"\nplain\n" + FRENCH.encode("cp1252") + b"\n")
     found, notes, _ = texts("csv", path, encoding="cp1252")
     assert found == [FRENCH, "plain", FRENCH]
-    assert notes == ["line 2 is valid UTF-8 and read so, not as cp1252, which config.data.encoding names"]
+    assert notes == ["line 2 is valid UTF-8 and read so, not as cp1252, which config.data.encoding names",
+                     "line 4 is no UTF-8 and read as cp1252, which config.data.encoding names"]
 
 
 @pytest.mark.parametrize("kind, before, after", [("csv", "text\nplain\n", "\n"), ("tsv", "text\nplain\n", "\n"),
@@ -61,6 +64,13 @@ def test_what_is_no_utf8_is_broken_and_its_encoding_is_named(write, kind, before
     found, _, (reason,) = texts(kind, write((before + FRENCH + after).encode("cp1252")))
     assert found == ["plain"]
     assert "in cp1252 it reads" in reason and FRENCH in reason and reason.endswith("set --config.data.encoding=cp1252)")
+
+
+@pytest.mark.parametrize("given", ["latin-1", "iso-8859-1"])
+def test_latin1_that_is_cp1252(write, given):
+    found, (note,), _ = texts("csv", write("text\n“top” für €5\n".encode("cp1252")), encoding=given)
+    assert found == ["\x93top\x94 für \x805"] and "--config.data.encoding=cp1252" in note
+    assert texts("csv", write("text\nfür 5\n".encode("cp1252")), encoding=given)[1] == []
 
 
 def test_a_line_in_no_encoding(write):
@@ -76,7 +86,10 @@ def test_encodings_that_are_none(write, given):
 
 def test_byte_order_marks_where_files_were_put_together(write):
     part = "text,label\na,é\n".encode("utf-8-sig")
-    assert texts("csv", write(part + part + "\ufeffb,é\n".encode()))[0] == ["a", "a", "b"]
+    assert texts("csv", write(part + part + '\ufeff"b, c",é\n'.encode()))[0] == ["a", "a", "b, c"]
+    assert texts("csv", write('text\n"a\n\ufeffb"\n'.encode()))[0] == ["a\n\ufeffb"]  # within a field it is the text's own
+    part = '{"text": "a"}\n'.encode("utf-8-sig")
+    assert texts("jsonl", write(part + part)) == (["a", "a"], [], [])
 
 
 def test_a_header_that_is_no_utf8(write):
@@ -93,7 +106,7 @@ def test_utf16_by_its_byte_order_mark(write, kind, content):
 
 def test_utf16_without_a_mark(write):
     content = "text,label\ngood,x\nbad,y\n"
-    with pytest.raises(UserError, match="looks like UTF-16-BE without a byte-order mark.*--config.data.encoding=utf-16-be$"):
+    with pytest.raises(UserError, match="looks like UTF-16-BE without a byte-order mark.*--config.data.encoding=utf-16-be.$"):
         texts("csv", write(content.encode("utf-16-be")))
     assert texts("csv", write(content.encode("utf-16-be")), encoding="utf-16") == (["good", "bad"], [], [])
     assert texts("jsonl", write('{"text": "good"}\n'.encode("utf-16-le")))[0] == ["good"]

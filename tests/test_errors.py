@@ -38,7 +38,8 @@ def test_a_user_error_is_a_paragraph(capsys):
     ("There is no file: [Errno 2] No such file", "file."), ("Mend it. (Here.)", "(Here.)"), ("two\nlines\n", "lines."),
     ("Leave them out with --on_broken_row=skip", "--on_broken_row=skip"),
     ("Write e.g. csv:a.csv", "csv:a.csv"), ("Use --calibrated", "--calibrated"), ("Name its files, e.g. a/*", "a/*"),
-    ("It needs pyarrow: pip install pyarrow", "pip install pyarrow"), ("Run: python -m tfft.export --workdir=runs/a", "--workdir=runs/a")])
+    ("It needs pyarrow: pip install pyarrow", "pip install pyarrow"),
+    ("Run: python -m tfft.export --workdir=runs/a", "--workdir=runs/a")])
 def test_a_message_ends_with_a_stop_or_what_can_be_copied(message, ending):
     assert str(UserError(message)).endswith(f" {ending}") or str(UserError(message)).endswith(f"\n{ending}")
     assert not str(UserError(message)).endswith("..")

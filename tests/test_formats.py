@@ -59,10 +59,12 @@ def test_no_header_allows_ragged_rows(write):
 
 
 def test_wrong_number_of_fields_is_broken(write):
-    (first, few), (second, many), (third, good) = values("csv", write("a,b\nx\nx,y,z\nx,y\n"))
+    (first, few), (second, many), (third, good) = values("csv", write('a,b\nx"\nx,y,z\nx,y\n'))
     assert (first, second, third, good) == (2, 3, 4, {"a": "x", "b": "y"})
     assert few.startswith("it has 1 fields where the header has 2") and many.startswith("it has 3 fields")
-    assert "quoting=none" in few and "quoting=double" in values("tsv", write("a\tb\nx\n"))[0][1]
+    assert "quoting=none" in few and many.endswith("(where a field holds ',', it must stand in quotes)")
+    assert "quoting=double" in values("tsv", write('a\tb\n"x\n'))[0][1]
+    assert values("tsv", write("a\tb\nx\n"))[0][1] == "it has 1 fields where the header has 2"  # quotes are not to blame
 
 
 def test_unclosed_quote_names_the_line_it_was_opened_in(write):
@@ -123,6 +125,7 @@ def test_headers_that_cannot_be_used(write):
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2)))
 def test_csv_round_trip(rows):
+    rows = [row for row in rows if sorted(field.strip("\ufeff").strip() for field in row) != ["a", "b"]]  # the header once more
     buffer = io.StringIO(newline="")
     csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([["a", "b"], *rows])
     handle, path = tempfile.mkstemp()
@@ -210,6 +213,14 @@ def test_parquet(tmp_path):
     rows = values("parquet", path)
     assert rows[0] == (1, {"text": "t0", "tags": ["a"]}) and rows[-1] == (2500, {"text": "t2499", "tags": ["a"]})
     assert [line for line, _ in rows] == list(range(1, 2501))
+
+
+def test_parquet_with_a_name_twice(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], ["a", "b", "a"]), tmp_path / "a.parquet")
+    assert values("parquet", str(tmp_path / "a.parquet")) == [(1, {"a (1)": 1, "b": 2, "a (2)": 3})]
 
 
 def test_parquet_bad_utf8_is_one_broken_row(tmp_path):

@@ -32,6 +32,8 @@ ORIENTS = {
     "named index": {f"row{i}": row for i, row in enumerate(ROWS)},
     "split": {"columns": ["text", "label"], "index": [0, 1, 2], "data": [list(row.values()) for row in ROWS]},
     "bare split": {"columns": ["text", "label"], "data": [list(row.values()) for row in ROWS]},
+    "tight split": {"index": [0, 1, 2], "columns": ["text", "label"], "index_names": [None], "column_names": [None],
+                    "data": [list(row.values()) for row in ROWS]},
     "table": {"schema": {"fields": [{"name": "text"}], "pandas_version": "1.4.0"}, "data": ROWS},
     "lists": {"text": ["a", "b", "c"], "label": [1, None, 3]},
 }
@@ -92,6 +94,8 @@ def test_nan_is_missing(read, kind, content):
     ('[{"a": [1,]}]', "a comma stands before a closing bracket"),
     ('[{"a": 1},\n{"a": "two', ":2 is not valid JSON .*as if it had been cut off. Copy or download it once more"),
     ('[{"a": 1},\n{"a": ', ":2 is not valid JSON .*cut off"), ('[{"a": 1},\n', "cut off"), ('[{"a": 1}\n', "cut off"),
+    ('[{"a": 1}]\n[{"a": 2}]', ":2 is not valid JSON .*more follows behind the value, as where files were put together"),
+    ('{"a": 1},\n{"a": 2}', "a comma stands behind a whole value; take it out, or put all values into one array"),
     ("[{'a': 1}]", "looks like what Python prints; write it with json.dumps"), ('[{"a": True}]', "what Python prints"),
     ("text,label\na,b\n", "so it holds no rows. If it is a table, write csv:a.json")])
 def test_json_that_is_damaged(read, content, message):
@@ -100,7 +104,10 @@ def test_json_that_is_damaged(read, content, message):
 
 
 @pytest.mark.parametrize("line, reason", [('{"a": 1,}', "a comma stands before a closing"), ('{"a": "x', "cut off"),
-                                          ("{'a': 1}", "what Python prints"), ("text,label", "a table is read as csv:a.json")])
+                                          ("{'a': 1}", "what Python prints"),
+                                          ('{"a": 1},', "a comma stands behind a whole value"),
+                                          ('{"a": 1}{"a": 2}', "more follows behind the value"),
+                                          ("text,label", "a table is read as csv:a.json")])
 def test_jsonl_that_is_damaged(read, line, reason):
     (number, found), = read(line + "\n", "jsonl")[2]
     assert number == 1 and reason in found and "line 1" not in found

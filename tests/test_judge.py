@@ -46,7 +46,7 @@ def test_rows_of_which_none_can_be_judged(run, evaluate, tmp_path):
 
 def test_broken_rows_among_other_rows(run, evaluate, tmp_path):
     (tmp_path / "more.csv").write_text("text,label\ngood film,pos\n,neg\nbad,film,neg\nbad film,neg\n")
-    with pytest.raises(UserError, match=r"^more.csv:3: this row is broken: .* with --on_broken_row=skip$"):
+    with pytest.raises(UserError, match=r"^more.csv:3: this row is broken: .* with --on_broken_row=skip\.$"):
         evaluate(run, "csv:more.csv")
     for _ in range(2):  # tokenised, and read from the store of the time before
         out, error = evaluate(run, "csv:more.csv", on_broken_row="skip")
@@ -56,7 +56,7 @@ def test_broken_rows_among_other_rows(run, evaluate, tmp_path):
 def test_a_wrong_column_is_told_without_flags_that_evaluate_lacks(run, evaluate, tmp_path):
     (tmp_path / "more.csv").write_text("text,stars\ngood film,pos\n")
     with pytest.raises(UserError, match="^more.csv: label_column: Unknown column 'label'. Known: text, stars. Columns "
-                                        "are those that the run was trained with: rename what differs.$"):
+                                        "and settings are those that the run was trained with.$"):
         evaluate(run, "csv:more.csv")
 
 

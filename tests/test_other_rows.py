@@ -78,9 +78,11 @@ def test_what_was_decided_is_told(read):
     ("a.csv: config.data.text_column: Unknown column 'text'. Known: b. If the first line of the file is no header: "
      "--config.data.header=False, and columns 0, 1, ...", "a.csv: text_column: Unknown column 'text'. Known: b."),
     ("a.jsonl:3: column 'spans': x (are ends exclusive? Set --config.data.span_end=exclusive). Mend it.",
-     "a.jsonl:3: column 'spans': x. Mend it.")])
+     "a.jsonl:3: column 'spans': x. Mend it."),
+    ("The label column holds more than 9. Is it the right column? Set config.data.label_column; for numbers set "
+     "config.task.problem=regression.", "The label column holds more than 9. Is it the right column?")])
 def test_advice_that_cannot_be_followed_is_left_out(message, expected):
-    assert in_own_words(message) == f"{expected} Columns are those that the run was trained with: rename what differs."
+    assert in_own_words(message) == f"{expected} Columns and settings are those that the run was trained with."
 
 
 @pytest.mark.parametrize("message, expected", [

@@ -53,7 +53,7 @@ def test_rows_without_text_are_skipped_or_an_error(predict, tmp_path):
     rows, said = predict("in.csv", text, on_broken_row="skip")
     assert [row["n"] for row in rows] == ["0", "2"] and "1 broken row skipped; first: in.csv:3" in said
     (tmp_path / "out.csv").unlink()
-    with pytest.raises(UserError, match=r"^in.csv:3: this row is broken: .* with --on_broken_row=skip$"):
+    with pytest.raises(UserError, match=r"^in.csv:3: this row is broken: .* with --on_broken_row=skip\.$"):
         predict("in.csv", text, on_broken_row="error")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv"]
 
@@ -135,7 +135,7 @@ def test_half_a_surrogate_pair_beside_the_text(predict):
 
 def test_a_wrong_column_is_told_without_flags_that_predict_lacks(predict):
     with pytest.raises(UserError, match=r"^in.csv: text_column: Unknown column 'text'. Did you mean 'texts'\? Known: n, texts. "
-                                        "Columns are those that the run was trained with"):
+                                        "Columns and settings are those that the run was trained with"):
         predict("in.csv", "n,texts\n0,good\n")
 
 

@@ -181,7 +181,7 @@ def test_a_mistake_in_the_source_stays_a_user_error(make, monkeypatch):
     """It is raised in a thread of tf.data, after a first chunk went well."""
     monkeypatch.setattr("tfft.data.store.CHUNK", 2)
     write("train.csv", ["good,pos", "bad,neg", "fine,pos", ",neg"])
-    with pytest.raises(UserError, match="^train.csv:5: this row is broken: .*on_broken_row=skip$"):
+    with pytest.raises(UserError, match=r"^train.csv:5: this row is broken: .*on_broken_row=skip\.$"):
         make()[0].store("csv:train.csv")
     assert stores() == set()
 

@@ -57,7 +57,8 @@ def test_a_wrong_column_of_json_is_told_at_once(make):
     ("A soft and clean seat here,pos\na,b\n", "csv:a.csv", {},
      "The first line looks like a row, no header: set --config.data.header=False"),
     ("txt,label\na,b\n", "csv:a.csv", {}, "If the first line of the file is no header"),
-    ("text,text,label\n1,2,3\n", "csv:a.csv", {}, "The header names 'text' twice"),
+    ("text,text,label\n1,2,3\n", "csv:a.csv", {}, "There are several 'text': name the one"),
+    ('{"text": "a", "label": "x", "text": "b"}', "jsonl:a.jsonl", {}, r"Did you mean 'text \(\d\)'.*There are several 'text'"),
     ("text,label\na,b\n", "tsv:a.tsv", {}, "The header has no tab: .*write csv:a.tsv"),
     ("text;label\na;b\n", "csv:a.csv", {"delimiter": ","}, "If ';' separates the fields: --config.data.delimiter=;")])
 def test_what_may_be_wrong_where_a_column_is_missing(make, content, spec, settings, hint):

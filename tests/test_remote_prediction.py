@@ -89,7 +89,7 @@ def test_mistakes_are_told_in_flags_of_the_command(runs, tmp_path, capsys):
 
     with pytest.raises(UserError, match=r"in.csv: --text_column: Unknown column 'text'. .* 'texts'\? Known: n, texts.$"):
         predict(text="text")
-    with pytest.raises(UserError, match=r"in.csv:3: this row is broken: .* with --on_broken_row=skip$"):
+    with pytest.raises(UserError, match=r"in.csv:3: this row is broken: .* with --on_broken_row=skip\.$"):
         predict(on_broken_row="error")
     with pytest.raises(UserError, match="^This model takes pairs of texts: give --text_pair_column.$"):
         predict("pairs")

@@ -102,6 +102,14 @@ def test_quotes_in_a_tab_separated_csv(read):
     assert rows == [['"Great" film', "p"], ["plain", "n"]] and not broken
     assert "separated by tabs" in notes[1] and "read as characters" in notes[0]
     assert read('text\tlabel\n"Great\tfilm"\tp\n')[0] == [["Great\tfilm", "p"]]
+    ragged = 'a, b\tp\nc\tn\t"more\n"d" e, f\tp\t\t\n'
+    assert read(ragged, header=False)[0] == [line.split("\t") for line in ragged.splitlines()]
+
+
+def test_quotes_in_a_file_of_one_column(read):
+    rows, notes, broken = read('text\n"Great" film, really\nplain\n')
+    assert rows == [['"Great" film, really'], ["plain"]] and not broken and "read as characters" in notes[0]
+    assert read('text\n"Great, film"\n"one\ntwo"\n')[0] == [["Great, film"], ["one\ntwo"]]
 
 
 def test_blanks_before_quotes(read):

@@ -7,14 +7,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable
 
-
 # what a message may end with and need no stop: a stop, or a command, setting, path or address to be copied
 ENDING = re.compile(r"[.?!)]$|(?:--\S+|pip install (?:\S+ ?)+|\S*[=/:#*]\S*)$")
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message says what is wrong, where, and what to do, in one paragraph. It ends with a stop,
-    which others' words in it may lack, or with what is to be copied."""
+    """A mistake the user can mend. The message says what is wrong, where, and what to do, in one paragraph. It ends with a
+    stop, which others' words in it may lack, or with what is to be copied."""
 
     def __init__(self, message: str):
         message = message.rstrip()

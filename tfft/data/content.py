@@ -35,7 +35,7 @@ def _zstandard(path: str) -> BinaryIO:
     try:
         import pyarrow
     except ImportError as error:
-        raise UserError("Reading .zst files needs pyarrow: pip install pyarrow") from error
+        raise UserError("Reading .zst files needs pyarrow (pip install pyarrow).") from error
     return pyarrow.CompressedInputStream(path, "zstd")
 
 
@@ -77,7 +77,7 @@ def opened(path: str, text: bool = True) -> Iterator[Content]:
             if text:
                 refuse_foreign(path, content.head)
             yield content
-    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the file system
             raise
         raise UserError(f"{path} is compressed, and damaged or cut off ({error}). Copy or download it once more.") from error
@@ -126,7 +126,7 @@ def _zip_member(path: str, stack: contextlib.ExitStack) -> BinaryIO:
         raise UserError(f"{path} begins like {what or 'a zip archive (as Excel workbooks are)'}, and is damaged. If a "
                         "spreadsheet program opens it, save the sheet there as 'CSV UTF-8'; else copy or download it once "
                         "more.") from error
-    names = [info.filename for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     if any(name in ("[Content_Types].xml", "mimetype") for name in names):
         what = "an Excel workbook" if any(name.startswith("xl/") for name in names) else "an office document"
         raise _refusal(path, what, SHEET)
@@ -176,11 +176,11 @@ def wide(head: bytes) -> str:
             return name
     head = head[:4096]
     zeros, whole = [head[place::4].count(0) for place in range(4)], len(head) // 4
-    if sum(zeros) < max(4, len(head) * (0.4 if is_utf8(head) else 0.05)):
+    if sum(zeros) < max(6, len(head) * (0.4 if is_utf8(head) else 0.05)):
         return ""
-    if zeros[2] == zeros[3] == whole:
+    if zeros[0] == 0 and zeros[2] == zeros[3] == whole:
         return "utf-32-le"
-    if whole <= min(zeros[:2]):
+    if zeros[3] == 0 and whole <= min(zeros[:2]):
         return "utf-32-be"
     even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
     return "utf-16-le" if odd > 20 * even else "utf-16-be" if even > 20 * odd else ""

@@ -29,7 +29,8 @@ class Dialect(NamedTuple):
 
 
 class Counted:
-    """An iterator that knows how many lines it has given. taken: those since it was last emptied."""
+    """An iterator that knows how many lines it has given. taken: those since it was last emptied, which begins a row: a
+    byte-order mark there is left out, as where files were put together."""
 
     def __init__(self, lines: Iterable[str]):
         self._lines, self.number = iter(lines), 0
@@ -41,6 +42,8 @@ class Counted:
     def __next__(self) -> str:
         line = next(self._lines)
         self.number += 1
+        if not self.taken and line.startswith("\ufeff"):
+            line = line[1:]
         self.taken.append(line)
         return line
 
@@ -93,11 +96,13 @@ def _both(rows: list[str], kind: str, delimiter: str, header: bool) -> tuple[str
     found = {}
     for quoting in ("double", "backslash") if any('\\"' in line for line in rows) else ("double",):
         one = delimiter or _delimiter(rows, quoting, header)
-        found[quoting] = (_misfits(rows, one, quoting), one)
+        found[quoting] = (_misfits(rows, one, quoting, header), one)
     best = min(found, key=lambda quoting: found[quoting][0])  # the first of equals
     misfits, one = found[best]
-    if one == "\t" and misfits and not _misfits(rows, one, "none"):
-        return one, "none"  # of tab separated files quotes are often no part
+    if misfits and one in ("\t", NONE) and _misfits(rows, one, "none", header) < misfits:
+        # where commas are plain, quotes may be
+        if one == "\t" or not any(line.count('"') == 1 or re.fullmatch(r'".*"\s*', line) for line in rows):
+            return one, "none"
     return one, best
 
 
@@ -114,21 +119,25 @@ def _widths(rows: list[str], delimiter: str, quoting: str) -> list[int]:
     return [0 if isinstance(fields, str) else len(fields) for _, fields in rows_of(Counted(rows), delimiter, quoting)]
 
 
-def _misfits(rows: list[str], delimiter: str, quoting: str) -> int:
+def _misfits(rows: list[str], delimiter: str, quoting: str, header: bool) -> int:
+    """How many rows cannot be read, or have another number of fields than the header."""
     widths = _widths(rows, delimiter, quoting)
+    if not header:
+        return widths.count(0)
     return sum(width != widths[0] for width in widths) if widths and widths[0] else len(rows)
 
 
 def _delimiter(rows: list[str], quoting: str, header: bool) -> str:
     """What separates the fields of a csv file: the comma unless the rows speak for another, NONE in a file of one column."""
-    widths = {d: _widths(rows, d, quoting) for d in DELIMITERS}
+    widths = {d: _widths(rows, d, quoting if header or d != "\t" else "none") for d in DELIMITERS}
     if not rows or not widths[","]:
         return ","
     fitting = {}
     for one, found in widths.items():
         width = found[0] if header else Counter(found).most_common(1)[0][0]
         others = found[1:] if header else found
-        share = sum(w == width for w in others) / len(others) if others else 1.0
+        fit = sum(w == width or (one == "\t" and not header and w > 1) for w in others)  # hardly a text holds tabs
+        share = fit / len(others) if others else 1.0
         if width > 1 and share >= (0.5 if header else 0.9):
             fitting[one] = (share, width)
     if not header and len(fitting) > 1 and "," in fitting and _is_prose(rows):

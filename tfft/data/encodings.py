@@ -13,6 +13,8 @@ from tfft.data.content import HEAD, Content, wide
 from tfft.data.guess import is_utf8, suggestion
 from tfft.errors import UserError
 
+CONTROLS = re.compile("[\x80-\x9f]")
+SEVEN_BIT = ("iso2022", "utf-7", "hz")  # whose bytes are all ASCII's, so that they look like UTF-8
 ESCAPED = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of an undecodable byte
 
 
@@ -27,7 +29,7 @@ def known(encoding: str) -> str:
 
 
 class Lines:
-    """The lines of a text file, each with its line feed, without byte-order marks.
+    """The lines of a text file, each with its line feed, without a byte-order mark.
 
     own_rule: the format's own rule is UTF-8 (JSON), which needs no word. `bad`: the first undecodable line since take_bad.
     """
@@ -35,11 +37,13 @@ class Lines:
     def __init__(self, content: Content, path: str, encoding: str, own_rule: bool = False):
         self._file, self._head, self.path, self._own_rule = content.file, content.head, path, own_rule
         self.given = known(encoding)  # what the config says, unless the file says it itself
+        self._shown = self.given if self.given == "utf-8" else encoding  # as the config spells it
         if self._head.startswith(codecs.BOM_UTF8):
-            self.given = "utf-8"
+            self.given = self._shown = "utf-8"
         self.number = self.bad = 0
         self._hint = ""
-        self._as_utf8, self._as_given = [], []  # numbers of lines that were read so against what was to be expected
+        self._as_utf8, self._as_given = [], []  # [first line, lines] that were read so against what was to be expected
+        self._controls: list[int] = []  # and that hold what latin-1 has no use for
         self.notes = [f"it is packed with {content.packed}, whatever its name, and read so"] if content.packed else []
         self._wide = self._wide_encoding()
         head = self._head.decode(self._wide or "utf-8", "surrogateescape" if not self._wide else "ignore")
@@ -54,6 +58,8 @@ class Lines:
 
     def _wide_encoding(self) -> str:
         """The encoding of the whole file where it is no extension of ASCII; '' otherwise."""
+        if self.given.startswith(SEVEN_BIT):
+            return self.given
         found, asked = wide(self._head), "" if extends_ascii(self.given) else self.given
         marked = found in ("utf-16", "utf-32")
         if marked and not asked.startswith(found):
@@ -61,7 +67,7 @@ class Lines:
         elif found and not asked.startswith(found[:6]):
             if not self._own_rule:
                 raise UserError(f"{self.path} looks like {found.upper()} without a byte-order mark: every other byte is 0. Set "
-                                f"--config.data.encoding={found}")
+                                f"--config.data.encoding={found}.")
             self.notes.append(f"it is {found.upper()}, by its zero bytes, and read so")
         elif asked and not found and self._is_utf8():
             if not self._own_rule:
@@ -94,8 +100,8 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self._text() if self._wide else self._decoded():
-            if line[0] == "\ufeff":  # of the first line, or where files were put together
-                line = line[1:]
+            if self.number == 1:
+                line = line.removeprefix("\ufeff")
             yield self._mended(line) if self._doubled else line
 
     def _text(self) -> Iterator[str]:
@@ -129,6 +135,8 @@ class Lines:
             try:
                 line = raw.decode(other if self._utf8_first else "utf-8")
                 self._note(self._as_given if self._utf8_first else self._as_utf8)
+                if other == "iso8859-1" and CONTROLS.search(line):
+                    self._note(self._controls)
                 return line
             except UnicodeDecodeError:
                 pass
@@ -146,26 +154,25 @@ class Lines:
         """The reason why the row just read is broken, or ''."""
         if not self.bad:
             return ""
-        valid = f"valid {self._wide or self.given}" + (" nor utf-8" if not self._wide and self.given != "utf-8" else "")
+        valid = f"valid {self._wide or self._shown}" + (" nor utf-8" if not self._wide and self.given != "utf-8" else "")
         reason, self.bad = f"line {self.bad} is {'neither' if ' nor ' in valid else 'not'} {valid}{self._hint}", 0
         return reason
 
     def words(self) -> list[str]:
         """What is to be told of how the lines were read; call it when they have been."""
-        return self.notes + decided(self.given, self._as_utf8 if not self._own_rule else [],
-                                    self._as_given if self._own_rule else [])
+        named = f"{self._shown}, which config.data.encoding names"
+        return (self.notes + _told([] if self._own_rule else self._as_utf8, f"valid UTF-8 and read so, not as {named}")
+                + _told(self._as_given if self._own_rule or self._as_utf8 else [], f"no UTF-8 and read as {named}")
+                + _told(self._controls, f"read as {self._shown} and hold characters that it has no use for, as a file in "
+                                        "cp1252 does: if quotes, dashes or € are lost, set --config.data.encoding=cp1252"))
 
 
-def decided(given: str, as_utf8: list[int], as_given: list[int]) -> list[str]:
-    """Words on [first line, lines] that were read against what was to be expected."""
-    def told(numbers: list[int], ending: str) -> list[str]:
-        if not numbers:
-            return []
-        first, count = numbers
-        lines = f"line {first} is" if count == 1 else f"{count:,} lines (the first: {first}) are"
-        return [f"{lines} {ending}"]
-    return told(as_utf8, f"valid UTF-8 and read so, not as {given}, which config.data.encoding names") + told(
-        as_given, f"no UTF-8 and read as {given}, which config.data.encoding names")
+def _told(numbers: list[int], ending: str) -> list[str]:
+    """A word on [first line, lines], or none."""
+    if not numbers:
+        return []
+    first, count = numbers
+    return [f"line {first} is {ending}" if count == 1 else f"{count:,} lines (the first: {first}) are {ending}"]
 
 
 def _cut(file: BinaryIO, end: bytes) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tfft.data.content import opened
 from tfft.data.encodings import known
 from tfft.data.json_rows import read_json, read_jsonl, read_squad
-from tfft.data.records import Broken, Note, Record
+from tfft.data.records import Broken, Note, Record, own_names
 from tfft.data.table import read_table
 from tfft.errors import UserError
 
@@ -47,10 +47,12 @@ def _read_parquet(path: str) -> Iterator[Record | Broken]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UserError("Reading parquet needs pyarrow: pip install pyarrow") from error
+        raise UserError("Reading parquet needs pyarrow (pip install pyarrow).") from error
     try:
         with pyarrow.parquet.ParquetFile(_whole(path)) as file:
-            rows = (values for batch in file.iter_batches(batch_size=1024) for values in _batch_rows(batch))
+            names = file.schema_arrow.names
+            own = own_names(names) if len(set(names)) < len(names) else names
+            rows = (values for batch in file.iter_batches(batch_size=1024) for values in _batch_rows(batch.rename_columns(own)))
             for line, values in enumerate(rows, 1):
                 yield Broken(path, line, "it is not valid UTF-8", True) if values is None else Record(values, path, line)
     except pyarrow.ArrowException as error:
@@ -65,7 +67,7 @@ def _whole(path: str) -> str | io.BytesIO:
     with opened(path, text=False) as content:
         if not content.head.startswith(b"PAR1"):
             raise UserError(f"{path} is not a readable parquet file: it begins with {content.head[:20]!r}. Write what it is "
-                            f"before its name, e.g. csv:{path} or jsonl:{path}")
+                            f"before its name, e.g. csv:{path} or jsonl:{path}.")
         return io.BytesIO(content.file.read())
 
 

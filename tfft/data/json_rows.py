@@ -12,7 +12,7 @@ from tfft.data import orients, squad
 from tfft.data.content import Content, wide
 from tfft.data.encodings import ESCAPED, Lines, extends_ascii, known
 from tfft.data.guess import suggestion
-from tfft.data.records import Broken, Note, Record
+from tfft.data.records import Broken, Note, Record, own_names
 from tfft.errors import UserError, unknown
 
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -25,7 +25,13 @@ def _constant(name: str) -> float | None:
     return None if name == "NaN" else float(name)
 
 
-DECODER = json.JSONDecoder(parse_constant=_constant)
+def _object(pairs: list[tuple[str, Any]]) -> dict:
+    """An object; of members with one name none is lost."""
+    made = dict(pairs)
+    return made if len(made) == len(pairs) else dict(zip(own_names([name for name, _ in pairs]), (v for _, v in pairs)))
+
+
+DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object)
 
 
 def read_jsonl(content: Content, path: str, encoding: str) -> Iterator[Record | Broken | Note]:
@@ -43,7 +49,7 @@ def read_jsonl(content: Content, path: str, encoding: str) -> Iterator[Record | 
             yield Broken(path, lines.number, reason, undecodable=True)
             continue
         try:
-            value = DECODER.decode(line)
+            value = DECODER.decode(line.removeprefix("\ufeff"))  # of a file that others were put behind
         except (ValueError, RecursionError) as error:
             other = f"; a table is read as csv:{path} or tsv:{path}" if first and line.lstrip()[:1] not in ("{", "[") else ""
             yield Broken(path, lines.number, f"it is not valid JSON ({_without_place(error)}){_why(error, line)}{other}")
@@ -83,6 +89,10 @@ def _why(error: Exception, text: str) -> str:
         return ": it ends in the midst of a value, as if it had been cut off"
     if (before.endswith(",") and after[0] in "}]") or (after[0] == "," and after[1:].lstrip()[:1] in ("}", "]")):
         return ": a comma stands before a closing bracket; take it out"
+    if after[0] == "," and before.endswith(("}", "]")) and error.msg in ("Extra data", "Expecting value"):
+        return ": a comma stands behind a whole value; take it out, or put all values into one array [...]"
+    if error.msg == "Extra data":
+        return ": more follows behind the value, as where files were put together"
     if PYTHONIC.match(after):
         return ": it looks like what Python prints; write it with json.dumps"
     return ""
@@ -203,13 +213,15 @@ def _members(text: str, at: int) -> Iterator[tuple[str, int]]:
         at = _after_comma(text, at, "}")
 
 
-def _elements(text: str, at: int) -> Iterator[tuple[Any, int]]:
-    """(value, where it begins) of the array at `at`."""
+def _elements(text: str, at: int, alone: bool) -> Iterator[tuple[Any, int]]:
+    """(value, where it begins) of the array at `at`; `alone`: nothing may follow it."""
     at = _space(text, at + 1)
     while text[at:at + 1] != "]":
         value, end = DECODER.raw_decode(text, at)
         yield value, at
         at = _after_comma(text, end, "]")
+    if alone and (at := _space(text, at + 1)) < len(text):
+        raise json.JSONDecodeError("Extra data", text, at)
 
 
 def _after_comma(text: str, at: int, close: str) -> int:
@@ -229,7 +241,7 @@ def _json_rows(text: str, start: int, path: str, key: str) -> Iterator[Record | 
     """The rows of the array, or of the object or objects, that begin at `start`."""
     first = text[start:start + 1]
     if first == "[":
-        values = _elements(text, start)
+        values = _elements(text, start, alone=not key)
     elif first == "{":
         value, end = DECODER.raw_decode(text, start)
         if not key and squad.looks_like_squad(value):
@@ -244,7 +256,7 @@ def _json_rows(text: str, start: int, path: str, key: str) -> Iterator[Record | 
     elif not first:
         return
     else:
-        table = "" if key or _is_json(text) else f" If it is a table, write csv:{path} or tsv:{path}"
+        table = "" if key or _is_json(text) else f" If it is a table, write csv:{path} or tsv:{path}."
         raise UserError(f"{path}{'#' + key if key else ''} is neither an array nor an object, so it holds no rows.{table}")
     line, counted, has_bad = 1, 0, ESCAPED.search(text)
     for number, (value, at) in enumerate(values, 1):

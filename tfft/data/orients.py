@@ -4,6 +4,7 @@ from typing import Any
 
 from tfft.errors import UserError
 
+SPLIT = {"columns", "index", "data", "index_names", "column_names"}
 
 def rows(value: dict, path: str, key: str) -> tuple[list[dict] | None, str]:
     """(the rows of a lone object, or itself as the only one; a word about how it was read, or '').
@@ -18,7 +19,7 @@ def rows(value: dict, path: str, key: str) -> tuple[list[dict] | None, str]:
     """
     where = f"{path}{'#' + key if key else ''}"
     data = value.get("data")
-    if isinstance(data, list) and isinstance(value.get("columns"), list) and set(value) <= {"columns", "index", "data"}:
+    if isinstance(data, list) and isinstance(value.get("columns"), list) and not set(value) - SPLIT:
         return _split(value["columns"], data, where), ""
     if isinstance(data, list) and isinstance(value.get("schema"), dict) and "fields" in value["schema"]:
         return data, ""
@@ -67,7 +68,7 @@ def _columns(value: dict, where: str, path: str, key: str) -> list[dict] | None:
     if nested or key:
         pick = "train" if "train" in value else (nested or list(value) or ["NAME"])[0]
         raise UserError(f"{where} is an object with the members {', '.join(value)}. Pick the one that holds the rows, "
-                        f"e.g. json:{path}#{key}{'/' if key else ''}{pick}")
+                        f"e.g. json:{path}#{key}{'/' if key else ''}{pick}.")
     if len(lists) == len(value) and len(lists) > 1:
         lengths = ", ".join(f"{name} {len(v)}" for name, v in lists.items())
         raise UserError(f"{where} is an object of columns of different lengths: {lengths}. Mend the file.")

@@ -105,14 +105,15 @@ class Preparer:
             self.say(f"tokenising {spec.split('#sha256')[0]}")
             self._write(folder, source.rows(), self.reading.columns)
             built = True
-            (folder / "told.txt").write_text("\n".join(source.told()), "utf-8", "backslashreplace")
-            for line in source.told():
+            if told := source.told():
+                (folder / "told.txt").write_text("\n".join(told), "utf-8", "backslashreplace")
+            for line in told:
                 self.say(line)
 
         store = open_store(self.cache, name, build)
-        told = store.folder / "told.txt"
-        if not built and told.exists():
-            for line in told.read_text("utf-8").splitlines():
+        kept = store.folder / "told.txt"
+        if not built and kept.exists():
+            for line in kept.read_text("utf-8").split("\n"):
                 self.say(line)
         if not len(store):
             raise UserError(f"{spec} has no rows{f' where {data.where}' if data.where else ''}.")

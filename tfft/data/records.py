@@ -1,5 +1,7 @@
 """What the readers of files give: records, broken rows, and words about a file."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -30,3 +32,12 @@ class Note(NamedTuple):
 
     file: str
     text: str
+
+
+def own_names(names: Sequence[str]) -> list[str]:
+    """Names of columns of which each is another: ["a", "", "a"] -> ["a (1)", "Unnamed: 1", "a (2)"]."""
+    counts, seen, made = Counter(names), Counter(), []
+    for place, name in enumerate(names):
+        seen[name] += 1
+        made.append(f"Unnamed: {place}" if not name else f"{name} ({seen[name]})" if counts[name] > 1 else name)
+    return made

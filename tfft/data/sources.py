@@ -78,7 +78,7 @@ class Source:
         path = assets.fetch(self.body, self.cache)
         if path.is_dir():
             names = ", ".join(sorted(os.listdir(path))[:10])
-            raise UserError(f"{self.spec}: this is a folder of the wheel. Name a file in it: {names}")
+            raise UserError(f"{self.spec}: this is a folder of the wheel. Name a file in it: {names}.")
         return [str(path)]
 
     @functools.cached_property
@@ -226,26 +226,28 @@ class Source:
                 if not lacking or whole or len(waiting) >= LOOKED_AT:
                     break
         for setting, column in lacking.items():
-            raise UserError(f"{file}: config.data.{setting}: {unknown('column', column, columns)}{self._hint(column, columns)}")
+            told = unknown("column", column, [name[:60] for name in columns])
+            raise UserError(f"{file}: config.data.{setting}: {told}{self._hint(column, columns)}")
         yield from waiting
         yield from records
 
     def _lacking(self, columns: dict[str, Any], asked_only: bool) -> dict[str, str]:
         """setting -> column of the mapping that is not among some."""
-        needed = {field.setting: field.column for field in self._wanted(asked_only) if field.otherwise not in columns}
+        needed = {field.setting: field.column for field in self._wanted(asked_only)
+                  if not field.otherwise or field.otherwise not in columns}
         needed |= {"id_column": self.data.id_column, "where": self.where[0] if self.where else ""}
         return {setting: column for setting, column in needed.items() if column and column not in columns}
 
     def _hint(self, column: str, columns: dict[str, Any]) -> str:
         """What may be wrong with a table that lacks a column."""
+        if f"{column} (1)" in columns:
+            return f" There are several {column!r}: name the one that is meant, or rename it."
         if self.kind not in ("csv", "tsv") or not self.data.header:
             return ""
-        if f"{column} (1)" in columns:
-            return f" The header names {column!r} twice: name the one that is meant, or rename it."
         if self.kind == "tsv" and self.data.delimiter == "auto" and len(columns) == 1:
-            return f" The header has no tab: where something else separates the fields, write csv:{self.body}"
+            return f" The header has no tab: where something else separates the fields, write csv:{self.body}."
         if len(columns) == 1 and (found := [mark for mark in (",", ";", "|") if mark in next(iter(columns))]):
-            return f" If {found[0]!r} separates the fields: --config.data.delimiter={found[0]}"
+            return f" If {found[0]!r} separates the fields: --config.data.delimiter={found[0]}."
         if any(len(name.split()) > 4 for name in columns):
             return " The first line looks like a row, no header: set --config.data.header=False, and columns 0, 1, ..."
         return " If the first line of the file is no header: --config.data.header=False, and columns 0, 1, ..."
@@ -282,7 +284,7 @@ class Source:
             raise UserError(f"{broken.file}:{broken.line}: {broken.reason}.{self._encoding_advice(broken)}")
         if self.data.on_broken_row == "error":
             raise UserError(f"{broken.file}:{broken.line}: this row is broken: {broken.reason}. Mend it, or leave such "
-                            f"rows out with --config.data.on_broken_row=skip")
+                            f"rows out with --config.data.on_broken_row=skip.")
         self.broken_count += 1
         if len(self.broken) < KEPT:
             self.broken.append(broken)

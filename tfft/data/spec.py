@@ -44,11 +44,11 @@ def parse(body: str, spec: str) -> tuple[str, str, str]:
     match = re.match(r"([A-Za-z][\w+.-]*):", body)
     scheme = match[1] if match else ""
     if scheme and scheme not in SCHEMES and not os.path.exists(os.path.expanduser(body)):
-        raise UserError(f"{spec!r}: {unknown('kind of source', scheme, SCHEMES)} Write e.g. csv:train.csv")
+        raise UserError(f"{spec!r}: {unknown('kind of source', scheme, SCHEMES)} Write e.g. csv:train.csv.")
     if scheme == "tfds":
         name, _, split = body.removeprefix("tfds:").partition("#")
         if not name or not split:
-            raise UserError(f"{spec!r} names no {'split' if name else 'dataset'}. Write e.g. tfds:imdb_reviews#train")
+            raise UserError(f"{spec!r} names no {'split' if name else 'dataset'}. Write e.g. tfds:imdb_reviews#train.")
         return "tfds", name, split
     path = body[len(scheme) + 1:] if scheme in KINDS else body
     key = ""
@@ -57,13 +57,13 @@ def parse(body: str, spec: str) -> tuple[str, str, str]:
     elif not os.path.exists(os.path.expanduser(path)) and (scheme == "json" or JSON_MEMBER.search(path)):
         path, _, key = path.partition("#")
     if not path:
-        raise UserError(f"{spec!r} names no file. Write e.g. csv:train.csv")
+        raise UserError(f"{spec!r} names no file. Write e.g. csv:train.csv.")
     kind = scheme if scheme in KINDS else SUFFIXES.get(_suffix(path.split("#")[0] if path.startswith("pypi:") else path), "")
     if not kind:
         content.refuse_by_name(os.path.expanduser(path))
         raise UserError(f"{spec!r} does not say what kind of file it is. Known suffixes: {', '.join(SUFFIXES)}, and those of "
                         f"packed files after them ({', '.join(content.PACKED_SUFFIXES)}). For another one write the kind "
-                        f"before it, e.g. csv:{path}")
+                        f"before it, e.g. csv:{path}.")
     if key and kind != "json":
         raise UserError(f"{spec!r}: only a json file has members to pick with #{key}.")
     return kind, path, key
@@ -73,7 +73,7 @@ def matching(pattern: str, spec: str) -> list[str]:
     """The files a path or glob pattern names, sorted."""
     full = os.path.expanduser(pattern)
     if os.path.isdir(full):
-        raise UserError(f"{spec}: {full} is a folder. Name its files, e.g. {pattern.rstrip('/')}/*")
+        raise UserError(f"{spec}: {full} is a folder. Name its files, e.g. {pattern.rstrip('/')}/*.")
     found = [full] if os.path.exists(full) else sorted(f for f in glob.glob(full, recursive=True) if os.path.isfile(f))
     if not found:
         raise UserError(f"{spec}: {assets.missing_path(pattern)}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tfft.data import dialect
 from tfft.data.content import Content
 from tfft.data.encodings import Lines
-from tfft.data.records import Broken, DecimalComma, Note, Record
+from tfft.data.records import Broken, DecimalComma, Note, Record, own_names
 from tfft.errors import UserError
 
 DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+(?:[eE][-+]?\d+)?\s*")
@@ -35,7 +35,8 @@ def read_table(content: Content, kind: str, path: str, header: bool, delimiter: 
     for start, fields in dialect.rows_of(counted, found.delimiter, found.quoting):
         reason = lines.take_bad()
         if reason and table.wants_header():
-            raise UserError(f"{path}:{start}: the header cannot be read: {reason}.")
+            more = "" if "--config.data.encoding=" in reason else " Set --config.data.encoding to what the file is in."
+            raise UserError(f"{path}:{start}: the header cannot be read: {reason}.{more}")
         if reason:
             yield Broken(path, start, reason, undecodable=True)
         elif isinstance(fields, str):
@@ -51,7 +52,7 @@ def _refuse_json(sample: list[str], path: str, kind: str) -> None:
     if re.match(r'\{\s*"|\[\s*[\[{]', first) or (first in ("[", "{") and len(sample) > 1):
         other = "jsonl" if first.startswith("{") and first.endswith("}") else "json"
         raise UserError(f"{path} looks like JSON, no {kind} file: its first line begins with {first[:20]}. Read it as "
-                        f"{other}:{path}")
+                        f"{other}:{path}.")
 
 
 class _Table:
@@ -95,7 +96,8 @@ class _Table:
         if self.names and len(fields) != len(self.names):
             if len(fields) < 2 and not fields[0].strip():
                 return None  # blanks alone
-            return Broken(self.path, start, f"it has {len(fields)} fields where the header has {len(self.names)}{self._hint()}")
+            reason = f"it has {len(fields)} fields where the header has {len(self.names)}"
+            return Broken(self.path, start, reason + self._width_hint(len(fields), raw))
         if len(raw) > 2 and (swallowed := self._swallowed(raw, len(fields))):
             reason = (f"a quote opened here is closed in line {start + len(raw) - 1} only, and {swallowed} of the lines "
                       "between look like rows: a quote is missing, or one too many")
@@ -113,9 +115,7 @@ class _Table:
         self._raw = [name.strip() for name in fields]
         if self._raw != fields:
             self._own_notes.append("blanks around the names in its header are left out")
-        twice = sorted({n for n in self._raw if n and self._raw.count(n) > 1})
-        names = [f"{name} ({self._raw[:i].count(name) + 1})" if name in twice else name or f"Unnamed: {i}"
-                 for i, name in enumerate(self._raw)]
+        twice, names = sorted({n for n in self._raw if n and self._raw.count(n) > 1}), own_names(self._raw)
         if len(set(names)) < len(names):
             raise UserError(f"{self.path}: the header names {', '.join(map(repr, twice))} twice. Rename the columns.")
         if twice:
@@ -150,6 +150,13 @@ class _Table:
         alike = [fields for _, fields in inner if not isinstance(fields, str) and len(fields) == width
                  and all(fields[column] in values for column, values in self._labels.items())]
         return len(alike) if 2 * len(alike) > len(raw) - 2 else 0
+
+    def _width_hint(self, width: int, raw: list[str]) -> str:
+        if any('"' in line for line in raw):
+            return self._hint()
+        if width > len(self.names) and self.found.quoting != "none":
+            return f" (where a field holds {self.found.delimiter!r}, it must stand in quotes)"
+        return ""
 
     def _hint(self) -> str:
         quoting = self.found.quoting

@@ -19,7 +19,8 @@ DIALECT = ("delimiter", "quoting")
 # advice of the readers that a command on a trained run cannot follow: it takes no --config flags
 TRAINING_ADVICE = re.compile(
     r" (?:If|The first line) [^.]*--config\.data\.header=False(?:, and columns 0, 1, \.\.\.|\.)"
-    r"| \([^()]*--config\.[^()]*\)")
+    r"| \([^()]*--config\.[^()]*\)"
+    r"| Set config\.\S+(?: for numbers set config\.\S+)?(?=\s|$)")
 OWN_FLAGS = "on_broken_row|encoding|quoting|delimiter"
 NAMED = re.compile(r"which config\.data\.(\w+) names")
 
@@ -78,13 +79,13 @@ def in_own_words(message: str) -> str:
     """A message about rows as evaluate and predict tell it: without advice to set what the training has fixed.
 
     "a.csv: config.data.text_column: Unknown column 'text'. Known: x." -> "a.csv: text_column: Unknown column 'text'. Known: x.
-    Columns are those that the run was trained with: rename what differs."
+    Columns and settings are those that the run was trained with."
     """
     message = with_flags(message, OWN_FLAGS)
-    own = TRAINING_ADVICE.sub("", message).replace("config.data.", "")
+    own = TRAINING_ADVICE.sub("", message).replace("config.data.", "").replace("--config.", "config.")
     if own == message:
         return own
-    return f"{own}{'' if own.endswith('.') else '.'} Columns are those that the run was trained with: rename what differs."
+    return f"{own}{'' if own.endswith(('.', '?')) else '.'} Columns and settings are those that the run was trained with."
 
 
 def with_flags(message: str, names: str) -> str:

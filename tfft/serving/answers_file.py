@@ -16,7 +16,6 @@ import numpy as np
 
 from tfft.data.sources import Row
 from tfft.errors import UserError
-from tfft.tasks.base import Structured
 
 
 def write_answers(path: Path, suffix: str, answered: Iterable[tuple[Row, dict]]) -> None:
@@ -53,8 +52,7 @@ def _write_csv(file: TextIO, answered: Iterable[tuple[Row, dict]]) -> dict[str, 
 
     def write(record: dict, answer: dict) -> None:
         cells = dict.fromkeys(range(len(places)), "")
-        cells |= {places[name]: cell(value) for name, value in record.items()}
-        cells |= {places[name]: answer_cell(value) for name, value in answer.items()}
+        cells |= {places[name]: cell(value) for name, value in (record | answer).items()}
         writer.writerow(cells.values())
 
     for row, answer in answered:
@@ -93,19 +91,11 @@ def _reorder(path: Path, order: dict[str, int]) -> None:
 
 
 def cell(value: Any) -> Any:
-    """A value of a row in a csv field: what is nested as JSON, what is missing empty."""
+    """A value in a csv field: what is nested as JSON, what is missing empty."""
     if isinstance(value, (str, bool, int, decimal.Decimal)):
         return value
     value = plain(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
-
-
-def answer_cell(value: Any) -> Any:
-    """The same of an answer: lists of names or numbers joined by commas."""
-    joined = isinstance(value, list) and not isinstance(value, Structured)
-    if joined and not any(isinstance(one, (dict, list)) for one in value):
-        return ",".join(map(str, value))
-    return cell(value)
 
 
 def plain(value: Any) -> Any:

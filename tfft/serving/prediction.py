@@ -23,7 +23,7 @@ from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, open_run
 from tfft.serving.answers_file import plain, write_answers
 from tfft.serving.asked_rows import AskedRows
-from tfft.tasks.base import Context
+from tfft.tasks.base import Context, Structured
 from tfft.training.summaries import Console
 
 CHUNK = 4096  # rows in memory at once
@@ -55,7 +55,8 @@ class Predictor:
     def encode(self, rows: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
         """(columns of examples, columns of rows), by the same ops as in training, inside a graph."""
         examples, of_rows = self._encode(**self.encoder.strings(rows))
-        self.unknown += of_rows.pop("unknown").numpy().sum(axis=0, dtype=np.int64)
+        if (counted := of_rows.pop("unknown", None)) is not None:
+            self.unknown += counted.numpy().sum(axis=0, dtype=np.int64)
         return examples, of_rows
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -146,7 +147,8 @@ def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, w
     _tell_unknown(predictor, rows.spec, console)
     console.say(f"{answered.written:,} rows in {target}, {answered.count:,} of them answered")
     if rows.lost:
-        console.say(f"error: {target} is not aligned with its input: {rows.lost.file}:{rows.lost.line}: {rows.lost.reason}")
+        lost = words(f"{rows.lost.file}:{rows.lost.line}: {rows.lost.reason}")
+        console.say(f"error: {target} is not aligned with its input: {lost}")
     return 1 if rows.lost else 0
 
 
@@ -188,11 +190,24 @@ class Answered:
         answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()} if self._probabilities else {}
         if self._nested:
             return {**answer, "probabilities": each} if each else answer
+        separator = getattr(self._predictor, "separator", ",")
+        answer = {name: joined(value, separator) for name, value in answer.items()}
         return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
 
     @functools.cached_property
     def _empty(self) -> dict:
         return dict.fromkeys(self._columns(*nothing_asked(self._predictor)))
+
+
+def joined(value: Any, separator: str) -> Any:
+    """A list of names or numbers as one text that the reader of labels takes apart again: as JSON where a name has the
+    separator or a line break in it, or begins as a list would. Other values as they are."""
+    if not isinstance(value, list) or isinstance(value, Structured) or any(isinstance(one, (dict, list)) for one in value):
+        return value
+    names = [str(one) for one in value]
+    plain = all(name and name == name.strip() and name[0] not in "[({" and not set(name) & {separator, *separator, "\n", "\r"}
+                for name in names)
+    return separator.join(names) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def decoded(values: np.ndarray) -> np.ndarray:
