@@ -79,6 +79,7 @@ def test_frames_and_many_rows(run, monkeypatch, capsys):
     assert "answering 5/5 (100%)" in capsys.readouterr().err
     answers = made.predict(pandas.DataFrame({"review": ["a", None, "c"], "n": [1, 2, 3]}))
     assert [(answer["n"], answer["asked"]) for answer in answers] == [(1, ("a",)), (2, None), (3, ("c",))]
+    assert made.predict(pandas.DataFrame([["a", 1]], columns=["review", 7])) == [{"review": "a", "7": 1, "asked": ("a",)}]
     assert made.predict([]) == []
 
 
@@ -97,6 +98,9 @@ def test_mistakes_in_rows(run, task, rows, message):
 
 @pytest.mark.parametrize("call, message", [
     (lambda run: run.evaluate("csv:a.csv", split="test"), "Give data or split, not both."),
+    (lambda run: run.evaluate(split="tets"), "Unknown split 'tets'. Did you mean 'test'? Known: train, validation, test."),
+    (lambda run: run.evaluate("csv:a.csv", encodng="cp1252"), "Unknown way to read 'encodng'. Did you mean 'encoding'?"),
+    (lambda run: run.evaluate("csv:a.csv", on_broken_row="empty"), "Unknown on_broken_row 'empty'. Known: error, skip."),
     (lambda run: tfft.open_run(run.workdir, "bets"), "weights='bets' must be 'best', 'last', or ''"),
     (lambda run: tfft.open_run("no/run"), "Train one first: tfft train --config=imdb:quick --workdir=..."),
     (lambda run: tfft.load_config("imbd"), "Unknown config 'imbd'. Did you mean 'imdb'?"),
@@ -111,11 +115,11 @@ def test_mistakes_are_told_in_python_words(run, call, message):
 
 
 @pytest.mark.parametrize("told, here", [
-    ("set --config.data.header=False, or --workdir", "set config.data.header=False, or workdir"),
+    ("set --config.data.header=False, or --workdir.", "set config.data.header=False, or workdir."),
     ("Give --data=csv:F, or another --split.", "Give data=csv:F, or another split."),
     ("--label_column=a", "label_column=a"),
-    ("run python -m tfft.calibrate --workdir=a --precision=1 first: --calibrated", "run python -m tfft.calibrate --workdir=a "
-     "--precision=1 first: calibrated"),
+    ("run python -m tfft.calibrate --workdir=a --precision=1 first: --calibrated.", "run python -m tfft.calibrate --workdir=a "
+     "--precision=1 first: calibrated."),
     ("a -- b --unknown", "a -- b --unknown")])
 def test_flags_become_arguments(told, here):
     with pytest.raises(UserError) as error, api._in_python():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tfft
-from tfft.config import TextClassificationData, resolve, shipped
+from tfft.config import MULTILINGUAL, TextClassificationData, resolve, shipped
 from tfft.errors import UserError
 from tfft.run.guess import Sketch, Tie
 
@@ -197,6 +197,22 @@ def test_lengths(tmp_path):
     for text, length in (("word " * 120, 192), ("\u4f60\u597d" * 40, 96), ("word " * 2000, 512)):
         found = settings(table(tmp_path / "a.csv", ["text", "label"], [(f"{text}{i}", "ab"[i % 2]) for i in range(20)]))
         assert found["max_length"] == length
+
+
+def test_other_scripts_have_another_encoder(tmp_path):
+    thai = [f"\u0e2b\u0e19\u0e31\u0e07\u0e40\u0e23\u0e37\u0e48\u0e2d\u0e07 {i}" for i in range(20)]
+    sketch = Sketch(table(tmp_path / "a.csv", ["text", "label"], [(text, "ab"[i % 2]) for i, text in enumerate(thai)]), {})
+    assert sketch.settings["model.backbone"] == MULTILINGUAL and "100% of the letters are thai" in sketch.why["model.backbone"]
+    assert "model.backbone" not in Sketch(labelled(tmp_path, ["x", "y"]), {}).settings
+
+
+def test_other_splits(tmp_path):
+    file = labelled(tmp_path, ["x", "y"])
+    other = table(tmp_path / "test.csv", ["text", "label"], [("a b c", "x")])
+    found = settings(file, validation="20%", test=other)
+    assert (found["validation"], found["test"]) == ("20%", other)
+    with pytest.raises(UserError, match="wrong.csv: config.data.text_column: Unknown column 'text'"):
+        Sketch(file, {"test": table(tmp_path / "wrong.csv", ["txt", "label"], [("a b c", "x")])})
 
 
 # ---- what is open

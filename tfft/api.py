@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfft.config import Experiment, resolve, shipped
-from tfft.errors import UserError
+from tfft.errors import UserError, unknown
 from tfft.files import to_path
 from tfft.notebook import in_notebook
 
@@ -110,9 +110,18 @@ class Run:
             bar.stop()
         return made[0] if alone else made
 
-    def evaluate(self, data: Any = "", *, split: str = "", on_broken_row: str = "") -> "Evaluation":
+    def evaluate(self, data: Any = "", *, split: str = "", on_broken_row: str = "", **reading: str) -> "Evaluation":
         """Judges the run on a source of labelled rows ("csv:more.csv"), on a list of dicts or a DataFrame, or, without data,
-        on a split of its own: the test rows where it has some, else the validation rows."""
+        on a split of its own: the test rows where it has some, else the validation rows.
+
+        on_broken_row: "error" or "skip", '' is the run's own; reading: encoding, delimiter, quoting of a source's files.
+        """
+        for known, given, all_of in (("way to read", reading, ("encoding", "delimiter", "quoting")),
+                                     ("split", [split] if split else [], ("train", "validation", "test")),
+                                     ("on_broken_row", [on_broken_row] if on_broken_row else [], ("error", "skip"))):
+            for name in given:
+                if name not in all_of:
+                    raise UserError(unknown(known, name, all_of))
         with _in_python(), contextlib.ExitStack() as stack:
             name = data if isinstance(data, str) else "the rows given"
             if not isinstance(data, str):
@@ -127,7 +136,7 @@ class Run:
             from tfft.run.judge import examine, told
             from tfft.training.summaries import Console
 
-            report = examine(opened, data, name, on_broken_row, Console())
+            report = examine(opened, data, name, on_broken_row, Console(), reading)
             return Evaluation(report, told(opened, name, report))
 
     def export(self, output: str = "", *, dtype: str = "float32", calibrated: bool = False) -> Path:
@@ -234,7 +243,7 @@ def _bar(what: str, rows: int):
 
 def _records(rows: Any) -> list:
     """The rows of a list, or of a pandas DataFrame or Series."""
-    return rows.to_dict("records") if hasattr(rows, "columns") else list(rows)
+    return rows.rename(columns=str).to_dict("records") if hasattr(rows, "columns") else list(rows)
 
 
 def _plain(value: Any) -> Any:

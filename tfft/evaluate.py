@@ -38,8 +38,7 @@ def main() -> int:
     from tfft.run.judge import judge
 
     return judge(WORKDIR.value, data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value, reading=reading,
-                 baseline=BASELINE.value)
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def run(body: Callable[..., int | None], takes: int = 0) -> None:
                                             "--workdir=runs/imdb."))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbit would tell every step twice
-        asked = functools.partial(body, *argv[1:])
-        return exit_code(asked if "config" in flags.FLAGS else lambda: _without_config(asked))
+        call = functools.partial(body, *argv[1:])
+        return exit_code(call if "config" in flags.FLAGS else lambda: _without_config(call))
 
     app.run(main, flags_parser=_parse)
 

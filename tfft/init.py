@@ -11,11 +11,12 @@ from absl import flags
 
 from tfft import flags as command_line
 from tfft.errors import UserError
-from tfft.run.guess import COLUMNS, Sketch, Tie, choice
+from tfft.run.guess import COLUMNS, SPLITS, Sketch, Tie, choice
 
 YES = flags.DEFINE_bool("yes", False, "Write what is guessed without asking; nothing where guesses are equally good.")
 OUTPUT = flags.DEFINE_string("output", "", "The config file to write; '' is the data file's name with .py.")
 LEARN = flags.DEFINE_string("learn", "", "What is to be learnt, where the file leaves it open; a wrong word lists the choices.")
+SPLITS = {name: flags.DEFINE_string(name, "", f"Another file, or a share such as 20%, for the {name} rows.") for name in SPLITS}
 READING = {
     "encoding": flags.DEFINE_string("encoding", "", "What the file is encoded in, e.g. cp1252; '' finds out."),
     "delimiter": flags.DEFINE_string("delimiter", "", "The one character between fields, or tab; '' finds out."),
@@ -30,7 +31,7 @@ GIVEN = {name: flags.DEFINE_string(name, "", f"The column that is config.data.{n
 def main(file: str = "") -> int:
     if not file:
         raise UserError("Name a file of rows: tfft init tickets.csv")
-    given = {name: flag.value for name, flag in (GIVEN | READING).items() if flag.value not in ("", None)}
+    given = {name: flag.value for name, flag in (GIVEN | READING | SPLITS).items() if flag.value not in ("", None)}
     asked = not YES.value
     if asked and not sys.stdin.isatty():
         raise UserError("There is no terminal to ask in. Add --yes to write what is guessed.")

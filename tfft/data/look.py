@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,6 +182,14 @@ def as_list(value: Any) -> list | None:
                 continue
             return made if isinstance(made, list) else None
     return None
+
+
+def script(texts: list[str]) -> tuple[str, float]:
+    """(the script that most letters are of, its share): ('THAI', 0.97)"""
+    letters = [letter for text in texts[:500] for letter in text[:500] if letter.isalpha()]
+    counts = collections.Counter(unicodedata.name(letter, "?").split()[0] for letter in letters)
+    (found, count), = counts.most_common(1) or [("LATIN", 0)]
+    return found, count / max(1, len(letters))
 
 
 def plain(column: str) -> str:

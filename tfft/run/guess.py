@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tfft.assets import cache_folder
-from tfft.config import classes_of, default_config, resolve, shipped
-from tfft.data.look import Column, Guess, Look, look, tokens
+from tfft.config import MULTILINGUAL, classes_of, default_config, resolve, shipped, split_share
+from tfft.data.look import Column, Guess, Look, look, script, tokens
 from tfft.data.sources import Source
 from tfft.errors import UserError, unknown
 from tfft.tasks.fields import FIELDS
@@ -20,6 +20,7 @@ TIE = 0.15          # scores that differ by less are equally good
 LENGTHS = (64, 96, 128, 192, 256, 384, 512)
 READ = 200_000      # rows that are tried
 SHOWN = 6           # guesses of a refusal
+SPLITS = ("validation", "test")  # sources beside the file's, or shares of it, that may be given
 READING = ("encoding", "delimiter", "quoting", "header", "on_broken_row")  # settings of config.data that may be given
 # what of config.data names a column, of any task: what may be given
 COLUMNS = tuple(dict.fromkeys(field.name for kind in classes_of(("data",)) for field in dataclasses.fields(kind)
@@ -49,15 +50,15 @@ class Tie(UserError):
 class Sketch:
     """What a file is taken for, by the settings that say so.
 
-    given: columns that are known, by the name of their setting, and settings that read the file (READING); learn: what is to be
-    learnt, by a guess's word. Raises: UserError where there is nothing to learn from; Tie.
+    given: what is known, by the name of its setting in config.data: COLUMNS, READING, SPLITS; learn: what is to be learnt, by a
+    guess's word. Raises: UserError where there is nothing to learn from; Tie.
     """
 
     def __init__(self, file: str, given: dict[str, Any], learn: str = ""):
         cache = cache_folder()
         for setting in given:
-            if setting not in COLUMNS + READING:
-                raise UserError(unknown("setting", setting, COLUMNS + READING))
+            if setting not in COLUMNS + READING + SPLITS:
+                raise UserError(unknown("setting", setting, COLUMNS + READING + SPLITS))
         columns = {setting: column for setting, column in given.items() if setting in COLUMNS}
         self.look = look(file, cache, **{setting: value for setting, value in given.items() if setting in READING})
         for setting, column in columns.items():
@@ -65,7 +66,7 @@ class Sketch:
                 raise UserError(f"--{setting}={column}: {unknown('column', column, self.look.columns)}")
         self.guess = _best(self.look, columns, learn)
         self.name = re.sub(r"\W+", "_", Path(self.look.file).stem).strip("_") or "mine"
-        self.settings, self.why = self._settings()
+        self.settings, self.why = self._settings({f"data.{name}": given[name] for name in SPLITS if given.get(name)})
         self._try(cache)
 
     def config(self):
@@ -103,19 +104,20 @@ class Sketch:
                          f"    {note.strip()}\n    config.{setting} = {made}")
         commands = [f"    tfft {command} --config={path}{more}" for command, more in (
             ("plan", "      look first: rows, labels, lengths, time"), ("train", f" --workdir=runs/{self.name}"))]
-        about = _one_line(f"{self.guess.what}, from {self.look.spec}").replace('"""', "'''")
-        head = f'"""{about[0].upper()}{about[1:]}. Written by tfft init.\n\n' + "\n".join(commands) + '\n"""'
+        about = _one_line(f"{self.guess.what}, from {self.look.spec}")
+        head = "\n".join([f"{about[0].upper()}{about[1:]}. Written by tfft init.", "", *commands, ""])
+        head = f'"""{_no_quotes(head)}"""'
         return FILE.format(head=head, task=self.guess.task, name=self.name, settings="\n".join(lines))
 
-    def _settings(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def _settings(self, splits: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
         """({setting: value}, {setting: why}) of all that differs from the defaults."""
         seen, guess = self.look, self.guess
         spec = seen.spec if re.match(r"\w+:", seen.spec) else f"{seen.kind}:{seen.spec}"
         known = {f"data.{field.name}" for field in dataclasses.fields(type(resolve_data(guess.task)))}
         made = {"data.train": spec, **{key: value for name, value in seen.settings.items() if (key := f"data.{name}") in known},
-                **guess.settings, "data.validation": "10%"}
+                **guess.settings, "data.validation": "10%", **splits}
         why = {**{f"data.{name}": reason for name, reason in seen.why.items()}, **guess.why,
-               "data.validation": "of the rows, split off by a stable hash"}
+               "data.validation": "of the rows, split off by a stable hash", **dict.fromkeys(splits, "as given")}
         template = shipped.load(TEMPLATES[guess.task])
         if guess.texts:
             made["data.max_length"], why["data.max_length"] = self._max_length()
@@ -127,15 +129,25 @@ class Sketch:
                 if value != default[group][field]:
                     made[f"{group}.{field}"] = value
                     why[f"{group}.{field}"] = f"as in {TEMPLATES[guess.task]}, which comes with tfft"
+        if reason := self._no_english():
+            made["model.backbone"], why["model.backbone"] = MULTILINGUAL, reason
         return dict(sorted(made.items(), key=lambda item: ("data", "task", "model", "train").index(item[0].split(".")[0]))), why
+
+    def _no_english(self) -> str:
+        """Why the default encoder knows too little of the texts; '' where most letters are Latin."""
+        settings = self.guess.settings
+        asked = [*self.guess.texts, *(settings[f"data.{name}"] for name in ("question_column", "context_column")
+                                      if f"data.{name}" in settings)]
+        found, share = script([text for column in asked for text in _as_texts(self.look.columns[column].values[:500])])
+        if found == "LATIN" or share < 0.5:
+            return ""
+        return f"{share:.0%} of the letters are {found.lower()}; the default encoder is an English one"
 
     def _max_length(self) -> tuple[int, str]:
         """(data.max_length, why): what nearly all texts need, as far as it can be told without their tokens."""
         longest = 0
         for column in self.guess.texts:
-            values = self.look.columns[column].values
-            texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
-            lengths = sorted(tokens(texts))
+            lengths = sorted(tokens(_as_texts(self.look.columns[column].values)))
             longest += lengths[int(0.95 * (len(lengths) - 1))]
         chosen = next((length for length in LENGTHS if length >= longest), LENGTHS[-1])
         return chosen, f"in tokens: 95% of the texts have about {longest:,} or fewer (tfft plan counts them)"
@@ -145,6 +157,9 @@ class Sketch:
         experiment = resolve(self.config())
         data = dataclasses.replace(experiment.data, on_broken_row="skip")
         source = Source(data.train, data, FIELDS[experiment.task.name](experiment, cache), cache)
+        for spec in (data.validation, data.test):
+            if spec and split_share(spec) is None:
+                Source(spec, data, source.fields, cache).look()
         good = sum(1 for _ in itertools.islice(source.rows(), READ))
         if not good:
             raise UserError(f"No row of {self.look.file} can be read as {self.guess.what}. {source.broken_report()}")
@@ -206,5 +221,14 @@ def _seen(column: Column) -> str:
     return f"{column.name} ({what})"
 
 
+def _no_quotes(text: str) -> str:
+    """What can stand in a docstring."""
+    return text.replace('"' * 3, "'" * 3).replace("\\", "/")
+
+
+def _as_texts(values: list) -> list[str]:
+    return [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
+
+
 def _one_line(text: str) -> str:
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()).replace("\\", "/")
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -28,7 +28,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
           reading: dict[str, str] | None = None, baseline: bool = True) -> int:
     """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code.
 
-    reading: settings of config.data that say how the files of `data` are read.
+    reading: settings of config.data that say how the files of `data` are read; baseline: compare with simple methods.
     """
     console = Console()
     workdir = Workdir(path)
@@ -37,7 +37,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
-    report = examine(run, data, name, on_broken_row, console, baseline, reading)
+    report = examine(run, data, name, on_broken_row, console, reading, baseline)
     print(told(run, name, report))
     try:
         write_text(target, report.to_json(data=name, step=run.step) + "\n")
@@ -47,17 +47,17 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     return 0
 
 
-def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console, baseline: bool = True,
-            reading: dict[str, str] | None = None) -> Report:
+def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console, reading: dict[str, str] | None = None,
+            baseline: bool = True) -> Report:
     """What a run makes of other data, or where there is none of a split of its own; with slices by length, and compared with
-    simple methods. reading: see `judge`."""
+    simple methods."""
     task, settings = run.task, run.experiment.data
     if data:
         preparer = _preparer(run, lambda text: console.say(in_own_words(text)))
-        with other_rows(settings, on_broken_row or settings.on_broken_row) as settings:
+        with other_rows(settings, on_broken_row or settings.on_broken_row) as others:
             fields = preparer.reading.fields
-            settings = by_its_own_rule(settings, data, fields, preparer.cache, False, reading or {}, console.say)
-            store = preparer.store(data, settings)
+            others = by_its_own_rule(others, data, fields, preparer.cache, False, reading or {}, console.say)
+            store = preparer.store(data, others)
         chosen = Split(data, store, np.arange(len(store)))
         tell_unknown({data: chosen}, console.say)
     else:
@@ -67,7 +67,7 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
     report, rows = _report(run, chosen, console)
     report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
     report.details["compared"] = ""
-    if baseline and run.experiment.eval.baseline:
+    if baseline and run.experiment.eval.baseline and (data or split != "train"):  # all do well on what they have learnt from
         with contextlib.suppress(UserError):  # the training rows cannot be read any more
             train = own_splits(run, lambda text: None)["train"]
             report.details["compared"] = compared(run.workdir, run.experiment, task, train, chosen, report.metrics)

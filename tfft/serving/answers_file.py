@@ -16,6 +16,7 @@ import numpy as np
 
 from tfft.data.sources import Row
 from tfft.errors import UserError
+from tfft.tasks.base import Structured
 
 
 def write_answers(path: Path, suffix: str, answered: Iterable[tuple[Row, dict]]) -> None:
