@@ -28,5 +28,6 @@ def get_config(variant: str = ""):
     # config.task.max_answer_tokens = 60
 
     config.train.epochs = 3
-    config.train.peak_learning_rate = 1e-4
+    config.train.global_batch_size = 16
+    config.train.peak_learning_rate = 2e-4
     return config

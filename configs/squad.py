@@ -3,6 +3,8 @@
     python -m tfft.train --config=configs/squad.py:path/to/folder --workdir=runs/squad
     python -m tfft.train --config=configs/squad.py:train.json,dev.json --workdir=runs/squad
 
+Measured results: docs/results/quality.md.
+
 The variant is a folder with train-v1.1.json and dev-v1.1.json (or v2.0), or the names of two such files.
 """
 
@@ -22,6 +24,7 @@ def get_config(variant: str = ""):
     config.data.train = f"squad:{train}"
     config.data.validation = f"squad:{dev}"
     config.data.max_length = 256
-    config.train.epochs = 2
-    config.train.peak_learning_rate = 1e-4
+    config.train.global_batch_size = 16
+    config.train.epochs = 3
+    config.train.peak_learning_rate = 2e-4
     return config
