@@ -17,7 +17,8 @@ DISTRIBUTIONS = {
     "tensorflow_serving": "tensorflow-serving-api",
 }
 # Imported by tfft and required by a declared package for good: tensorboard and protobuf by tensorflow, and so on.
-IMPLIED = {"protobuf", "tensorboard", "tf-models-official"}
+# IPython is imported in its own kernel alone.
+IMPLIED = {"ipython", "protobuf", "tensorboard", "tf-models-official"}
 
 
 def normal(name: str) -> str:
