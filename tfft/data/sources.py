@@ -194,9 +194,9 @@ class Source:
     def _check_columns(self, record: Record, asked_only: bool) -> bool:
         """Checks a file's first record for the columns of the mapping. A column missing later makes a broken row."""
         d = self.data
-        needed = {field.setting: _column(field, record) for field in self._wanted(asked_only)}
-        needed |= {"id_column": d.id_column, "where": self.where[0] if self.where else ""}
-        for setting, column in needed.items():
+        needed = [(field.setting, _column(field, record)) for field in self._wanted(asked_only)]
+        needed += [("id_column", d.id_column), ("where", self.where[0] if self.where else "")]
+        for setting, column in needed:
             if column and column not in record.values:
                 hint = (" If the first line of the file is no header: --config.data.header=False, and columns 0, 1, ..."
                         if self.kind in ("csv", "tsv") and d.header else "")
