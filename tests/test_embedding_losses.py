@@ -142,7 +142,8 @@ def test_matryoshka_is_the_sum_over_widths():
 
 
 @pytest.mark.parametrize("kind, loss", [("pairs", "ranking"), ("pairs", "triplet"), ("scored", "cosent"),
-                                        ("scored", "contrastive"), ("labelled", "triplet"), ("labelled", "contrastive"), ("labelled", "ranking")])
+                                        ("scored", "contrastive"), ("labelled", "triplet"), ("labelled", "contrastive"),
+                                        ("labelled", "ranking")])
 def test_gradients_are_finite_where_texts_are_equal_or_absent(kind, loss):
     settings = dataclasses.replace(Embedding(), loss=loss, symmetric=loss == "ranking")
     more = {"scored": {"score": np.zeros(3, np.float32)}, "labelled": {"label": np.zeros(3, np.int32)}}.get(kind, {})

@@ -140,10 +140,42 @@ def test_dropout_masks_are_the_same_in_both_passes(data, tiny_preset):
 def test_half_precision_and_l2(data, tiny_preset, parts):
     """float16's loss scale cancels out."""
     task, split = data["scored"]
-    rig = embeddings.make_rig(task, split, tiny_preset, tf.distribute.get_strategy(), 2, multiple=2, accumulation=parts, l2=0.01)
-    scaled = embeddings.make_rig(task, split, tiny_preset, tf.distribute.get_strategy(), 2, multiple=2, accumulation=parts,
-                                 l2=0.01, precision="mixed_float16")
+    rig, scaled = (embeddings.make_rig(task, split, tiny_preset, tf.distribute.get_strategy(), 2, multiple=2, l2=0.01,
+                                       accumulation=parts, precision=precision) for precision in ("float32", "mixed_float16"))
     for _ in range(2):
         one, other = rig.train(1), scaled.train(1)
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-5) and other["skipped_steps"] == 0
         assert other["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
+
+
+# ---- static shapes, as XLA and so a TPU wants them
+
+@pytest.mark.parametrize("kind, parts", [("pairs", 1), ("pairs", 2), ("scored", 1), ("labelled", 2)])
+def test_the_step_is_lowered_for_a_tpu(data, tiny_preset, kind, parts):
+    from tfft.tpu import lower
+    from tfft.training.step import Trainer
+
+    task, split = data[kind]
+    rig = embeddings.make_rig(task, split, tiny_preset, tf.distribute.get_strategy(), 1, dropout=0.1, accumulation=parts)
+    trainer = Trainer(rig.model, rig.optimizer, task.loss, rig.config, dataset=None, global_step=rig.step, total_steps=4,
+                      strategy=rig.strategy, use_loop=False, xla=True, whole_batch=True)
+    hlo = lower.training_step(trainer, lower.batch_spec(rig.model, task, 8, 16))
+    assert len(hlo) > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pairs", "labelled"])
+def test_the_compiled_step_equals_the_uncompiled(data, tiny_preset, kind):
+    from test_static_shapes import CompiledStrategy
+
+    task, split = data[kind]
+    made = []
+    for xla in (False, True):
+        rig = embeddings.make_rig(task, split, tiny_preset, tf.distribute.get_strategy(), 3, multiple=2, accumulation=2)
+        if xla:
+            from steps import Rig
+
+            rig = Rig(rig.trainer._train_dataset, CompiledStrategy(), model=rig.model, loss=task.loss, total_steps=3,
+                      clip_norm=0.0, whole_batch=True, accumulation=2, xla=True)
+        made.append(rig.losses(3))
+    assert made[0] == pytest.approx(made[1], rel=1e-4)

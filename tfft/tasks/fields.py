@@ -12,3 +12,5 @@ FIELDS = {
     "question_answering": question_answering_fields,
     "embedding": embedding_fields,
 }
+# sets of fields that a task also answers, beside the asked fields of its rows
+ALSO = {"embedding": ({"text", "text_pair"}, {"text_pair"})}
