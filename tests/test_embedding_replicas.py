@@ -32,6 +32,8 @@ def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
     finally:
         for process in runs:
             process.kill()
+    for replicas in (1, 2, 4):  # both passes of two micro-batches, each replica with masks of its own
+        assert sorted(found.pop(f"dropout {replicas}")) == [2] * 2 * replicas
     assert found.keys() == {f"{case} {replicas}" for case in CASES for replicas in (1, 2, 4)}
     for case in CASES:
         one = found[f"{case.split()[0]} 1"]  # micro-batches give what the whole batch gives
@@ -63,6 +65,25 @@ def train(case: str, strategy, folder: Path, preset: str) -> dict:
             "metrics": evaluator.evaluate(), "weights": {path: value.tolist() for path, value in rig.weights().items()}}
 
 
+def masks(strategy, folder: Path, preset: str) -> list[int]:
+    """How often each replica computed each of its micro-batches alike, in one step with dropout."""
+    import embeddings
+    import tensorflow as tf
+
+    task, splits = embeddings.prepared(embeddings.experiment(f"{folder}/a.jsonl", "scored"), preset, folder / "cache")
+    rig = embeddings.make_rig(task, splits["train"], preset, strategy, 1, multiple=8, accumulation=2, dropout=0.4)
+    seen, original = [], rig.trainer._outputs
+
+    def noted(inputs):
+        outputs = original(inputs)
+        tf.numpy_function(lambda values: seen.append(values.tobytes()), [outputs], [])
+        return outputs
+
+    rig.trainer._outputs = noted
+    rig.train(1)
+    return [seen.count(values) for values in set(seen)]
+
+
 def main(folder: Path, preset: str, counts: list[int]) -> None:
     from tfft.config import Distribution, Train
     from tfft.training.strategy import make_strategy, set_up
@@ -77,8 +98,10 @@ def main(folder: Path, preset: str, counts: list[int]) -> None:
     folder.mkdir()
     embeddings.write(folder / "a.jsonl", 21)
     strategies = {count: mirrored if count == max(counts) else tf.distribute.get_strategy() for count in counts}
-    print(json.dumps({f"{case} {count}": train(case, strategy, folder, preset) for case in CASES
-                      for count, strategy in strategies.items()}))
+    found = {f"{case} {count}": train(case, strategy, folder, preset) for case in CASES
+             for count, strategy in strategies.items()}
+    found |= {f"dropout {count}": masks(strategy, folder, preset) for count, strategy in strategies.items()}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

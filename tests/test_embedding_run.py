@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import ROOT, killed_is_like_whole, run
+from served import serving, settings
+
+from tfft.serving.remote_prediction import predict_texts_remotely
 
 SETTINGS = ["--config.data.max_length=16", "--config.model.dropout=0", "--config.train.global_batch_size=16",
             "--config.task.query_prompt=a ", "--config.task.passage_prompt=the "]
@@ -36,7 +39,7 @@ def trained(tiny_preset, tmp_path_factory):
     return folder, out + error
 
 
-def test_train_evaluate_predict_and_export(trained):
+def test_train_evaluate_predict_and_export(trained, capsys):
     folder, said = trained
     cache = str(folder / "cache")
     assert "texts that belong to each" in said and "--text='...'" in said
@@ -63,9 +66,9 @@ def test_train_evaluate_predict_and_export(trained):
     _, error = run(["predict", f"--workdir={folder}/run", "--question=who?"], cache, code=2)
     assert "This run answers text" in error
 
-    out, error = run(["export", f"--workdir={folder}/run"], cache)
+    out, error = run(["export", f"--workdir={folder}/run", f"--output={folder}/models/search"], cache)
     assert "proven on" in out and "similarity: score float32(None,)" in out
-    version = folder / "run" / "export" / "1"
+    version = folder / "models" / "search" / "1"
     served = tf.saved_model.load(str(version)).signatures
     assert sorted(served) == ["embed", "embed_passage", "serving_default", "similarity"]
     embedded = served["embed"](text=tf.constant(["good fine"]))["embedding"].numpy()[0]
@@ -76,6 +79,13 @@ def test_train_evaluate_predict_and_export(trained):
     assert "texts with a vector of 8 values, of length 1" in card and "cut to their first 4 values" in card
     schema = json.loads((version / "signatures.json").read_text())["signatures"]
     assert schema["similarity"]["inputs"].keys() == {"text", "text_pair"}
+    with serving(settings(folder / "models" / "search")) as server:
+        np.testing.assert_allclose(server.predict(["good fine"], "search")[0], good, atol=1e-4)
+        pair = {"text": "good fine", "text_pair": "fine good"}
+        assert predict_texts_remotely(f"{server.url}/search", [pair]) == 0
+        assert json.loads(capsys.readouterr().out)["score"] == pytest.approx(good @ passage, abs=1e-4)
+        assert predict_texts_remotely(f"grpc://127.0.0.1:{server.server.grpc_port}/search", [{"text": "good fine"}]) == 0
+        np.testing.assert_allclose(json.loads(capsys.readouterr().out)["embedding"], good, atol=1e-4)
 
 
 def test_plan(trained, tiny_preset):
