@@ -178,8 +178,7 @@ class Trainer(orbit.StandardTrainer):
         """(this replica's part of the loss, the gradient of the whole loss with respect to its outputs float32[b*K,D])."""
         replicas, context = self._strategy.num_replicas_in_sync, tf.distribute.get_replica_context()
         if replicas > 1:
-            targets, outputs, weights = tf.nest.map_structure(lambda t: context.all_gather(t, axis=0),
-                                                              (targets, outputs, weights))
+            targets, outputs, weights = tf.nest.map_structure(_gathered, (targets, outputs, weights))
         with tf.GradientTape() as tape:
             tape.watch(outputs)
             loss = tf.reduce_sum(self._loss(targets, outputs) * weights)
@@ -188,6 +187,13 @@ class Trainer(orbit.StandardTrainer):
         if replicas > 1:
             slopes = tf.gather(tf.reshape(slopes, [replicas, -1, slopes.shape[-1]]), context.replica_id_in_sync_group)
         return loss / replicas, slopes
+
+
+def _gathered(t: tf.Tensor) -> tf.Tensor:
+    """[b, ...] of every replica -> [b x replicas, ...] in their order; `all_gather` forgets what is static of it."""
+    context = tf.distribute.get_replica_context()
+    rows = None if t.shape[0] is None else t.shape[0] * context.num_replicas_in_sync
+    return tf.ensure_shape(context.all_gather(t, axis=0), [rows, *t.shape[1:]])
 
 
 def _in_parts(t: tf.Tensor, parts: int) -> tf.Tensor:

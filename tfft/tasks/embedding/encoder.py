@@ -24,11 +24,13 @@ class EmbeddingEncoder(tf.Module):
         super().__init__(name="embedding_encoder")
         self.tokenizer = TextTokenizer(tokenizer, max_length=max_length, truncation="head", head_fraction=1.0, pairs=False)
         self.prompts, self.pad_id, self.max_length = prompts, self.tokenizer.pad_id, max_length
-        ids = self.tokenizer(tf.constant([prompt.strip() for prompt in prompts])).token_ids
-        if int(ids.bounding_shape()[1]) >= max_length:
+        # in a graph: eagerly some tokenizers answer with lists
+        lengths = tf.function(lambda texts: self.tokenizer(texts).token_ids.row_lengths())
+        own = lengths(tf.constant([prompt.strip() for prompt in prompts])).numpy().astype(np.int32)
+        if max(own) >= max_length:
             raise UserError(f"config.data.max_length={max_length} leaves no room for a text behind the prompt "
                             f"{max(prompts, key=len)!r}.")
-        self._before = ids.row_lengths().numpy().astype(np.int32) - 1  # the start token and the prompt's own
+        self._before = own - 1  # the start token and the prompt's own
         self.signature = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32),
                           tf.TensorSpec([], tf.int32))
 
