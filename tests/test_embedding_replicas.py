@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-STEPS = 6
-CASES = {"ranking": 1, "ranking in parts": 2, "cosent": 1, "cosent in parts": 2, "triplet": 1}  # micro-batches
+STEPS = 4
+CASES = {"ranking": 1, "ranking in parts": 2, "cosent": 1, "triplet": 1}  # micro-batches
 
 
 @pytest.mark.slow
