@@ -19,17 +19,15 @@ def signatures(served, two_prompts: bool) -> dict[str, Any]:
     embed_passage: a text as a passage."""
     text, pair = (tf.TensorSpec([None], tf.string, name=name) for name in ("text", "text_pair"))
 
-    def embed(text):
-        return served.of_texts(text=text)
+    # keywords alone: inputs of a signature are looked up by them
+    def answer(**texts):
+        return served.of_texts(**texts)
 
-    def embed_passage(text):
-        return served.of_texts(text_pair=text)
+    def embed_passage(**texts):
+        return served.of_texts(text_pair=texts["text"])
 
-    def similarity(text, text_pair):
-        return served.of_texts(text=text, text_pair=text_pair)
-
-    made = {name: tf.function(embed).get_concrete_function(text=text) for name in ("serving_default", "embed")}
-    made["similarity"] = tf.function(similarity).get_concrete_function(text=text, text_pair=pair)
+    made = {name: tf.function(answer).get_concrete_function(text=text) for name in ("serving_default", "embed")}
+    made["similarity"] = tf.function(answer).get_concrete_function(text=text, text_pair=pair)
     if two_prompts:
         made["embed_passage"] = tf.function(embed_passage).get_concrete_function(text=text)
     return made
