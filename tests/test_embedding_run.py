@@ -74,6 +74,8 @@ def test_train_evaluate_predict_and_export(trained, capsys):
     np.testing.assert_allclose(embedded, good, atol=1e-4)
     np.testing.assert_allclose(served["embed_passage"](text=tf.constant(["fine good"]))["embedding"].numpy()[0], passage,
                                atol=1e-4)
+    as_query = served["embed"](text=tf.constant(["fine good"]))["embedding"].numpy()[0]
+    assert np.abs(as_query - passage).max() > 1e-4  # the prompts are in the graph
     card = (version / "model_card.md").read_text()
     assert "texts with a vector of 8 values, of length 1" in card and "cut to their first 4 values" in card
     schema = json.loads((version / "signatures.json").read_text())["signatures"]
