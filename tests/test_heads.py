@@ -18,12 +18,13 @@ MASK = [[1, 1, 0], [1, 0, 0]]
     ("mean", [[2, -3], [-4, 2]]),
     ("max", [[3, -1], [-4, 2]]),
     ("cls", [[1, -1], [-4, 2]]),
+    ("weighted_mean", [[7 / 3, -11 / 3], [-4, 2]]),
 ])
 def test_pooling_of_hand_typed_arrays(kind, expected):
-    np.testing.assert_allclose(Pooling(kind)(tf.constant(SEQUENCE), tf.constant(MASK)), expected)
+    np.testing.assert_allclose(Pooling(kind)(tf.constant(SEQUENCE), tf.constant(MASK)), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["mean", "max"])
+@pytest.mark.parametrize("kind", ["mean", "weighted_mean", "max"])
 def test_pooling_of_bfloat16_is_done_in_float32(kind):
     ones = tf.ones([1, 600, 1], tf.bfloat16)  # summed in bfloat16 they would stop at 256
     pooled = Pooling(kind)(ones, tf.ones([1, 600], tf.int32))

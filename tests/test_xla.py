@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from steps import Rig
 
-from tfft.config import Model, QuestionAnswering, TextClassification, TokenClassification
+from tfft.config import Embedding, Model, QuestionAnswering, TextClassification, TokenClassification
 from tfft.models.adaptation import freeze
 from tfft.tasks.base import Task
+from tfft.tasks.embedding.learnt import Pairs
 from tfft.tasks.question_answering.learnt import Answers
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
@@ -34,6 +35,11 @@ CASES = {
     "tags_crf": (TokenClassification(head="crf"), TAGS, EVERYTHING),
     "tags_crf_with_labels": (TokenClassification(head="crf"), INTENTS, {"precision": "mixed_bfloat16"}),
     "question_answering": (QuestionAnswering(), Answers(True), EVERYTHING),
+    "pairs": (Embedding(loss="ranking", symmetric=True, matryoshka=(4,)), Pairs("pairs", negatives=2), EVERYTHING),
+    "triplets": (Embedding(loss="triplet"), Pairs("pairs", negatives=1), {}),
+    "scores": (Embedding(loss="cosent", projection=4), Pairs("scored", high=5.0), {"precision": "mixed_bfloat16"}),
+    "labels": (Embedding(loss="triplet"), Pairs("labelled"), EVERYTHING),
+    "labels_contrastive": (Embedding(loss="contrastive", normalize=False), Pairs("labelled"), {}),
 }
 # What makes a shape depend on values. Such an op runs on a CPU; a TPU has it padded, or refuses.
 DYNAMIC = (b"set-dimension-size", b"get-dimension-size", b"dynamic-reshape")
@@ -51,7 +57,7 @@ def rig_of(case: str, dropout: float = 0.1, xla: bool = True, frozen: int = 0, *
     backbone = families.backbone("bert", dropout, precision=settings.get("precision", "float32"))
     freeze(backbone, Model(frozen_layers=frozen))
     model = task.build_model(backbone, Model(head_dropout=dropout), seed=0)
-    rig = Rig(None, model=model, loss=task.loss, xla=xla, **settings)
+    rig = Rig(None, model=model, loss=task.loss, xla=xla, whole_batch=task.whole_batch, **settings)
     return rig, lower.batch_spec(model, task, 4, 16)
 
 

@@ -14,7 +14,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of the run.")
 SERVER = flags.DEFINE_string("server", "", "Instead of --workdir, a served model: grpc://host:8500/imdb or "
                              "http://host:8501/imdb, also with /versions/3 or /labels/stable.")
 TEXT = flags.DEFINE_multi_string("text", [], "A text to answer; may be given several times.")
-TEXT_PAIR = flags.DEFINE_multi_string("text_pair", [], "The second text of each --text, for runs on pairs.")
+TEXT_PAIR = flags.DEFINE_multi_string("text_pair", [], "The second text of each --text, for runs on pairs. Embeddings: "
+                                       "how alike the two are, or alone a passage.")
 INPUT = flags.DEFINE_string("input", "", "A file or source of rows (csv, tsv, jsonl, json, parquet) with the run's text "
                             "columns; of any size.")
 TEXT_COLUMN = flags.DEFINE_string("text_column", "text", "With --server: the column of --input that holds the text.")
@@ -60,13 +61,14 @@ def _by_run(reading: dict[str, str]) -> int:
 
     from tfft.assets import cache_folder
     from tfft.run.workdir import Workdir
-    from tfft.tasks.fields import FIELDS
+    from tfft.tasks.fields import ALSO, FIELDS
 
     experiment = Workdir(WORKDIR.value).experiment()
     rows = _given()
     if rows:
         fields = FIELDS[experiment.task.name](experiment, cache_folder(experiment.data.cache))
-        _check_fields([field.name for field in fields if field.asked and field.column], list(rows[0]))
+        if set(rows[0]) not in ALSO.get(experiment.task.name, ()):
+            _check_fields([field.name for field in fields if field.asked and field.column], list(rows[0]))
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     from tfft.serving.prediction import predict_file, predict_texts

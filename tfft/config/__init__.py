@@ -3,6 +3,7 @@
 Imports no TensorFlow: a typing mistake is reported within the first second.
 """
 
+from tfft.config.embedding import Embedding, EmbeddingData
 from tfft.config.experiment import (
     TASKS,
     Experiment,
@@ -34,8 +35,9 @@ from tfft.config.text_classification import Augmentation, TextClassification, Te
 from tfft.config.token_classification import TokenClassification, TokenClassificationData
 
 __all__ = [
-    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Augmentation", "Data", "Distribution", "Eval", "Experiment",
-    "Export", "Model", "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification",
-    "TextClassificationData", "TokenClassification", "TokenClassificationData", "Train", "check_limits", "classes_of",
-    "default_config", "default_experiment", "differences", "from_json", "resolve", "split_share", "to_json",
+    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Augmentation", "Data", "Distribution", "Embedding",
+    "EmbeddingData", "Eval", "Experiment", "Export", "Model", "QuestionAnswering", "QuestionAnsweringData", "Task",
+    "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification", "TokenClassificationData", "Train",
+    "check_limits", "classes_of", "default_config", "default_experiment", "differences", "from_json", "resolve",
+    "split_share", "to_json",
 ]

@@ -65,8 +65,9 @@ class Model:
 
     backbone: str = setting(MINILM, "pypi:..., hf://..., kaggle://..., a KerasHub preset name, or a local folder")
     dropout: float = setting(-1.0, "dropout inside the backbone; -1 keeps what the pretrained model has", low=-1, high=0.9)
-    pooling: str = setting("mean", "how token outputs become one vector ('pooled' is the backbone's own pooler)",
-                           choices=("mean", "cls", "max", "pooled"))
+    pooling: str = setting("mean", "how token outputs become one vector ('pooled' is the backbone's own pooler; weighted_mean: "
+                                   "the first token has the weight 1, the second 2, and so on)",
+                           choices=("mean", "cls", "max", "pooled", "weighted_mean"))
     head_dropout: float = setting(0.1, "dropout before the head", low=0, high=0.9)
     freeze_embeddings: bool = setting(False, "do not train the embeddings")
     frozen_layers: int = setting(0, "do not train the embeddings and this many lowest encoder layers; -1: only the head "

@@ -12,34 +12,55 @@ import tensorflow as tf
 from tfft.data.plan import Plan, PlanSettings, make_plan, share
 from tfft.data.store import TokenStore
 
-# examples int64[b] of the store (any where filling), batch length -> (targets, weights float32[b])
+# examples int64[b] of the store (any where filling), or int64[b,K] (-1 where filling or absent), batch length -> (targets,
+# weights float32[b])
 Targets = Callable[[np.ndarray, int], tuple[Any, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
     """What a batch is made of. inputs: of the backbone, int32[b,S] each; targets: a task's; target_specs: an array's, or those
-    of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length."""
+    of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length. sequences: K, where what
+    is planned is K examples of the store each; see Epoch."""
 
     inputs: tuple[str, ...]
     pad_id: int
     targets: Targets
     target_specs: Any
+    sequences: int = 1
 
 
 class Epoch:
-    """What one epoch reads: a plan over `examples` of a store, and the examples that targets are looked up by."""
+    """What one epoch reads: a plan over `examples` of a store, and the examples that targets are looked up by.
+
+    examples: int64[n], or int64[n,K]: what is planned is K examples each, -1 where one is absent, which become K sequences of
+    a batch, one after another: int32[b*K,S] inputs with targets and weights of b. The longest of them decides its length.
+    """
 
     def __init__(self, store: TokenStore, examples: np.ndarray, target_examples: np.ndarray, settings: PlanSettings,
                  index: int):
         self.store, self.examples, self.target_examples = store, examples, target_examples
-        self.plan: Plan = make_plan(np.asarray(store.lengths[examples]), settings, index)
+        if examples.ndim == 1:
+            self.plan: Plan = make_plan(np.asarray(store.lengths[examples]), settings, index)
+        else:
+            lengths = self._lengths(examples)
+            self.plan = dataclasses.replace(make_plan(lengths.max(axis=1), settings, index), sequences=examples.shape[1],
+                                            real_tokens=int(lengths.sum(dtype=np.int64)))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int[n]: the tokens of what is planned, the longest where it is several examples."""
+        made = self._lengths(self.examples)
+        return made if made.ndim == 1 else made.max(axis=1)
+
+    def _lengths(self, examples: np.ndarray) -> np.ndarray:
+        return np.where(examples >= 0, self.store.lengths[np.maximum(examples, 0)], 0)
 
     def tokens(self, batch: int) -> tuple[int, int, int]:
         """(examples, real tokens, token positions with padding) of a batch."""
         indices, length = self.plan.batch(batch)
         known = indices[indices >= 0]
-        return len(known), int(self.store.lengths[self.examples[known]].sum()), len(indices) * length
+        return len(known), int(self._lengths(self.examples[known]).sum()), len(indices) * length * self.plan.sequences
 
 
 class Epochs:
@@ -106,11 +127,12 @@ class Epochs:
         return tuple(sum(column) for column in zip((0, 0, 0), *(self.epoch(e).tokens(b) for e, b in places), strict=True))
 
     def step_examples(self, step: int) -> np.ndarray:
-        """The examples (of the un-augmented store) of a step's global batch, without filling."""
+        """The examples (of the un-augmented store) of a step's global batch, without filling; of several the first."""
         epoch, batch = self.locate(step)
         opened = self.epoch(epoch)
         indices = opened.plan.batch(batch).indices
-        return opened.target_examples[indices[indices >= 0]]
+        made = opened.target_examples[indices[indices >= 0]]
+        return made if made.ndim == 1 else made[:, 0]
 
 
 def static_shape(spec: tf.TensorSpec, rows: int | None, length: int | None) -> list[int | None]:
@@ -138,19 +160,27 @@ def token_inputs(store: TokenStore, examples: np.ndarray, length: int, pad_id: i
     return [token_ids, padding_mask] + ([segment_ids] if segments else [])
 
 
+def _like(indices: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """indices int64[b] with as many axes as examples have."""
+    return indices.reshape(-1, *[1] * (examples.ndim - 1))
+
+
 def make_batch(opened: Epoch, batch: int, reader: Reader, part: int = 0, parts: int = 1):
     """Builds one replica's share of a global batch in numpy.
 
-    Returns: token_ids, padding_mask[, segment_ids] int32[b,S]; targets, flat; loss_weights float32[b], already divided by the
+    Returns: token_ids, padding_mask[, segment_ids] int32[b*K,S]; targets, flat; loss_weights float32[b], already divided by the
     weights' sum over the global batch; indices int64[b] into the planned examples, -1 where filling.
     """
     indices, length = opened.plan.batch(batch)
     known = np.where(indices >= 0, indices, 0)
-    targets, weights = reader.targets(opened.target_examples[known], length)
+    examples = opened.target_examples[known]
+    if examples.ndim > 1:
+        examples = np.where(_like(indices, examples) >= 0, examples, -1)
+    targets, weights = reader.targets(examples, length)
     weights = np.where(indices >= 0, weights, 0).astype(np.float32)
     weights /= max(float(weights.sum(dtype=np.float64)), 1e-20)
     mine = share(len(indices), part, parts)
-    examples = np.where(indices[mine] >= 0, opened.examples[known[mine]], -1)
+    examples = np.where(_like(indices[mine], opened.examples) >= 0, opened.examples[known[mine]], -1).ravel()
     inputs = token_inputs(opened.store, examples, length, reader.pad_id, "segment_ids" in reader.inputs)
     return (*inputs, *(target[mine] for target in tf.nest.flatten(targets)), weights[mine], indices[mine])
 
@@ -159,7 +189,7 @@ def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: 
             prefetch: int = 8, shape: tuple[int, int] | None = None) -> tf.data.Dataset:
     """Batches of steps start..stop-1, one element for each replica of this host in turn.
 
-    Elements: ({input name: int32[b,S]}, targets, loss_weights float32[b], indices int64[b]). No step depends on another, so a
+    Elements: ({input name: int32[b*K,S]}, targets, loss_weights float32[b], indices int64[b]). No step depends on another, so a
     run resumed at `start` reads what an uninterrupted one would. With a `shape` (examples of the global batch, length): only
     the steps whose batches have it, b and S static.
 
@@ -179,7 +209,7 @@ def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: 
         *arrays, weights, indices = tf.numpy_function(build, [element], types)
         inputs, targets = arrays[:len(names)], arrays[len(names):]
         for array in inputs:
-            array.set_shape([rows, length])
+            array.set_shape([rows and rows * reader.sequences, length])
         for target, spec in zip(targets, specs, strict=True):
             target.set_shape(static_shape(spec, rows, length))
         weights.set_shape([rows])

@@ -53,7 +53,7 @@ class PlanSettings:
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """One epoch. `order` holds row indices batch after batch; batch b is order[starts[b]:starts[b] + sizes[b]], filled
-    with -1 up to its padded size."""
+    with -1 up to its padded size. Each row is `sequences` sequences of `lengths` tokens, padding included."""
 
     order: np.ndarray
     starts: np.ndarray
@@ -61,6 +61,7 @@ class Plan:
     padded_sizes: np.ndarray
     lengths: np.ndarray
     real_tokens: int
+    sequences: int = 1
 
     @property
     def num_batches(self) -> int:
@@ -68,7 +69,7 @@ class Plan:
 
     @property
     def padded_tokens(self) -> int:
-        return int(np.sum(self.padded_sizes.astype(np.int64) * self.lengths))
+        return int(np.sum(self.padded_sizes.astype(np.int64) * self.lengths)) * self.sequences
 
     @property
     def padding_waste(self) -> float:

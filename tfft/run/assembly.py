@@ -78,9 +78,9 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
     look_over(task, splits, say)
     if xla and experiment.train.precision == "float32":
         say("a TPU's matrix units take bfloat16: with --config.train.precision=mixed_bfloat16 activations need half the memory")
-    settings = plan_settings(experiment, strategy.num_replicas_in_sync, len(train.examples), xla, recorded)
+    settings = plan_settings(experiment, strategy.num_replicas_in_sync, planned(task, train), xla, recorded)
     return Prepared(experiment, preset, strategy, tokenizer, preparer, splits, task,
-                    make_epochs(preparer, train, settings), xla)
+                    make_epochs(preparer, train, settings, task), xla)
 
 
 def look_over(task: Task, splits: dict[str, Split], say: Callable[[str], None]) -> None:
@@ -127,12 +127,16 @@ def plan_settings(experiment: Experiment, replicas: int, examples: int, xla: boo
         multiple=multiple, length_multiple=length_multiple or (1 if on_cpu() and not xla else 8), run_length=run_length)
 
 
-def make_epochs(preparer: Preparer, train: Split, settings: PlanSettings) -> Epochs:
-    """The epochs of the training rows."""
-    examples = train.examples
+def planned(task: Task, train: Split) -> int:
+    """How many of the training split are planned by themselves: rows, or examples."""
+    return len(train.rows if task.sequences else train.examples)
 
+
+def make_epochs(preparer: Preparer, train: Split, settings: PlanSettings, task: Task) -> Epochs:
+    """The epochs of the training rows."""
     def open_epoch(epoch: int):
         if preparer.reading.augmented is None:
+            examples = task.members(train.store, train.rows, epoch, settings.seed)
             return train.store, examples, examples
         store = preparer.augmented(train, epoch)
         return store, np.arange(len(store)), train.rows
@@ -165,7 +169,7 @@ def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape 
     of that shape alone."""
     task, strategy = prepared.task, prepared.strategy
     reader = Reader(tuple(model.input), prepared.pad_id, task.targets(prepared.splits["train"].store, weighted=True),
-                    task.target_specs)
+                    task.target_specs, task.sequences or 1)
     return distributed(strategy, prepared.epochs, reader, start=start, stop=stop, shape=shape,
                        **({"prefetch": max(8, 2 * strategy.num_replicas_in_sync)} if shape else {}))
 

@@ -74,9 +74,11 @@ def _histogram(prepared: Prepared) -> str:
 def _batches(prepared: Prepared) -> str:
     """Steps, and how much of a batch is padding with this plan and with others."""
     epochs, config = prepared.epochs, prepared.experiment.train
-    plan, lengths = epochs.epoch(0).plan, prepared.splits["train"].lengths
-    ungrouped = make_plan(lengths, dataclasses.replace(epochs.settings, grouping=False, tokens_per_batch=0), 0)
-    to_limit = 1 - lengths.sum() / (len(lengths) * prepared.experiment.data.max_length)
+    plan, lengths = epochs.epoch(0).plan, epochs.epoch(0).lengths
+    ungrouped = dataclasses.replace(
+        make_plan(lengths, dataclasses.replace(epochs.settings, grouping=False, tokens_per_batch=0), 0),
+        real_tokens=plan.real_tokens, sequences=plan.sequences)
+    to_limit = 1 - plan.real_tokens / plan.sequences / (len(lengths) * prepared.experiment.data.max_length)
     used, counts = np.unique(plan.lengths, return_counts=True)
     rows = [("steps an epoch", f"{plan.num_batches:,}"), ("steps in all", f"{prepared.total_steps:,} ({config.epochs} epochs)"
                                                            if not config.steps else f"{config.steps:,} (config.train.steps)"),
@@ -96,7 +98,8 @@ def _time_and_memory(prepared: Prepared, steps: int) -> str:
     chosen = by_length[np.linspace(0, len(by_length) - 1, min(steps, len(by_length))).astype(int)]
     step = tf.Variable(0, dtype=tf.int64)
     trainer = Trainer(built.model, built.optimizer, prepared.task.loss, prepared.experiment.train, dataset=None,
-                      global_step=step, total_steps=total, strategy=prepared.strategy, use_loop=False, xla=prepared.xla)
+                      global_step=step, total_steps=total, strategy=prepared.strategy, use_loop=False, xla=prepared.xla,
+                      whole_batch=prepared.task.whole_batch)
     seconds = tokens = 0.0
     for i, index in enumerate([chosen[-1], *chosen]):  # the longest first, untimed: it traces the step
         shape = prepared.epochs.shape(int(index)) if prepared.xla else None
@@ -128,7 +131,7 @@ def _memory(built: Built, prepared: Prepared) -> tuple[int, int]:
     slots = 4 if prepared.experiment.train.ema_decay else 3
     backbone_layers = [layer for layer in sections(built.model)[1] if layer.trainable]
     plan, config = prepared.epochs.epoch(0).plan, prepared.experiment.train
-    sizes = plan.padded_sizes // config.accumulation // prepared.strategy.num_replicas_in_sync
+    sizes = plan.padded_sizes * plan.sequences // config.accumulation // prepared.strategy.num_replicas_in_sync
     worst = int(np.argmax(sizes * plan.lengths))
     length, rows = int(plan.lengths[worst]), int(sizes[worst])
     hidden, heads = _shape(built)

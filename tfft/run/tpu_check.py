@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfft.config import Distribution, Experiment
 from tfft.errors import UserError
-from tfft.run.assembly import Built, Prepared, build, make_epochs, plan_settings, prepare
+from tfft.run.assembly import Built, Prepared, build, make_epochs, plan_settings, planned, prepare
 from tfft.tpu import lower
 from tfft.tpu.chips import Slice
 from tfft.tpu.compiler import Compiled, Compiler
@@ -66,8 +66,8 @@ def planned_shapes(prepared: Prepared, replicas: int) -> dict[int, tuple[int, in
     Raises: UserError where batches cannot be divided over the replicas.
     """
     experiment, train = prepared.experiment, prepared.splits["train"]
-    settings = plan_settings(experiment, replicas, len(train.examples), True, None)
-    plan = make_epochs(prepared.preparer, train, settings).epoch(0).plan
+    settings = plan_settings(experiment, replicas, planned(prepared.task, train), True, None)
+    plan = make_epochs(prepared.preparer, train, settings, prepared.task).epoch(0).plan
     shapes = {}
     for length in np.unique(plan.lengths):
         mine = plan.lengths == length
@@ -109,7 +109,8 @@ class Step:
         self.multiple = math.lcm(8, config.accumulation)
         self._trainer = Trainer(built.model, built.optimizer, prepared.task.loss, config, dataset=None,
                                 global_step=tf.Variable(0, dtype=tf.int64, trainable=False), total_steps=prepared.total_steps,
-                                strategy=prepared.strategy, use_loop=False, xla=True)
+                                strategy=prepared.strategy, use_loop=False, xla=True,
+                                whole_batch=prepared.task.whole_batch)
 
     def compile(self, rows: int, length: int) -> tuple[Compiled, bool]:
         """(what the compiler says, whether it said so before)."""

@@ -1,5 +1,6 @@
 """Texts in, answers out, from a server: what tfft.serving.prediction does, without the run."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -21,9 +22,9 @@ class RemotePredictor:
 
     separator = ","  # the run's own is not known here
 
-    def __init__(self, client: Client):
-        self._client = client
-        self.fields = tuple(client.inputs())
+    def __init__(self, client: Client, signature: str = ""):
+        self._client, self._signature = client, signature
+        self.fields = tuple(client.inputs(signature))
         known = {name for kind in TASKS.values() for name in kind.asked}
         if not known.issuperset(self.fields):
             raise UserError(f"The {client.address} takes {', '.join(self.fields)}, not {' or '.join(sorted(known))}: it is no "
@@ -33,7 +34,7 @@ class RemotePredictor:
         """Each row's answer, and each label's probability where there are labels."""
         if not rows:
             return []
-        made = self._client.ask({name: [row[name] for row in rows] for name in self.fields})
+        made = self._client.ask({name: [row[name] for row in rows] for name in self.fields}, self._signature)
         kind = next((kind for kind in TASKS.values() if kind.recognises(set(made))), None)
         if kind is None:
             raise UserError(f"The {self._client.address} answers {', '.join(sorted(made))}, which no task of tfft's does: it "
@@ -44,7 +45,7 @@ class RemotePredictor:
 def predict_texts_remotely(address: str, rows: list[dict[str, str]]) -> int:
     """Prints one JSON line for each row."""
     with Client(address) as client:
-        predictor = RemotePredictor(client)
+        predictor = _predictor(client, tuple(rows[0]))
         _check_fields(predictor, tuple(rows[0]))
         return print_answers(predictor, rows)
 
@@ -59,11 +60,21 @@ def predict_file_remotely(address: str, source: str, output: str, *, columns: di
     with Client(address, batch_size=batch_size) as client:
         try:
             rows = AskedRows(source, data, fields, cache_folder(), keep=on_broken_row == "empty")
-            predictor = RemotePredictor(client)
-            _check_fields(predictor, tuple(field.name for field in fields), "_column")
+            given = tuple(field.name for field in fields)
+            predictor = _predictor(client, given)
+            _check_fields(predictor, given, "_column")
             return answer_rows(predictor, rows, target, probabilities, in_flags)
         except UserError as error:
             raise UserError(in_flags(str(error))) from error
+
+
+def _predictor(client: Client, given: tuple[str, ...]) -> RemotePredictor:
+    """Of a model that takes single texts the signature for two, if it has one and two are given: how alike they are."""
+    predictor = RemotePredictor(client)
+    if set(given) == {"text", "text_pair"} and predictor.fields == ("text",):
+        with contextlib.suppress(UserError):
+            return RemotePredictor(client, "similarity")
+    return predictor
 
 
 def in_flags(message: str) -> str:

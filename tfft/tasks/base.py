@@ -141,6 +141,8 @@ class Task(ABC):
     separator: str = ","  # what joins the names of an answer in one csv field
     target_specs: Any  # see tfft.data.pipeline.Reader
     extra_specs: dict[str, tf.TensorSpec] = {}  # what `emit` takes beside the model's outputs, in an export's graph
+    sequences: int = 0  # K, where what is planned is a row as K of its texts (`members`); 0: each example by itself
+    whole_batch: bool = False  # whether the loss of an example depends on all of the global batch; see `loss`
     needed: tuple[str, ...] = ("tokens", "length", "first_length")  # columns of encoded examples that units are computed from
 
     def __init__(self, settings: Any, learnt: Any):
@@ -163,10 +165,15 @@ class Task(ABC):
     def load(folder: Path) -> Learnt:
         """What `Learnt.save` wrote."""
 
+    def members(self, store: TokenStore, rows: np.ndarray, epoch: int, seed: int) -> np.ndarray:
+        """What an epoch of training plans, of rows int64[n] that ascend: their examples int64[m], or int64[n,K]: K examples of
+        each row, -1 where it has fewer, which stand side by side in a batch; K is `sequences`. A function of its arguments."""
+        return store.examples_of(rows)
+
     @abstractmethod
     def targets(self, store: TokenStore, *, weighted: bool) -> Targets:
         """(examples int64[b], length) -> (targets, weights float32[b]): how much of the loss each example is. `weighted`: as in
-        training, where classes may weigh differently."""
+        training, where classes may weigh differently. Examples are int64[b,K], -1 where absent, where `members` says so."""
 
     def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """Those of `rows` that can be judged."""
@@ -205,7 +212,8 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, targets, outputs) -> tf.Tensor:
-        """Loss float32[B] of each example, before weights."""
+        """Loss float32[B] of each example, before weights. Where `whole_batch`: targets are those of the global batch, and
+        outputs are float32[B*K,D] of all its sequences, whatever the number of replicas and micro-batches."""
 
     # ---- evaluation
 

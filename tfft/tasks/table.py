@@ -1,6 +1,7 @@
 """All tasks, by name."""
 
 from tfft.tasks.base import Task
+from tfft.tasks.embedding.task import EmbeddingTask
 from tfft.tasks.question_answering.task import QuestionAnsweringTask
 from tfft.tasks.text_classification.task import TextClassificationTask
 from tfft.tasks.token_classification.task import TokenClassificationTask
@@ -9,4 +10,5 @@ TASKS: dict[str, type[Task]] = {
     "text_classification": TextClassificationTask,
     "token_classification": TokenClassificationTask,
     "question_answering": QuestionAnsweringTask,
+    "embedding": EmbeddingTask,
 }

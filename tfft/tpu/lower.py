@@ -14,7 +14,7 @@ from tfft.training.step import Trainer
 
 def batch_spec(model, task, rows: int, length: int) -> tuple:
     """The static shapes of a replica's batch, as tfft.data.pipeline yields it."""
-    inputs = {name: tf.TensorSpec((rows, length), tf.int32) for name in model.input}
+    inputs = {name: tf.TensorSpec((rows * (task.sequences or 1), length), tf.int32) for name in model.input}
     targets = tf.nest.map_structure(lambda spec: tf.TensorSpec(static_shape(spec, rows, length), spec.dtype), task.target_specs)
     return inputs, targets, tf.TensorSpec((rows,), tf.float32), tf.TensorSpec((rows,), tf.int64)
 

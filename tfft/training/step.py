@@ -14,14 +14,15 @@ class Trainer(orbit.StandardTrainer):
     """Orbit's inner loop. Batches are what tfft.data.pipeline.dataset yields; loss_weights already carry
     1 / (sum over the global batch), so the summed loss of all replicas is the global mean.
 
+    whole_batch: the loss of an example depends on the outputs of all; see `_whole_batch_gradients`.
     xla: XLA compiles a replica's step, as it must on a TPU; its shapes then follow from the batch's, which are static."""
 
     def __init__(self, model, optimizer: AdamW, loss, config: Train, *, dataset, global_step: tf.Variable,
-                 total_steps: int, strategy, use_loop: bool, xla: bool = False):
+                 total_steps: int, strategy, use_loop: bool, xla: bool = False, whole_batch: bool = False):
         options = orbit.StandardTrainerOptions(use_tf_while_loop=use_loop)
         super().__init__(dataset, options)
         self._model, self._optimizer, self._loss, self._config = model, optimizer, loss, config
-        self._strategy, self._total_steps, self._xla = strategy, total_steps, xla
+        self._strategy, self._total_steps, self._xla, self._whole_batch = strategy, total_steps, xla, whole_batch
         self.global_step = global_step
         self._variables = model.trainable_variables
         self._loss_scale = optimizer.loss_scale  # None but for float16
@@ -82,21 +83,12 @@ class Trainer(orbit.StandardTrainer):
 
     def _local_gradients(self, batch):
         """This replica's part of the loss and of the gradients (float16: times the loss scale), summed over micro-batches."""
-        parts = self._config.accumulation
-        if parts == 1:
+        if self._whole_batch:
+            loss, gradients = self._whole_batch_gradients(batch)
+        elif self._config.accumulation == 1:
             loss, gradients = self._gradients(batch)
         else:
-            batches = tf.nest.map_structure(lambda t: _in_parts(t, parts), batch)
-
-            def body(i, loss, *sums):
-                part = tf.nest.map_structure(lambda t: tf.gather(t, i), batches)
-                part_loss, part_gradients = self._gradients(part)
-                dense = [tf.convert_to_tensor(g) for g in part_gradients]
-                return (i + 1, loss + part_loss, *(s + g for s, g in zip(sums, dense, strict=True)))
-
-            zeros = [tf.zeros(v.shape) for v in self._variables]
-            _, loss, *gradients = tf.while_loop(lambda i, *_: i < parts, body, [tf.constant(0), tf.constant(0.0), *zeros],
-                                                parallel_iterations=1)
+            loss, *gradients = self._summed_over_parts(batch, lambda part: self._gradients(part))
         if self._config.l2:
             share = self._config.l2 / self._strategy.num_replicas_in_sync
             slope = share if self._loss_scale is None else share * self._loss_scale.scale
@@ -106,17 +98,102 @@ class Trainer(orbit.StandardTrainer):
                     loss += share * tf.nn.l2_loss(variable.value)
         return loss, gradients
 
+    def _summed_over_parts(self, batch, gradients_of) -> list:
+        """[loss, *gradients], summed over micro-batches: gradients_of(part) -> (loss, gradients)."""
+        parts = self._config.accumulation
+        batches = tf.nest.map_structure(lambda t: _in_parts(t, parts), batch)
+
+        def body(i, loss, *sums):
+            part = tf.nest.map_structure(lambda t: tf.gather(t, i), batches)
+            part_loss, part_gradients = gradients_of(part)
+            dense = [tf.convert_to_tensor(g) for g in part_gradients]
+            return (i + 1, loss + part_loss, *(s + g for s, g in zip(sums, dense, strict=True)))
+
+        zeros = [tf.zeros(v.shape) for v in self._variables]
+        return tf.while_loop(lambda i, *_: i < parts, body, [tf.constant(0), tf.constant(0.0), *zeros],
+                             parallel_iterations=1)[1:]
+
+    def _outputs(self, inputs):
+        kernels = lean_tpu() if self._xla else fast_cpu(on_cpu())
+        with kernels, dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
+            return self._model(inputs, training=True)
+
     def _gradients(self, batch):
         inputs, targets, weights, _ = batch
         with tf.GradientTape() as tape:
-            kernels = lean_tpu() if self._xla else fast_cpu(on_cpu())
-            with kernels, dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
-                logits = self._model(inputs, training=True)
-            loss = tf.reduce_sum(self._loss(targets, logits) * weights)
+            loss = tf.reduce_sum(self._loss(targets, self._outputs(inputs)) * weights)
         scale = None if self._loss_scale is None else self._loss_scale.scale + 0.0
-        gradients = tape.gradient(loss, [v.value for v in self._variables], output_gradients=scale)
+        return loss, self._back(tape, loss, scale)
+
+    def _back(self, tape: tf.GradientTape, made, slopes) -> list:
+        """Gradients of the variables, from those of what was made of them; None is 1."""
+        gradients = tape.gradient(made, [v.value for v in self._variables], output_gradients=slopes)
         # an embedding's are sparse, and how many rows of it a batch names is no static shape
-        return loss, [tf.convert_to_tensor(g) for g in gradients] if self._xla else gradients
+        return [tf.convert_to_tensor(g) for g in gradients] if self._xla else gradients
+
+    def _whole_batch_gradients(self, batch):
+        """The same where the loss is one of all the global batch's outputs Z: every replica gathers Z, has dloss/dZ, and
+        takes its own part of it back through its own outputs. Nothing is differentiated through the exchange.
+
+        With micro-batches Z is computed first, without gradients, and each of them again for its part (Gao et al. 2021,
+        "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", section 3.2), with the dropout masks that it
+        had before: memory is that of one.
+        """
+        inputs, targets, weights, _ = batch
+        parts = self._config.accumulation
+        if parts == 1:
+            with tf.GradientTape() as tape:
+                outputs = self._outputs(inputs)
+            loss, slopes = self._slopes(targets, outputs, weights)
+            return loss, self._back(tape, outputs, slopes)
+
+        seeds = [v.value for v in self._model.variables if "seed_generator" in v.path]
+        before = [tf.identity(seed) for seed in seeds]
+        loss, slopes = self._slopes(targets, self._outputs_of_parts(inputs), weights)
+        for seed, value in zip(seeds, before, strict=True):
+            seed.assign(value)
+
+        def again(part):
+            inputs, slopes = part
+            with tf.GradientTape() as tape:
+                outputs = self._outputs(inputs)
+            return 0.0, self._back(tape, outputs, slopes)
+
+        return loss, self._summed_over_parts((inputs, slopes), again)[1:]
+
+    def _outputs_of_parts(self, inputs) -> tf.Tensor:
+        """The outputs of a batch, one micro-batch after another."""
+        parts = self._config.accumulation
+        batches = tf.nest.map_structure(lambda t: _in_parts(t, parts), inputs)
+
+        def body(i, made):
+            return i + 1, made.write(i, self._outputs(tf.nest.map_structure(lambda t: tf.gather(t, i), batches)))
+
+        _, made = tf.while_loop(lambda i, _: i < parts, body, [tf.constant(0), tf.TensorArray(tf.float32, size=parts)],
+                                parallel_iterations=1)
+        outputs = made.stack()
+        return tf.reshape(outputs, [-1, outputs.shape[-1]])
+
+    def _slopes(self, targets, outputs: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(this replica's part of the loss, the gradient of the whole loss with respect to its outputs float32[b*K,D])."""
+        replicas, context = self._strategy.num_replicas_in_sync, tf.distribute.get_replica_context()
+        if replicas > 1:
+            targets, outputs, weights = tf.nest.map_structure(_gathered, (targets, outputs, weights))
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            loss = tf.reduce_sum(self._loss(targets, outputs) * weights)
+        scale = None if self._loss_scale is None else self._loss_scale.scale + 0.0
+        slopes = tape.gradient(loss, outputs, output_gradients=scale)
+        if replicas > 1:
+            slopes = tf.gather(tf.reshape(slopes, [replicas, -1, slopes.shape[-1]]), context.replica_id_in_sync_group)
+        return loss / replicas, slopes
+
+
+def _gathered(t: tf.Tensor) -> tf.Tensor:
+    """[b, ...] of every replica -> [b x replicas, ...] in their order; `all_gather` forgets what is static of it."""
+    context = tf.distribute.get_replica_context()
+    rows = None if t.shape[0] is None else t.shape[0] * context.num_replicas_in_sync
+    return tf.ensure_shape(context.all_gather(t, axis=0), [rows, *t.shape[1:]])
 
 
 def _in_parts(t: tf.Tensor, parts: int) -> tf.Tensor:

@@ -1,0 +1,1 @@
+"""Embeddings: texts that belong together lie near each other."""

@@ -1,0 +1,92 @@
+"""The fields of rows to learn embeddings from, and what the store keeps of them. Imports no TensorFlow."""
+
+import functools
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from tfft.config import Experiment
+from tfft.config.embedding import kind_of
+from tfft.data import fields
+from tfft.data.fields import Field, Unusable
+from tfft.data.sources import Row
+from tfft.data.store import Names, Ragged
+
+TEXT, POSITIVE, NEGATIVE = range(3)  # what a text is in its row: the codes of the column "role"
+TOO_MANY = ("The label column holds {found}, such as {such}. Is it the right column? Set config.data.label_column; for pairs "
+            "of texts leave it unset.")
+
+
+def row_fields(experiment: Experiment, cache: pathlib.Path) -> tuple[Field, ...]:
+    """text: str; text_pair, negative_0, ...: lists of texts; score: float; label: str. Only the text is asked."""
+    data, kind = experiment.data, kind_of(experiment.data)
+    text = Field("text", "text_column", data.text_column, fields.text)
+    if kind == "labelled":
+        return text, Field("label", "label_column", data.label_column, _label, asked=False)
+    pair = Field("text_pair", "text_pair_column", data.text_pair_column, texts, asked=False)
+    if kind == "scored":
+        single = Field("text_pair", "text_pair_column", data.text_pair_column, _one, asked=False)
+        return text, single, Field("score", "score_column", data.score_column, fields.number, asked=False)
+    negative = functools.partial(texts, needed=False)
+    return text, pair, *(Field(f"negative_{i}", "negative_columns", column, negative, asked=False)
+                         for i, column in enumerate(data.negative_columns))
+
+
+def texts_of(values: dict[str, Any]) -> list[tuple[int, str]]:
+    """(role, text) of each text of a row, the row's own first."""
+    negatives = [text for name, several in values.items() if name.startswith("negative_") for text in several or ()]
+    return [(TEXT, values["text"]), *((POSITIVE, text) for text in values.get("text_pair") or ()),
+            *((NEGATIVE, text) for text in negatives)]
+
+
+def row_columns(rows: list[Row]) -> dict[str, np.ndarray | Ragged | Names]:
+    """positives, negatives int32[n]: how many texts of a row are such; score float32[n]; label: its code."""
+    roles = [[role for role, _ in texts_of(row.values)] for row in rows]
+    made = {name: np.array([several.count(role) for several in roles], np.int32)
+            for name, role in (("positives", POSITIVE), ("negatives", NEGATIVE))}
+    if rows and "score" in rows[0].values:
+        made["score"] = np.array([row.values["score"] for row in rows], np.float32)
+    if rows and "label" in rows[0].values:
+        made["label"] = Names([(row.values["label"],) for row in rows], TOO_MANY)
+    return made
+
+
+def texts(value: Any, column: str, needed: bool = True) -> list[str]:
+    """A text, or several in a list, which a cell may write as JSON. Blank ones are left out, where another one is there or
+    none is `needed`. Raises: Unusable.
+
+    '["a", "b"]' -> ["a", "b"]
+    """
+    if isinstance(value, bytes):
+        value = fields.decoded(value)
+    if isinstance(value, str):
+        value = _listed(value)
+    several = list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+    kept = [one for one in several if not (fields.missing(one) or isinstance(one, (str, bytes)) and not one.strip())]
+    if not kept and needed:
+        raise Unusable(f"column {column!r} (its text) is {'missing' if fields.missing(value) else 'empty'}")
+    return [fields.text(one, column) for one in kept]
+
+
+def _listed(value: str) -> Any:
+    """The list of texts that a text is in JSON, or the text itself."""
+    if value.strip()[:1] == "[" and value.strip()[-1:] == "]":
+        try:
+            made = json.loads(value)
+        except ValueError:
+            return value
+        if isinstance(made, list) and all(isinstance(one, str) for one in made):
+            return made
+    return value
+
+
+def _one(value: Any, column: str) -> list[str]:
+    return [fields.text(value, column)]
+
+
+def _label(value: Any, column: str) -> str:
+    if not (made := fields.name(value)):
+        raise Unusable(f"column {column!r} (its label) is empty")
+    return made
