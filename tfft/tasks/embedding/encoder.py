@@ -41,20 +41,21 @@ class EmbeddingEncoder(tf.Module):
         return string_array(texts), np.array(roles, np.int32), np.array(of, np.int32), np.int32(len(rows))
 
     def __call__(self, texts: tf.Tensor, roles: tf.Tensor, row: tf.Tensor, count: tf.Tensor) -> tuple[dict, dict]:
-        examples, full_length = self._encoded(texts, roles)
+        examples, full_length, unknown = self._encoded(texts, roles, counted=True)
         own = tf.ragged.boolean_mask(examples["tokens"], self._own(examples["tokens"], roles))
         joined = tf.strings.reduce_join(tf.strings.as_string(own), axis=1, separator=" ")
         same = tf.strings.to_hash_bucket_fast(joined, 2**62)
         longest = tf.math.unsorted_segment_max(full_length, row, count)
-        return {**examples, "row": row, "role": roles, "same": same}, {"full_length": longest}
+        return ({**examples, "row": row, "role": roles, "same": same},
+                {"full_length": longest, "unknown": tf.math.unsorted_segment_sum(unknown, row, count)})
 
-    def _encoded(self, texts: tf.Tensor, roles: tf.Tensor) -> tuple[dict, tf.Tensor]:
-        """(tokens, length and first_length of examples, their tokens before anything was cut)."""
+    def _encoded(self, texts: tf.Tensor, roles: tf.Tensor, *, counted: bool) -> tuple[dict, tf.Tensor, tf.Tensor | None]:
+        """(tokens, length and first_length of examples, their tokens before anything was cut, what of them is unknown)."""
         if any(self.prompts):
             texts = tf.strings.join([tf.where(roles == TEXT, *self.prompts), texts])
-        made = self.tokenizer(texts)
+        made = self.tokenizer(texts, counted=counted)
         length = tf.cast(made.token_ids.row_lengths(), tf.int32)
-        return {"tokens": made.token_ids, "length": length, "first_length": length}, made.full_length
+        return {"tokens": made.token_ids, "length": length, "first_length": length}, made.full_length, made.unknown
 
     def _own(self, tokens: tf.RaggedTensor, roles: tf.Tensor) -> tf.RaggedTensor:
         """Ragged bool[N,(n)]: which tokens are the text's."""
@@ -68,9 +69,11 @@ class EmbeddingEncoder(tf.Module):
         return {name: tf.constant(column, tf.string, column.shape)
                 for name in names for column in [string_array([row[name] for row in rows])]}
 
-    def asked(self, text: tf.Tensor | None = None, text_pair: tf.Tensor | None = None) -> tuple[dict, dict]:
+    def asked(self, text: tf.Tensor | None = None, text_pair: tf.Tensor | None = None, *,
+              counted: bool = False) -> tuple[dict, dict]:
         """Examples of the texts, then of the second ones. Rows have "pairs" where both are asked."""
         given = [one for one in (text, text_pair) if one is not None]
         roles = [tf.fill(tf.shape(one), role) for role, one in enumerate((text, text_pair)) if one is not None]
-        examples, full_length = self._encoded(tf.concat(given, axis=0), tf.concat(roles, axis=0))
-        return examples, {"full_length": full_length, **({"pairs": tf.size(text)} if len(given) == 2 else {})}
+        examples, full_length, unknown = self._encoded(tf.concat(given, axis=0), tf.concat(roles, axis=0), counted=counted)
+        return examples, {"full_length": full_length, **({"pairs": tf.size(text)} if len(given) == 2 else {}),
+                          **({"unknown": unknown} if counted else {})}
