@@ -39,8 +39,10 @@ def store(tmp_path_factory):
 
 def reader_of(store, inputs=INPUTS) -> Reader:
     """Row r: target r, weight 1, 2 or 3."""
-    return Reader(inputs, PAD, lambda rows, length: (store.column("value")[rows], (rows % 3 + 1).astype(np.float32)),
-                  tf.TensorSpec([None], tf.float32))
+    def targets(rows, length):
+        return store.column("value")[rows].astype(np.float32), (rows % 3 + 1).astype(np.float32)
+
+    return Reader(inputs, PAD, targets, tf.TensorSpec([None], tf.float32))
 
 
 def make_epochs(store, rows=None, **settings) -> Epochs:
@@ -278,7 +280,7 @@ def test_examples_of_rows_are_planned(tmp_path):
     examples = store.examples_of(chosen)
     assert len(store) == 12 and len(examples) == 2 + 3 + 3 + 1
     epochs = make_epochs(store, examples)
-    values = store.column("value")
+    values = np.asarray(store.column("value"), np.float32)
     reader = Reader(INPUTS, PAD, lambda examples, length: (values[store.row_of(examples)], np.ones(len(examples), np.float32)),
                     tf.TensorSpec([None], tf.float32))
     seen = []
