@@ -155,9 +155,9 @@ def test_a_store_is_built_once(tmp_path):
 def test_a_build_that_raises_leaves_nothing(tmp_path):
     def rows():
         yield row("a")
-        raise UserError("the source is broken")
+        raise UserError("The source is broken.")
 
-    with pytest.raises(UserError, match="^the source is broken$"):
+    with pytest.raises(UserError, match="^The source is broken.$"):
         make(tmp_path, rows())
     assert names(tmp_path) == []
     assert len(make(tmp_path, [row("a")])) == 1
