@@ -1,6 +1,7 @@
 """tfft init: what files are taken for, and the config that is written. No TensorFlow."""
 
 import csv
+import gzip
 import json
 import os
 import pty
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tfft
-from tfft.config import MULTILINGUAL, TextClassificationData, resolve, shipped
+from tfft.config import MULTILINGUAL, resolve, shipped
 from tfft.errors import UserError
 from tfft.run.guess import Sketch, Tie
 
@@ -96,6 +97,12 @@ def test_what_separates_fields(tmp_path, delimiter, setting):
     assert (found["delimiter"], found["label_column"]) == (setting, "label")
 
 
+def test_what_separates_the_fields_of_a_packed_file(tmp_path):
+    plain = Path(table(tmp_path / "a.csv", ["text", "label"], [(f"good, long film {i}", "np"[i % 2]) for i in range(40)], ";"))
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    assert settings(str(tmp_path / "b.csv.gz"))["delimiter"] == ";"
+
+
 def test_an_encoding_is_asked_for_and_taken(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"text,label\n" + "".join(
         f"das Ger\u00e4t {i} ist {'gut,ja' if i % 2 else 'kaputt,nein'}\n" for i in range(40)).encode("cp1252"))
@@ -106,7 +113,6 @@ def test_an_encoding_is_asked_for_and_taken(tmp_path):
     assert "'cp1252'" in tfft_init(tmp_path, "a.csv", "--yes", "--encoding=cp1252")
 
 
-@pytest.mark.skipif("label_columns" not in TextClassificationData.__annotations__, reason="no such setting yet")
 def test_a_column_for_each_label(tmp_path):
     found = settings(table(tmp_path / "a.csv", ["id", "text", "toxic", "insult", "threat"], [
         (i, text, i % 2, i % 3 // 2, int(i % 5 == 0)) for i, text in enumerate(TEXTS)]))

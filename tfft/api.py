@@ -190,16 +190,15 @@ class Run:
 
     def _answers(self, rows: list[dict], before: int, probabilities: bool) -> list[dict]:
         """Each row with its answer."""
+        from tfft.serving.prediction import nothing_asked
+
         predictor = self._open()[1]
         values = [self._values(row) for row in rows]
-        blank = dict.fromkeys(predictor.fields, "")
-        made = iter(predictor.answers([each for each in values if each] or [blank]))
+        made = iter(predictor.answers([each for each in values if each]))
+        nothing = {} if all(values) else dict.fromkeys(nothing_asked(predictor)[0])
         answered = []
         for number, (row, each) in enumerate(zip(rows, values, strict=True), before + 1):
-            if each:
-                answer, shares = next(made)
-            else:
-                answer, shares = dict.fromkeys(predictor.answers([blank])[0][0]), {}
+            answer, shares = next(made) if each else (nothing, {})
             if taken := answer.keys() & row.keys():
                 raise UserError(f"Row {number}: its column {min(taken)!r} has the name of a column of the answers. Rename it.")
             answered.append({**row, **answer, **({"probabilities": shares or None} if probabilities else {})})
@@ -207,19 +206,13 @@ class Run:
 
     def _values(self, row: dict) -> dict[str, Any] | None:
         """The asked fields' values; None where one is missing or blank."""
-        from tfft.data.fields import Unusable
+        from tfft.data.fields import Unusable, read_all
 
         try:
-            made = {}
-            for field in self._fields:
-                column = next(name for name in (field.column, field.otherwise, field.name) if name in row)
-                made[field.name] = field.read(row[column], column)
-            for field in self._fields:
-                if field.finish:
-                    made[field.name] = field.finish(made)
+            return read_all(self._fields, row, lambda field: next(
+                name for name in (field.column, field.otherwise, field.name) if name in row))
         except Unusable:
             return None
-        return made
 
 
 class Evaluation:

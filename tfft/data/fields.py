@@ -3,11 +3,13 @@
     Field("text", "text_column", "review", text)      the column "review", named by config.data.text_column, as a text
 """
 
+import ast
 import dataclasses
 import decimal
+import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,33 @@ def _shortest(value: float) -> str:
     """0.3, also where it was a float32 once: 0.30000001192092896."""
     exact, short = repr(value), str(np.float32(value)) if abs(value) < 1e38 else ""
     return short if len(exact) > 15 and float(np.float32(value)) == value else exact
+
+
+def as_list(value: Any) -> list | None:
+    """A list, also as a string of JSON or of Python ("['EU', 'rejects']"); None for what is no list."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                made = read(value)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(made, list):
+                return made
+    return None
+
+
+def read_all(fields: Sequence[Field], values: dict[str, Any], column: Callable[[Field], str]) -> dict[str, Any]:
+    """What the fields read of a row's values, by their names. column: where a field stands. Raises: Unusable."""
+    made = {}
+    for field in fields:
+        where = column(field)
+        made[field.name] = field.read(values.get(where), where)
+    for field in fields:
+        if field.finish:
+            made[field.name] = field.finish(made)
+    return made
 
 
 def number(value: Any, column: str) -> float:

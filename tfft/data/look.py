@@ -1,11 +1,9 @@
 """A look at a file's rows: what its columns hold. What they are for is each task's guess, in tasks/<task>/guess.py."""
 
-import ast
 import collections
 import dataclasses
 import functools
 import itertools
-import json
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -13,7 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfft.config import Data
-from tfft.data.fields import Unusable, missing, name
+from tfft.data.content import opened
+from tfft.data.dialect import NONE, dialect
+from tfft.data.encodings import Lines
+from tfft.data.fields import Unusable, as_list, missing, name
 from tfft.data.sources import Source
 from tfft.errors import UserError
 
@@ -114,8 +115,8 @@ def look(spec: str, cache: Path, **given: Any) -> Look:
         if "header" not in given and (reason := _no_header(records)):
             settings["header"], why["header"] = False, reason
             source, records = _read(spec, cache, settings)
-        delimiter = _delimiter(source.files[0], len(records[0]), settings.get("encoding", "utf-8"))
-        if "delimiter" not in given and delimiter and delimiter != {"csv": ",", "tsv": "\t"}[source.kind]:
+        delimiter = "" if "delimiter" in given else _delimiter(source.files[0], source.kind, settings)
+        if delimiter and delimiter != {"csv": ",", "tsv": "\t"}[source.kind]:
             settings["delimiter"] = "tab" if delimiter == "\t" else delimiter
             why["delimiter"] = "what stands between the fields"
     names = dict.fromkeys(itertools.chain.from_iterable(records))
@@ -148,13 +149,12 @@ def _no_header(records: list[dict]) -> str:
     return ""
 
 
-def _delimiter(file: str, columns: int, encoding: str) -> str:
-    """What separates so many fields in the first line with any; '' where that is not clear."""
-    with open(file, encoding=encoding, errors="replace") as lines:
-        first = next((line for line in lines if line.strip() and not line.startswith("sep=")), "")
-    bare = re.sub(r'"[^"]*"', "", first)
-    found = [each for each in ",;\t|" if bare.count(each) == columns - 1 > 0]
-    return found[0] if len(found) == 1 else ""
+def _delimiter(file: str, kind: str, settings: dict[str, Any]) -> str:
+    """What the reader of tables takes for the separator of a file's fields; '' where there is none."""
+    with opened(file) as content:
+        sample = Lines(content, file, settings.get("encoding", "utf-8")).sample()
+    found = dialect(sample, kind, "auto", settings.get("quoting", "auto"), settings.get("header", True)).delimiter
+    return "" if found == NONE else found
 
 
 def as_number(value: Any) -> float | None:
@@ -168,20 +168,6 @@ def as_number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def as_list(value: Any) -> list | None:
-    """A list, or a text that JSON or Python reads as one."""
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        for read in (json.loads, ast.literal_eval):
-            try:
-                made = read(value)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
-            return made if isinstance(made, list) else None
-    return None
 
 
 def script(texts: list[str]) -> tuple[str, float]:

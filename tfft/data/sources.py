@@ -18,7 +18,7 @@ from tfft import assets
 from tfft.config import Data
 from tfft.data import conll, tfds
 from tfft.data.ahead import read_in_order
-from tfft.data.fields import Field, Undecodable, Unusable, name
+from tfft.data.fields import Field, Undecodable, Unusable, name, read_all
 from tfft.data.records import Broken, Note, Record
 from tfft.data.spec import matching, parse, position, split_slice
 from tfft.errors import UserError, unknown
@@ -257,12 +257,7 @@ class Source:
         """Applies the column mapping."""
         made = dict.fromkeys(field.name for field in self.fields)
         try:
-            for field in self._wanted(asked_only):
-                column = _column(field, record)
-                made[field.name] = field.read(record.values.get(column), column)
-            for field in self._wanted(asked_only):
-                if field.finish:
-                    made[field.name] = field.finish(made)
+            made |= read_all(self._wanted(asked_only), record.values, lambda field: _column(field, record))
             texts = [text.encode() for text in asked_texts(self.fields, made)]  # half a surrogate pair has no bytes
             if self.data.id_column:
                 row_id = name(record.values.get(self.data.id_column))

@@ -191,8 +191,7 @@ class Answered:
         answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()} if self._probabilities else {}
         if self._nested:
             return {**answer, "probabilities": each} if each else answer
-        separator = getattr(self._predictor, "separator", ",")
-        answer = {name: joined(value, separator) for name, value in answer.items()}
+        answer = {name: joined(value, self._predictor.separator) for name, value in answer.items()}
         return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
 
     @functools.cached_property

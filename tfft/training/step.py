@@ -88,7 +88,7 @@ class Trainer(orbit.StandardTrainer):
         elif self._config.accumulation == 1:
             loss, gradients = self._gradients(batch)
         else:
-            loss, *gradients = self._summed_over_parts(batch, lambda part: self._gradients(part))
+            loss, *gradients = self._summed_over_parts(batch, self._gradients)
         if self._config.l2:
             share = self._config.l2 / self._strategy.num_replicas_in_sync
             slope = share if self._loss_scale is None else share * self._loss_scale.scale

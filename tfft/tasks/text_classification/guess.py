@@ -3,7 +3,6 @@
 import itertools
 import re
 
-from tfft.config import TextClassificationData
 from tfft.data.look import Column, Guess, Look, plain
 
 TEXTS = ("text", "sentence", "review", "content", "body", "message", "comment", "tweet", "utterance", "document", "description",
@@ -76,7 +75,7 @@ def _labels(look: Look, given: dict[str, str], texts: set[str]):
         return
     hot = [column.name for column in look.columns.values()
            if column.numbers and set(column.numbers) == {0.0, 1.0} and plain(column.name) not in LABELS]
-    if len(hot) > 1 and hasattr(TextClassificationData(), "label_columns"):
+    if len(hot) > 1:
         yield tuple(hot), "multi_label", 0.9, {"task.problem": "multi_label", "data.label_columns": tuple(hot)}, {
             "label_columns": "each has 1 where its label holds, else 0"}
     for column in look.columns.values():

@@ -1,7 +1,5 @@
 """The fields of a row of words with tags, or of a text with spans, and what the store keeps of them. Imports no TensorFlow."""
 
-import ast
-import json
 import pathlib
 from typing import Any
 
@@ -61,7 +59,7 @@ def tag_columns(rows: list[Row]) -> dict[str, np.ndarray | Ragged | Names]:
 
 def _words(value: Any, column: str) -> list[str] | str:
     """A list of words; a text as it is, which is split where tags are read beside it."""
-    listed = _list(value)
+    listed = fields.as_list(value)
     if listed is None:
         return fields.text(value, column)
     if not listed:
@@ -76,7 +74,7 @@ def _words(value: Any, column: str) -> list[str] | str:
 
 
 def _tags(value: Any, column: str) -> tuple[str, ...]:
-    listed = _list(value)
+    listed = fields.as_list(value)
     if listed is None:
         if fields.missing(value):
             raise Unusable(f"column {column!r} (its tags) is missing")
@@ -134,18 +132,3 @@ def _label(value: Any, column: str) -> str:
     if not name:
         raise Unusable(f"column {column!r} (the sentence's label) is empty")
     return name
-
-
-def _list(value: Any) -> list | None:
-    """A list, also as a string of JSON or of Python ("['EU', 'rejects']"); None for what is no list."""
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        for read in (json.loads, ast.literal_eval):
-            try:
-                made = read(value)
-            except (ValueError, SyntaxError, RecursionError):
-                continue
-            if isinstance(made, list):
-                return made
-    return None
