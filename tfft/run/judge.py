@@ -58,18 +58,20 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
             fields = preparer.reading.fields
             others = by_its_own_rule(others, data, fields, preparer.cache, False, reading or {}, console.say)
             store = preparer.store(data, others)
-        chosen = Split(data, store, np.arange(len(store)))
+        chosen, splits = Split(data, store, np.arange(len(store))), None
         tell_unknown({data: chosen}, console.say)
     else:
-        chosen = own_split(run, split, console.say)
+        splits = own_splits(run, console.say)
+        chosen = _chosen(run, splits, split, console.say)
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
     report, rows = _report(run, chosen, console)
     report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
     report.details["compared"] = ""
-    if baseline and run.experiment.eval.baseline and (data or split != "train"):  # all do well on what they have learnt from
+    wanted = baseline and run.experiment.eval.baseline and task.baselines_version
+    if wanted and (data or split != "train"):  # all do well on what they have learnt from
         with contextlib.suppress(UserError):  # the training rows cannot be read any more
-            train = own_splits(run, lambda text: None)["train"]
+            train = (splits or own_splits(run, lambda text: None))["train"]
             report.details["compared"] = compared(run.workdir, run.experiment, task, train, chosen, report.metrics)
     return report
 
@@ -112,7 +114,10 @@ def calibrate_run(path: str, weights: str, precision: float) -> int:
 
 def own_split(run: Run, name: str, say: Callable[[str], None]) -> Split:
     """A split that the run was trained or judged with. Raises: UserError where it has no such split."""
-    splits = own_splits(run, say)
+    return _chosen(run, own_splits(run, say), name, say)
+
+
+def _chosen(run: Run, splits: dict[str, Split], name: str, say: Callable[[str], None]) -> Split:
     if name not in splits:
         raise UserError(f"The run has no {name} split. Give rows with --data=csv:FILE, or another --split.")
     _warn_of_changes(run.workdir, splits, say)

@@ -240,7 +240,7 @@ class Task(ABC):
         """The same metrics on parts of the judged rows, whose lengths in tokens are int[n]: "slice", "rows", "metrics" each."""
         return []
 
-    baselines_version = 0
+    baselines_version = 0  # of what `baselines` gives; 0 where there are none
 
     def baselines(self, train: tuple[TokenStore, np.ndarray], judged: tuple[TokenStore, np.ndarray]) -> dict[str, dict]:
         """What simple methods, learnt from the training rows, reach on others, by what they are: their metrics. (store, rows)

@@ -165,6 +165,18 @@ def infer_scale(store: TokenStore, rows: np.ndarray, standardize: bool) -> Label
     return Labels(mean=mean, deviation=deviation)
 
 
+def scaled(values: np.ndarray, labels: Labels) -> np.ndarray:
+    """float64[n]: values, by the mean and deviation of the training rows."""
+    return (np.asarray(values, np.float64) - labels.mean) / labels.deviation
+
+
+def check_scaled(store: TokenStore, rows: np.ndarray, labels: Labels) -> None:
+    """Raises: UserError where a value of the rows is, scaled, too large for a float32."""
+    sizes = np.abs(scaled(store.column("value")[rows], labels))
+    if len(rows) and sizes.max() > np.finfo(np.float32).max:
+        raise too_large(store, int(rows[sizes.argmax()]))
+
+
 def too_large(store: TokenStore, row: int) -> UserError:
     value = float(store.column("value")[row])
     return UserError(f"{store.place(row)}: the value {value:g} is too large to be learnt from. Mend it, or write the values "

@@ -4,7 +4,7 @@ import numpy as np
 
 from tfft.data import spelling
 from tfft.data.store import TokenStore
-from tfft.tasks.text_classification.labels import LabelColumn, Labels, label_counts, too_large
+from tfft.tasks.text_classification.labels import LabelColumn, Labels, check_scaled, label_counts
 
 MISSING = ("nan", "NaN", "NAN", "null", "NULL", "None", "N/A", "n/a", "#N/A", "<NA>", "NaT")  # as programs write it
 SEPARATORS = "|;,"
@@ -13,10 +13,7 @@ SEPARATORS = "|;,"
 def remarks(problem: str, labels: Labels, store: TokenStore, rows: np.ndarray, training: bool) -> list[str]:
     """Of a split's rows; where they train, of the table too. Raises: UserError where a value cannot be scaled."""
     if problem == "regression":
-        values = np.asarray(store.column("value")[rows], np.float64)
-        scaled = np.abs((values - labels.mean) / labels.deviation)
-        if len(rows) and scaled.max() > np.finfo(np.float32).max:
-            raise too_large(store, int(rows[scaled.argmax()]))
+        check_scaled(store, rows, labels)
         return [line for line in [_conflicts(store, rows, lambda row: float(store.column("value")[row]), "values", "")] if line]
     column = LabelColumn(store, labels)
     made = _of_table(problem, labels, store, rows, column) if training else []

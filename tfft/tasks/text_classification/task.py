@@ -14,7 +14,15 @@ from tfft.models.heads import pooled_classifier
 from tfft.tasks import base
 from tfft.tasks.text_classification import baseline, metrics, serving
 from tfft.tasks.text_classification.calibration import Calibration, calibrate
-from tfft.tasks.text_classification.labels import LabelColumn, Labels, infer_labels, infer_scale, spelling_hint, too_large
+from tfft.tasks.text_classification.labels import (
+    LabelColumn,
+    Labels,
+    check_scaled,
+    infer_labels,
+    infer_scale,
+    scaled,
+    spelling_hint,
+)
 from tfft.tasks.text_classification.mistakes import worst
 from tfft.tasks.text_classification.reading import make_reading
 from tfft.tasks.text_classification.remarks import remarks
@@ -117,16 +125,9 @@ class TextClassificationTask(base.Task):
 
     def _scaled(self, store: TokenStore):
         """Values are scaled before they are float32, which has 7 digits: dates and amounts keep their differences."""
+        check_scaled(store, np.arange(len(store)), self.labels)
         values = store.column("value")
-
-        def scale(some: np.ndarray) -> np.ndarray:
-            return (np.asarray(some, np.float64) - self.labels.mean) / self.labels.deviation
-
-        every = np.asarray(values, np.float64)
-        for row in (every.argmin(), every.argmax()) if len(every) else ():
-            if abs(scale(every[row])) > np.finfo(np.float32).max:
-                raise too_large(store, int(row))
-        return lambda rows, length=0: (scale(values[rows]).astype(np.float32), np.ones(len(rows), np.float32))
+        return lambda rows, length=0: (scaled(values[rows], self.labels).astype(np.float32), np.ones(len(rows), np.float32))
 
     def _balanced(self) -> np.ndarray:
         """float32[L] n / (L x rows of the label): each label's rows weigh the same in all."""
