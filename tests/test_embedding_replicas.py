@@ -3,12 +3,9 @@
 As a script it trains on logical CPUs and prints what came of it: python tests/test_embedding_replicas.py FOLDER PRESET 4
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import by_replicas
 import numpy as np
 import pytest
 
@@ -18,20 +15,7 @@ CASES = {"ranking": 1, "ranking in parts": 2, "cosent": 1, "triplet": 1}  # micr
 
 @pytest.mark.slow
 def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
-    root, found = Path(__file__).parent, {}
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root.parent}", "TF_CPP_MIN_LOG_LEVEL": "3",
-                   "CUDA_VISIBLE_DEVICES": ""}
-    # TensorFlow joins devices to groups once in a process: two and four replicas are two processes
-    runs = [subprocess.Popen([sys.executable, __file__, str(tmp_path), tiny_preset, *counts], env=environment, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for counts in (("1", "2"), ("4",))]
-    try:
-        for process in runs:
-            out, error = process.communicate(timeout=600)
-            assert process.returncode == 0, error[-4000:]
-            found |= json.loads(out.splitlines()[-1])
-    finally:
-        for process in runs:
-            process.kill()
+    found = by_replicas.found_by(__file__, tmp_path, tiny_preset)
     for replicas in (1, 2, 4):  # both passes of two micro-batches, each replica with masks of its own
         assert sorted(found.pop(f"dropout {replicas}")) == [2] * 2 * replicas
     assert found.keys() == {f"{case} {replicas}" for case in CASES for replicas in (1, 2, 4)}
@@ -84,25 +68,14 @@ def masks(strategy, folder: Path, preset: str) -> list[int]:
     return [seen.count(values) for values in set(seen)]
 
 
-def main(folder: Path, preset: str, counts: list[int]) -> None:
-    from tfft.config import Distribution, Train
-    from tfft.training.strategy import make_strategy, set_up
-
-    # one strategy for all that so many replicas do: two of a size would mix up their all-reduces
-    mirrored = make_strategy(Distribution(cpu_replicas=max(counts)))
-    set_up(Train())
+def find(strategies: dict, folder: Path, preset: str) -> dict:
     import embeddings
-    import tensorflow as tf
 
-    folder /= f"{max(counts)}"
-    folder.mkdir()
     embeddings.write(folder / "a.jsonl", 21)
-    strategies = {count: mirrored if count == max(counts) else tf.distribute.get_strategy() for count in counts}
     found = {f"{case} {count}": train(case, strategy, folder, preset) for case in CASES
              for count, strategy in strategies.items()}
-    found |= {f"dropout {count}": masks(strategy, folder, preset) for count, strategy in strategies.items()}
-    print(json.dumps(found))
+    return found | {f"dropout {count}": masks(strategy, folder, preset) for count, strategy in strategies.items()}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], [int(count) for count in sys.argv[3:]])
+    by_replicas.main(find)

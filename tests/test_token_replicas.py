@@ -3,12 +3,9 @@
 As a script it trains on logical CPUs and prints what came of it: python tests/test_token_replicas.py FOLDER PRESET 4
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import by_replicas
 import numpy as np
 import pytest
 
@@ -17,20 +14,7 @@ STEPS, LENGTHS = 8, (1, 2, 5, 9, 14, 20, 33, 3, 7, 11, 4, 6, 2)
 
 @pytest.mark.slow
 def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
-    root, found = Path(__file__).parent, {}
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root.parent}", "TF_CPP_MIN_LOG_LEVEL": "3",
-                   "CUDA_VISIBLE_DEVICES": ""}
-    # TensorFlow joins devices to groups once in a process: two and four replicas are two processes
-    runs = [subprocess.Popen([sys.executable, __file__, str(tmp_path), tiny_preset, *counts], env=environment, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for counts in (("1", "2"), ("4",))]
-    try:
-        for process in runs:
-            out, error = process.communicate(timeout=600)
-            assert process.returncode == 0, error[-4000:]
-            found |= json.loads(out.splitlines()[-1])
-    finally:
-        for process in runs:
-            process.kill()
+    found = by_replicas.found_by(__file__, tmp_path, tiny_preset)
     assert found.keys() == {f"{head} {replicas}" for head in ("softmax", "crf") for replicas in (1, 2, 4)}
     for head in ("softmax", "crf"):
         one = found[f"{head} 1"]
@@ -77,24 +61,14 @@ def train(head: str, strategy, folder: Path, preset: str) -> dict:
             "metrics": evaluator.evaluate(), "weights": {path: value.tolist() for path, value in rig.weights().items()}}
 
 
-def main(folder: Path, preset: str, counts: list[int]) -> None:
-    from tfft.config import Distribution, Train
-    from tfft.training.strategy import make_strategy, set_up
-
-    # one strategy for all that so many replicas do: two of a size would mix up their all-reduces
-    mirrored = make_strategy(Distribution(cpu_replicas=max(counts)))
-    set_up(Train())
-    import tensorflow as tf
+def find(strategies: dict, folder: Path, preset: str) -> dict:
     from test_token_rows import conll
     from test_token_targets import sentence
 
-    folder /= f"{max(counts)}"
-    folder.mkdir()
     (folder / "a.conll").write_text(conll(*(sentence(length, i) for i, length in enumerate(LENGTHS))))
-    strategies = {count: mirrored if count == max(counts) else tf.distribute.get_strategy() for count in counts}
-    print(json.dumps({f"{head} {count}": train(head, strategy, folder, preset) for head in ("softmax", "crf")
-                      for count, strategy in strategies.items()}))
+    return {f"{head} {count}": train(head, strategy, folder, preset) for head in ("softmax", "crf")
+            for count, strategy in strategies.items()}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], [int(count) for count in sys.argv[3:]])
+    by_replicas.main(find)

@@ -16,7 +16,7 @@ import pathlib
 import sys
 import time
 
-from benchmark_entities import ROOT, command, take_turns
+from benchmark_entities import ROOT, command, flags, take_turns
 
 BATCH, ASKED_AT_ONCE, LENGTH, SHARED, LONGEST = 16, 32, 256, 85, 30
 
@@ -133,12 +133,9 @@ def own(arguments: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("train", "test"):
-        parser.add_argument(f"--{name}", required=True, type=os.path.abspath)
+    parser = flags(__doc__)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--questions", type=int, default=640)
-    parser.add_argument("--rate", type=float, default=2e-4)
     take_turns(parser, __file__, {"hf": baseline, "tfft": own})
 
 

@@ -145,14 +145,20 @@ def command(words: list) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("train", "test"):
-        parser.add_argument(f"--{name}", required=True, type=os.path.abspath)
+    parser = flags(__doc__)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--head", default="softmax")
     take_turns(parser, __file__, {"hf": baseline, "tfft": own})
+
+
+def flags(about: str) -> argparse.ArgumentParser:
+    """The flags that benchmarks of a task on its own files have in common."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("train", "test"):
+        parser.add_argument(f"--{name}", required=True, type=os.path.abspath)
+    parser.add_argument("--rate", type=float, default=2e-4)
+    return parser
 
 
 def take_turns(parser: argparse.ArgumentParser, script: str, systems: dict) -> None:

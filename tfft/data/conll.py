@@ -7,7 +7,6 @@ Every reader streams: one sentence is in memory at a time. What cannot be read i
 tfft.data.formats.
 """
 
-import contextlib
 import itertools
 import re
 from collections import Counter
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 
 from tfft.data.content import opened
-from tfft.data.encodings import ESCAPED, Lines, known
+from tfft.data.encodings import ESCAPED, Lines, known, readable
 from tfft.data.guess import suggestion
 from tfft.data.records import Broken, Note, Record
 from tfft.errors import UserError, unknown
@@ -67,23 +66,11 @@ def read(path: str, *, encoding: str = "utf-8", separator: str = "auto", names: 
 
 def _lines(path: str, encoding: str, notes: list[Note]) -> Iterator[tuple[int, str]]:
     """(number from 1, line) without line ends and byte-order mark. Only a line feed ends a line. `notes` is added to."""
-    with _told(path, encoding), opened(path) as content:
+    with readable(path, encoding), opened(path) as content:
         lines = Lines(content, path, encoding)
         for line in lines:
             yield lines.number, line.rstrip("\r\n")
     notes += [Note(path, word) for word in lines.words()]
-
-
-@contextlib.contextmanager
-def _told(path: str, encoding: str):
-    """Turns what can go wrong with a whole file into a UserError."""
-    known(encoding)
-    try:
-        yield
-    except UnicodeError as error:
-        raise UserError(f"{path} is not in encoding {encoding} ({error}). Set --config.data.encoding.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _undecodable(line: str, where: str, encoding: str) -> str:

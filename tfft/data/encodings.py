@@ -4,6 +4,7 @@ A line ends at a line feed only (in files without any, at a carriage return); U+
 """
 
 import codecs
+import contextlib
 import io
 import re
 from collections.abc import Iterator
@@ -26,6 +27,18 @@ def known(encoding: str) -> str:
     except LookupError as error:
         raise UserError(f"config.data.encoding={encoding!r} is no encoding that Python knows. Usual ones: utf-8, cp1252 "
                         "(Windows, western Europe), cp1250, cp1251, utf-16, gb18030, shift_jis.") from error
+
+
+@contextlib.contextmanager
+def readable(path: str, encoding: str) -> Iterator[None]:
+    """Turns what can go wrong with a whole text file into a UserError."""
+    known(encoding)
+    try:
+        yield
+    except UnicodeError as error:
+        raise UserError(f"{path} is not in encoding {encoding} ({error}). Set --config.data.encoding.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 class Lines:

@@ -90,6 +90,14 @@ def name(value: Any) -> str:
     return str(value)
 
 
+def label(value: Any, column: str, what: str = "its label") -> str:
+    """A name that is not empty. Raises: Unusable."""
+    made = name(value)
+    if not made:
+        raise Unusable(f"column {column!r} ({what}) is empty")
+    return made
+
+
 def _shortest(value: float) -> str:
     """0.3, also where it was a float32 once: 0.30000001192092896."""
     exact, short = repr(value), str(np.float32(value)) if abs(value) < 1e38 else ""

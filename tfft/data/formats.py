@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 
 from tfft.data.content import opened
-from tfft.data.encodings import known
+from tfft.data.encodings import readable
 from tfft.data.json_rows import read_json, read_jsonl, read_squad
 from tfft.data.records import Broken, Note, Record, own_names
 from tfft.data.table import read_table
@@ -22,8 +22,7 @@ def read(kind: str, path: str, *, header: bool = True, delimiter: str = "auto", 
     (what the file shows; in doubt csv double, tsv none); `key` picks members of a json file: "train", "data/rows",
     "train+extra". Raises: UserError where the file as a whole cannot be read.
     """
-    known(encoding)
-    try:
+    with readable(path, encoding):
         if kind == "parquet":
             yield from _read_parquet(path)
             return
@@ -36,10 +35,6 @@ def read(kind: str, path: str, *, header: bool = True, delimiter: str = "auto", 
                 yield from read_json(content, path, encoding, key)
             else:
                 yield from read_squad(content, path, encoding)
-    except UnicodeError as error:
-        raise UserError(f"{path} is not in encoding {encoding} ({error}). Set --config.data.encoding.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _read_parquet(path: str) -> Iterator[Record | Broken]:

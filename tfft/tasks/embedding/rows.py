@@ -24,7 +24,7 @@ def row_fields(experiment: Experiment, cache: pathlib.Path) -> tuple[Field, ...]
     data, kind = experiment.data, kind_of(experiment.data)
     text = Field("text", "text_column", data.text_column, fields.text)
     if kind == "labelled":
-        return text, Field("label", "label_column", data.label_column, _label, asked=False)
+        return text, Field("label", "label_column", data.label_column, fields.label, asked=False)
     pair = Field("text_pair", "text_pair_column", data.text_pair_column, texts, asked=False)
     if kind == "scored":
         single = Field("text_pair", "text_pair_column", data.text_pair_column, _one, asked=False)
@@ -84,9 +84,3 @@ def _listed(value: str) -> Any:
 
 def _one(value: Any, column: str) -> list[str]:
     return [fields.text(value, column)]
-
-
-def _label(value: Any, column: str) -> str:
-    if not (made := fields.name(value)):
-        raise Unusable(f"column {column!r} (its label) is empty")
-    return made

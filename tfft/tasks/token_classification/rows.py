@@ -1,5 +1,6 @@
 """The fields of a row of words with tags, or of a text with spans, and what the store keeps of them. Imports no TensorFlow."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -29,7 +30,8 @@ def row_fields(experiment: Experiment, cache: pathlib.Path) -> tuple[Field, ...]
     if data.predicate_column:
         made.append(Field("predicate", "predicate_column", data.predicate_column, _place, finish=_within))
     if data.label_column:
-        made.append(Field("label", "label_column", data.label_column, _label, asked=False))
+        label = functools.partial(fields.label, what="the sentence's label")
+        made.append(Field("label", "label_column", data.label_column, label, asked=False))
     return tuple(made)
 
 
@@ -125,10 +127,3 @@ def _within(values: dict[str, Any]) -> int:
     if values["predicate"] >= len(values["text"]):
         raise Unusable(f"its predicate is word {values['predicate']}, counted from 0, of {len(values['text'])} words")
     return values["predicate"]
-
-
-def _label(value: Any, column: str) -> str:
-    name = fields.name(value)
-    if not name:
-        raise Unusable(f"column {column!r} (the sentence's label) is empty")
-    return name

@@ -1,0 +1,44 @@
+"""A test's own file, run as a script on one, two and four logical CPUs: SCRIPT FOLDER PRESET COUNT [COUNT]"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def found_by(script: str, folder: Path, preset: str) -> dict:
+    """What a script prints, as one JSON object a process, of one, two and four replicas."""
+    root, found = Path(__file__).parent, {}
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root.parent}", "TF_CPP_MIN_LOG_LEVEL": "3",
+                   "CUDA_VISIBLE_DEVICES": ""}
+    # TensorFlow joins devices to groups once in a process: two and four replicas are two processes
+    runs = [subprocess.Popen([sys.executable, script, str(folder), preset, *counts], env=environment, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for counts in (("1", "2"), ("4",))]
+    try:
+        for process in runs:
+            out, error = process.communicate(timeout=600)
+            assert process.returncode == 0, error[-4000:]
+            found |= json.loads(out.splitlines()[-1])
+    finally:
+        for process in runs:
+            process.kill()
+    return found
+
+
+def main(find: Callable[[dict, Path, str], dict]) -> None:
+    """Of the script: prints find({count: strategy}, a folder of this process's own, preset)."""
+    folder, preset, counts = Path(sys.argv[1]), sys.argv[2], [int(count) for count in sys.argv[3:]]
+    from tfft.config import Distribution, Train
+    from tfft.training.strategy import make_strategy, set_up
+
+    # one strategy for all that so many replicas do: two of a size would mix up their all-reduces
+    mirrored = make_strategy(Distribution(cpu_replicas=max(counts)))
+    set_up(Train())
+    import tensorflow as tf
+
+    folder /= f"{max(counts)}"
+    folder.mkdir()
+    strategies = {count: mirrored if count == max(counts) else tf.distribute.get_strategy() for count in counts}
+    print(json.dumps(find(strategies, folder, preset)))
