@@ -8,15 +8,19 @@ several files is complete with the one that is written last.
 """
 
 import contextlib
+import dataclasses
+import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tfft.errors import UserError
 
+T = TypeVar("T")
 REMOTE = ("gs://",)
 APPEND_SECONDS = 30  # appending in an object store reads and writes the whole file
 
@@ -61,6 +65,22 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".making")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Writes a dataclass as JSON."""
+    write_text(path, json.dumps(dataclasses.asdict(record), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_record(path: Path, kind: type[T], complete: Callable[[dict], None] = lambda values: None) -> T:
+    """The dataclass that `write_record` wrote to a run's folder; lists in it are tuples. complete(values): sets what an older
+    file lacks. Raises: UserError."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        complete(values)
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise UserError(f"Cannot read {path}: {error}. Is {path.parent} the workdir of a run?") from error
 
 
 def size(path: Path) -> int:

@@ -109,6 +109,11 @@ class Judged(NamedTuple):
     losses: np.ndarray
     model: keras.Model
 
+    def of_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """(first, last) int64[n]: row i's examples are examples[first[i]:last[i]]."""
+        first = np.searchsorted(self.store.row_of(self.examples), self.rows)
+        return first, np.append(first[1:], len(self.examples))
+
 
 class Context(NamedTuple):
     """What an answer depends on beside the units: what was tuned with the weights, a calibration, Task.constants."""

@@ -16,7 +16,7 @@ def judge_scores(judged: Judged) -> Report:
     """Spearman's and Pearson's correlation of the cosine of each row's two texts with its score."""
     cosine = np.concatenate([
         (unit(judged.units[part]) * unit(judged.units[part + 1])).sum(axis=1)
-        for part in np.array_split(_firsts(judged), 1 + len(judged.rows) // TEXTS)])
+        for part in np.array_split(judged.of_rows()[0], 1 + len(judged.rows) // TEXTS)])
     score = np.asarray(judged.store.column("score")[judged.rows], np.float64)
     made = {"spearman": _correlation(stats.spearmanr, score, cosine), "pearson": _correlation(stats.pearsonr, score, cosine)}
     apart = np.abs(stats.rankdata(score) - stats.rankdata(cosine))
@@ -133,11 +133,6 @@ def mean_loss(judged: Judged, members: np.ndarray, loss: Callable, rows: int) ->
 def unit(vectors: np.ndarray) -> np.ndarray:
     """float32[n,D] of length 1."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-
-
-def _firsts(judged: Judged) -> np.ndarray:
-    """int64[n]: where the units of each row begin."""
-    return np.searchsorted(judged.store.row_of(judged.examples), judged.rows)
 
 
 def _among(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """What is learnt from the training rows beside the weights: what a row is, and the range of scores. Saved with the run."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from tfft.config import Experiment
 from tfft.config.embedding import kind_of
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
-from tfft.files import write_text
+from tfft.files import read_record, write_record
 
 FILE = "embedding.json"
 
@@ -26,14 +25,11 @@ class Pairs:
     line: str = ""
 
     def save(self, folder: Path) -> None:
-        write_text(folder / FILE, json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_record(folder / FILE, self)
 
     @staticmethod
     def load(folder: Path) -> "Pairs":
-        try:
-            return Pairs(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"Cannot read {folder / FILE}: {error}. Is {folder} the workdir of a run?") from error
+        return read_record(folder / FILE, Pairs)
 
 
 def infer_pairs(experiment: Experiment, store: TokenStore, rows: np.ndarray, negatives: int) -> Pairs:

@@ -27,8 +27,7 @@ def judge(judged: Judged, n: int, threshold: float, tune: str) -> AnswerReport:
     for f1 on these rows is to be kept; '' uses the one given."""
     store, rows = judged.store, judged.rows
     decided = tf.function(lambda *arguments: decide(*arguments, n), reduce_retracing=True)
-    first = np.searchsorted(store.row_of(judged.examples), rows)  # of each row's examples
-    last = np.append(first[1:], len(judged.examples))
+    first, last = judged.of_rows()
     scorer, spans, shares = AnswerScorer(), np.zeros((len(rows), 2), np.int32), np.zeros((len(rows), 2), np.float32)
     for begin in range(0, len(rows), AT_ONCE):
         part = slice(begin, begin + AT_ONCE)

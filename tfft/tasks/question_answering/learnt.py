@@ -1,7 +1,6 @@
 """What is learnt from the training rows beside the weights: whether questions can be without an answer. Saved with the run."""
 
 import dataclasses
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from tfft.config import Experiment
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
-from tfft.files import write_text
+from tfft.files import read_record, write_record
 from tfft.tasks.question_answering.answers import ABSENT, AMBIGUOUS, EXACT, KINDS, REALIGNED
 from tfft.tasks.question_answering.rows import answer_texts
 
@@ -32,15 +31,11 @@ class Answers:
     notes: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
-        write_text(folder / FILE, json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_record(folder / FILE, self)
 
     @staticmethod
     def load(folder: Path) -> "Answers":
-        try:
-            values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            return Answers(**{**values, "notes": tuple(values["notes"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"Cannot read {folder / FILE}: {error}. Is {folder} the workdir of a run?") from error
+        return read_record(folder / FILE, Answers)
 
 
 def infer_answers(experiment: Experiment, store: TokenStore, rows: np.ndarray) -> Answers:

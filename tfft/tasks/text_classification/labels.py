@@ -1,7 +1,6 @@
 """The label table: names, counts, how written labels are read, the scale of values. Saved with the run."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from tfft.data.scratch import parts
 from tfft.data.spelling import bit_of, folded, folding, number_of, truth_of
 from tfft.data.store import TokenStore
 from tfft.errors import UserError, unknown
-from tfft.files import write_text
+from tfft.files import read_record, write_record, write_text
 from tfft.tasks.text_classification.matching import Matcher, Unclear, multi_hot, names_or_ids, spelled
 from tfft.tasks.text_classification.rows import label_lines, setting_of
 
@@ -34,17 +33,15 @@ class Labels:
     separator: str = ","
 
     def save(self, folder: Path) -> None:
-        write_text(folder / "labels.json", json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_record(folder / "labels.json", self)
         write_text(folder / "labels.txt", label_lines(self.names))
 
     @staticmethod
     def load(folder: Path) -> "Labels":
-        try:
-            values = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+        def complete(values: dict) -> None:
             values.setdefault("values", "names" if any(number_of(name) is not None for name in values["names"]) else "ids")
-            return Labels(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-            raise UserError(f"Cannot read {folder / 'labels.json'}: {error}. Is {folder} the workdir of a run?") from error
+
+        return read_record(folder / "labels.json", Labels, complete)
 
 
 def natural(name: str) -> tuple:

@@ -96,8 +96,7 @@ def _parts(task, judged: Judged) -> tuple[list[_Part], np.ndarray]:
 
 def _some_rows(judged: Judged):
     """(rows, their first example, the one after their last), as many at a time as memory is bounded."""
-    first = np.searchsorted(judged.store.row_of(judged.examples), judged.rows)  # of each row's examples
-    last = np.append(first[1:], len(judged.examples))
+    first, last = judged.of_rows()
     begin = 0
     while begin < len(first):
         fits = np.searchsorted(judged.offsets[last[begin:begin + AT_ONCE]], judged.offsets[first[begin]] + WORDS, side="right")

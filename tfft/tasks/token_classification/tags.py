@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from tfft.config import Experiment
 from tfft.data import spelling
 from tfft.data.store import TokenStore
 from tfft.errors import UserError, unknown
-from tfft.files import write_text
+from tfft.files import read_record, write_record
 from tfft.tasks.token_classification import schemes
 from tfft.tasks.token_classification.spans import tags_of_spans
 
@@ -37,15 +36,11 @@ class Tags:
     notes: tuple[str, ...] = ()  # what was mended in the training rows
 
     def save(self, folder: Path) -> None:
-        write_text(folder / "tags.json", json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_record(folder / "tags.json", self)
 
     @staticmethod
     def load(folder: Path) -> "Tags":
-        try:
-            values = json.loads((folder / "tags.json").read_text(encoding="utf-8"))
-            return Tags(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise UserError(f"Cannot read {folder / 'tags.json'}: {error}. Is {folder} the workdir of a run?") from error
+        return read_record(folder / "tags.json", Tags)
 
     @functools.cached_property
     def types_of_tags(self) -> np.ndarray:
