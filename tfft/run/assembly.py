@@ -21,6 +21,7 @@ from tfft.tasks.table import TASKS
 from tfft.training.feed import Feed, Shape
 from tfft.training.loop import steps_per_loop
 from tfft.training.optimizer import AdamW
+from tfft.training.schedules import epochs_by_size
 from tfft.training.strategy import make_strategy, set_up
 from tfft.training.tpu import compiled_by_xla
 
@@ -42,9 +43,12 @@ class Prepared:
     xla: bool  # XLA compiles the steps: every batch shape is static
 
     @property
+    def num_epochs(self) -> int:
+        return self.experiment.train.epochs or epochs_by_size(self.epochs.num_batches(0))
+
+    @property
     def total_steps(self) -> int:
-        config = self.experiment.train
-        return config.steps or self.epochs.steps(config.epochs)
+        return self.experiment.train.steps or self.epochs.steps(self.num_epochs)
 
     @property
     def pad_id(self) -> int:

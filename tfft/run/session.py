@@ -105,7 +105,8 @@ class Session:
         if learnt := prepared.task.describe():
             self.console.say(learnt)
         plan = prepared.epochs.epoch(0).plan
-        self.console.say(f"plan: {plan.num_batches:,} batches an epoch, {plan.padding_waste:.1%} of them padding")
+        chosen = "" if self.experiment.train.epochs or self.experiment.train.steps else f"; {prepared.num_epochs} epochs"
+        self.console.say(f"plan: {plan.num_batches:,} batches an epoch, {plan.padding_waste:.1%} of them padding{chosen}")
 
     def _describe_model(self) -> None:
         model, config = self.built.model, self.experiment.train

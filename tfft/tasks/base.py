@@ -193,6 +193,10 @@ class Task(ABC):
         where they cannot be used."""
         return []
 
+    def advice(self, experiment: Experiment) -> list[str]:
+        """Where the training rows ask for other settings than the experiment's: a sentence each, with the setting."""
+        return []
+
     def nothing_to_judge(self) -> str:
         """Why `can_judge` left none of the rows, as the end of a sentence."""
         return "has an answer to judge by"

@@ -13,6 +13,7 @@ from tfft.errors import UserError
 from tfft.models.heads import pooled_classifier
 from tfft.tasks import base
 from tfft.tasks.text_classification import baseline, metrics, serving
+from tfft.tasks.text_classification.advice import advice
 from tfft.tasks.text_classification.calibration import Calibration, calibrate
 from tfft.tasks.text_classification.labels import (
     LabelColumn,
@@ -76,6 +77,9 @@ class TextClassificationTask(base.Task):
 
     def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         return remarks(self.problem, self.labels, store, rows, training=name == "train")
+
+    def advice(self, experiment: config.Experiment) -> list[str]:
+        return advice(experiment, self.labels)
 
     def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """Those of `rows` that can be judged: single-label rows of a label that the table has; all of other problems, but none
