@@ -34,7 +34,8 @@ class Field:
     known in training and evaluation alone. text(value): an asked field as one text, for ids, reports and leak checks.
     details: all else that decides what `read` makes of a value; part of a store's fingerprint. A function, where it is in a
     file that prediction does without. finish(values): what becomes of the value when all fields of the row have been read;
-    raises Unusable. otherwise: the column of a file that has no `column`.
+    raises Unusable. otherwise: the column of a file that has no `column`. spread: the setting that names columns of 0 and 1
+    instead, for a message about a file that has such.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Field:
     details: tuple | Callable[[], tuple] = ()
     finish: Callable[[dict[str, Any]], Any] | None = None
     otherwise: str = ""
+    spread: str = ""
 
 
 def missing(value: Any) -> bool:

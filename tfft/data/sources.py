@@ -228,7 +228,8 @@ class Source:
         for setting, column in lacking:
             told = unknown("column", column, [name[:60] for name in columns])
             told += f" None of its first {len(waiting):,} rows has it." if len(waiting) > 1 else ""
-            raise UserError(f"{file}: config.data.{setting}: {told}{self._hint(column, columns)}")
+            hint = self._spread(setting, [*waiting, *itertools.islice(records, LOOKED_AT)]) or self._hint(column, columns)
+            raise UserError(f"{file}: config.data.{setting}: {told}{hint}")
         yield from waiting
         yield from records
 
@@ -238,6 +239,17 @@ class Source:
                   if not field.otherwise or field.otherwise not in columns]
         needed += [("id_column", self.data.id_column), ("where", self.where[0] if self.where else "")]
         return [(setting, column) for setting, column in needed if column and column not in columns]
+
+    def _spread(self, setting: str, records: list[Record | Broken]) -> str:
+        """The setting that reads what is spread over columns of 0 and 1; '' where there are no such columns."""
+        spread = next((field.spread for field in self.fields if field.setting == setting), "")
+        values: dict[str, set[str]] = {}
+        for record in records if spread else ():
+            for column, value in record.values.items() if isinstance(record, Record) else ():
+                values.setdefault(column, set()).add(str(value).strip().lower().removesuffix(".0"))
+        hot = [column for column, found in values.items() if found in ({"0", "1"}, {"true", "false"})]
+        names = ",".join(map(repr, hot))
+        return f' If the columns of 0 and 1 are a label each: --config.data.{spread}="({names})".' if len(hot) > 1 else ""
 
     def _hint(self, column: str, columns: dict[str, Any]) -> str:
         """What may be wrong with a table that lacks a column."""

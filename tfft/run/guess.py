@@ -184,9 +184,9 @@ def _best(seen: Look, columns: dict[str, str], learn: str) -> Guess:
         if kinds and not made:
             raise UserError(f"--learn={learn}: {unknown('kind of thing to learn', learn, kinds)}")
     if not made:
-        raise UserError(f"Nothing in {seen.file} looks like texts with labels, words with tags, questions with answers, or pairs: "
-                        f"{'; '.join(_seen(column) for column in list(seen.columns.values())[:12])}. Name the columns, as in "
-                        "--text_column=NAME --label_column=NAME.")
+        columns = "; ".join(_seen(column) for column in list(seen.columns.values())[:12])
+        raise UserError(f"Nothing in {seen.file} looks like texts with labels, words with tags, questions with answers, or "
+                        f"pairs: {columns}. Name the columns, as in --text_column=NAME --label_column=NAME.")
     best = [guess for guess in made if guess.score > made[0].score - TIE]
     if len(best) > 1:
         told = "; ".join(f"{guess.what}: {choice(guess, best)}" for guess in best[:SHOWN])
