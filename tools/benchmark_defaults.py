@@ -56,13 +56,16 @@ CANDIDATES = {
     "1e-4 x 3": rate(1e-4, 3),
     "2e-4 x 3": rate(2e-4, 3),
     "2e-4 x 5": rate(2e-4, 5),
-    "2e-4 x 10": rate(2e-4, 10),
+    "1e-4 x 3, head 10": rate(1e-4, 3, train__head_rate=10.0),
+    "2e-4 x 3, head 10": rate(2e-4, 3, train__head_rate=10.0),
+    "2e-4 x 3, head 30": rate(2e-4, 3, train__head_rate=30.0),
     "4e-4 x 5, decay 0.85": rate(4e-4, 5, train__layer_decay=0.85),
     "2e-4 x 5, pooled": rate(2e-4, 5, model__pooling="pooled"),
     "2e-4 x 5, cls": rate(2e-4, 5, model__pooling="cls"),
     "2e-4 x 5, no dropout": rate(2e-4, 5, model__dropout=0.0, model__head_dropout=0.0),
-    "by size": rate(2e-4, 0),
-    "by size, balanced": rate(2e-4, 0, task__class_weights="balanced"),
+    "2e-4 by size": rate(2e-4, 0),
+    "1e-4 by size, head 10": rate(1e-4, 0, train__head_rate=10.0),
+    "1e-4 by size, head 10, balanced": rate(1e-4, 0, train__head_rate=10.0, task__class_weights="balanced"),
 }
 
 

@@ -104,6 +104,8 @@ class Train:
     l2: float = setting(0.0, "adds l2/2 * sum(w^2) over decayed weights to the loss", low=0)
     layer_decay: float = setting(1.0, "learning rate of each encoder layer as a share of the next higher one's",
                                  low=0.1, high=1)
+    head_rate: float = setting(1.0, "learning rate of the new layers above the backbone, as a multiple of peak_learning_rate",
+                               low=0.01, high=1000)
     ema_decay: float = setting(0.0, "exponential moving average of the weights, evaluated and exported; 0 is off",
                                low=0, high=0.999999)
     precision: str = setting("float32", "computation dtype of the backbone; mixed_float16 skips steps that overflow",

@@ -161,8 +161,10 @@ def build(prepared: Prepared) -> Built:
         adaptation.freeze(backbone, experiment.model)
         model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
         variables = model.trainable_variables
-        multipliers = [rate * prepared.task.learning_rate_multiplier(variable.path) for rate, variable in zip(
-            adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay), variables, strict=True)]
+        rates = adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay,
+                                                     experiment.train.head_rate)
+        own = [prepared.task.learning_rate_multiplier(variable.path) for variable in variables]
+        multipliers = [rate if mine is None else mine for rate, mine in zip(rates, own, strict=True)]
         optimizer = AdamW(variables, experiment.train, multipliers=multipliers,
                           decayed=[adaptation.decays(v) for v in variables])
     return Built(model, optimizer, description)

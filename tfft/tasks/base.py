@@ -215,9 +215,9 @@ class Task(ABC):
     def build_model(self, backbone, model: Model, seed: int) -> keras.Model:
         """The backbone with the task's head; outputs are float32."""
 
-    def learning_rate_multiplier(self, path: str) -> float:
-        """What the learning rate of one of the head's variables is multiplied by."""
-        return 1.0
+    def learning_rate_multiplier(self, path: str) -> float | None:
+        """What the learning rate of one of the head's variables is multiplied by; None: train.head_rate."""
+        return None
 
     @abstractmethod
     def loss(self, targets, outputs) -> tf.Tensor:

@@ -155,8 +155,8 @@ class TokenClassificationTask(base.Task):
             outputs["label"] = _dense(len(self.tags.labels), seed + 1, "label")(vector)
         return keras.Model(backbone.input, outputs, name="tagger")
 
-    def learning_rate_multiplier(self, path: str) -> float:
-        return self.settings.transition_rate if path.split("/")[0] == TRANSITIONS else 1.0
+    def learning_rate_multiplier(self, path: str) -> float | None:
+        return self.settings.transition_rate if path.split("/")[0] == TRANSITIONS else None
 
     def loss(self, targets, outputs) -> tf.Tensor:
         """The mean over an example's words with a known tag, of cross-entropy or of the CRF's negative log-likelihood."""
