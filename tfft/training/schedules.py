@@ -6,12 +6,12 @@ import tensorflow as tf
 
 from tfft.config import Train
 
-STEPS = 400         # that a pretrained encoder of any set of rows should have; docs/results/quality.md has what was tried
+STEPS = 250         # that a pretrained encoder of any set of rows should have; docs/results/quality.md has what was tried
 EPOCHS = (3, 20)    # the fewest and the most
 
 
 def epochs_by_size(batches: int) -> int:
-    """How many epochs of so many batches: 6 -> 20, 57 -> 8, 200 -> 3."""
+    """How many epochs of so many batches: 6 -> 20, 57 -> 5, 200 -> 3."""
     return min(max(math.ceil(STEPS / max(1, batches)), EPOCHS[0]), EPOCHS[1])
 
 
