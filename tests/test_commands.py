@@ -179,7 +179,7 @@ def test_plan_tells_rows_lengths_and_time(tiny_preset, reviews, shared_cache, tm
                      "which is little to learn from: --config.train.epochs=0", "validation rows choose the best weights"):
         assert expected in out, expected
     out, _ = run([*command, "--timed_steps=0", "--config.train.epochs=0", "--config.data.validation="], shared_cache)
-    assert "(20 epochs, by the number of rows)" in out and "advice" not in out
+    assert "(10 epochs, by the number of rows)" in out and "advice" not in out
 
 
 def test_a_wrong_workdir_is_told_at_once(shared_cache, tmp_path):

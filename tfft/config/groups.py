@@ -78,7 +78,7 @@ class Model:
 class Train:
     """Steps, optimizer, schedule, precision, checkpoints."""
 
-    epochs: int = setting(3, "passes over the training rows; 0: by their number, as many as make about 250 steps, but 3 to 20",
+    epochs: int = setting(3, "passes over the training rows; 0: by their number, as many as make about 250 steps, but 3 to 10",
                           low=0)
     steps: int = setting(0, "stop after so many optimizer updates; 0: epochs decide", low=0)
     global_batch_size: int = setting(32, "examples in one step, over all replicas", low=1)
