@@ -43,7 +43,7 @@ def read_texts(path: str, encoding: str, told: Told) -> Iterator[Text]:
     name = os.path.basename(path).partition(".")[0]
     for record in read("jsonl", path, encoding=encoding):
         if isinstance(record, Note):
-            told.say(f"{path}: {record.text}")
+            told.say(f"{os.path.basename(path)}: {record.text}")
         elif isinstance(record, Broken):
             raise UserError(f"{path}:{record.line}: {record.reason}. Each line of {name}.jsonl is an object such as "
                             '{"_id": "1", "title": "", "text": "..."}.')

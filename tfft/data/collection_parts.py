@@ -1,6 +1,7 @@
 """What the readers of collections have in common: the files of one, a text with its id and place, words about what is odd."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class Text(NamedTuple):
 
     @property
     def place(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{os.path.basename(self.file)}:{self.line}"
 
 
 Read = Callable[[str, str, "Told"], Iterator[Text]]  # of a file: path, encoding
@@ -60,7 +61,7 @@ class Told:
             self._said.append(line)
 
     def count(self, what: str, which: str) -> None:
-        """`what` goes behind a number: "documents are empty"."""
+        """One more of `what`: "documents without a text, left out"."""
         found = self._counted.setdefault(what, [0])
         found[0] += 1
         if len(found) <= SHOWN:
@@ -73,7 +74,7 @@ class Told:
         self._counted |= other._counted
 
     def lines(self) -> list[str]:
-        return self._said + [f"{count:,} {what}: {shown(which, count)}" for what, (count, *which) in self._counted.items()]
+        return self._said + [f"{what}: {count:,} ({shown(which, count)})" for what, (count, *which) in self._counted.items()]
 
 
 def numbered(path: str, encoding: str, told: Told) -> Iterator[tuple[int, str]]:
@@ -86,7 +87,7 @@ def numbered(path: str, encoding: str, told: Told) -> Iterator[tuple[int, str]]:
                 raise UserError(f"{path}:{lines.number}: {reason}.{advice}")
             yield lines.number, line.rstrip("\r\n")
         for word in lines.words():
-            told.say(f"{path}: {word}")
+            told.say(f"{os.path.basename(path)}: {word}")
 
 
 def shown(some: Sequence[str], count: int) -> str:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 
 from tfft.data import beir, trec
-from tfft.data.collection_parts import Parts, Told, named
+from tfft.data.collection_parts import Parts, Text, Told, named
 from tfft.data.judgements import of_ordinals, read_judgements
 from tfft.errors import UserError, unknown
 
@@ -49,7 +49,7 @@ class Collection:
         self._told = Told(list(parts.remarks))
         self._ids: set[str] | None = None  # of all documents, once they have been read
         self._judged: dict[str, dict[str, dict[str, int]]] = {}
-        self._queries: dict[str, dict[str, tuple[str, str, int]]] = {}
+        self._queries: dict[str, dict[str, Text]] = {}
         self._numbered = False  # the judgements number the queries in their order
 
     @property
@@ -66,18 +66,22 @@ class Collection:
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """(id, title and text) of each document that has a text, in the order of the files; of an id the first."""
+        return ((one.id, one.text) for one in self.placed_documents())
+
+    def placed_documents(self) -> Iterator[Text]:
+        """The same with the file and line of each."""
         seen: set[str] = set()
         told = Told([])
         for path in self.parts.documents:
             for one in self.parts.read_documents(path, self.encoding, told):
                 if one.id in seen:
-                    told.count("documents have an id that another one had before, and are left out", f"{one.id} ({one.place})")
+                    told.count("documents whose id another one had before, left out", f"{one.id} at {one.place}")
                     continue
                 seen.add(one.id)
                 if one.text:
-                    yield one.id, one.text
+                    yield one
                 else:
-                    told.count("documents are empty, and left out", f"{one.id} ({one.place})")
+                    told.count("documents without a text, left out", f"{one.id} at {one.place}")
         if self._ids is None:
             self._told.add(told)
             self._ids = seen
@@ -87,13 +91,13 @@ class Collection:
 
         Raises: UserError where there are several splits, and neither this nor the spec names one.
         """
-        return {one: text for one, (text, _, _) in self.placed_queries(split).items()}
+        return {one: query.text for one, query in self.placed_queries(split).items()}
 
-    def placed_queries(self, split: str = "") -> dict[str, tuple[str, str, int]]:
+    def placed_queries(self, split: str = "") -> dict[str, Text]:
         """The same with the file and line of each."""
         split = self._chosen(split)
         judged = self.judgements(split) if split else None  # which may number them
-        return {one: text for one, text in self._all_queries(split).items() if judged is None or one in judged}
+        return {one: query for one, query in self._all_queries(split).items() if judged is None or one in judged}
 
     def judgements(self, split: str = "") -> dict[str, dict[str, int]]:
         """{query id: {document id: grade}} of a split, for queries that there are. A higher grade is better, 0 is not relevant.
@@ -110,7 +114,8 @@ class Collection:
             if self._numbered or of_ordinals(made, known):
                 known = self._number(split, path)
             if missing := [one for one in made if one not in known]:
-                self._told.say(f"{path}: {named('query', 'queries', missing)} judged but not among the queries, left out")
+                self._told.say(f"{os.path.basename(path)}: {named('query', 'queries', missing)} judged but not among the "
+                               "queries, and left out")
             self._judged[split] = {one: made[one] for one in made if one in known}
             if not self._judged[split]:
                 raise UserError(f"{path} judges none of the {len(known):,} queries of {self.parts.queries_of(split)}: it has "
@@ -125,34 +130,35 @@ class Collection:
         for split, judged in self._judged.items():
             if self._ids is not None:
                 missing = dict.fromkeys(doc for docs in judged.values() for doc in docs if doc not in self._ids)
-                made += [f"{self.parts.judgements[split]}: {named('document', 'documents', list(missing))} judged but not "
-                         "among the documents"] if missing else []
+                name = os.path.basename(self.parts.judgements[split])
+                made += [f"{name}: {named('document', 'documents', list(missing))} judged but not among the documents"
+                         ] if missing else []
         return made
 
-    def _all_queries(self, split: str) -> dict[str, tuple[str, str, int]]:
+    def _all_queries(self, split: str) -> dict[str, Text]:
         path = self.parts.queries_of(split)
         if path not in self._queries:
-            made: dict[str, tuple[str, str, int]] = {}
+            made: dict[str, Text] = {}
             for number, one in enumerate(self.parts.read_queries(path, self.encoding, self._told), 1):
                 name = str(number) if self._numbered else one.id
                 if name in made:
-                    self._told.count("queries have an id that another one had before, and are left out",
-                                     f"{one.id} ({one.place})")
+                    self._told.count("queries whose id another one had before, left out", f"{one.id} at {one.place}")
                 elif one.text:
-                    made[name] = one.text, one.file, one.line
+                    made[name] = one
                 else:
-                    self._told.count("queries are empty, and left out", f"{one.id} ({one.place})")
+                    self._told.count("queries without a text, left out", f"{one.id} at {one.place}")
             self._queries[path] = made
         return self._queries[path]
 
-    def _number(self, split: str, path: str) -> dict[str, tuple[str, str, int]]:
+    def _number(self, split: str, path: str) -> dict[str, Text]:
         """The queries by their places, 1 for the first."""
         if not self._numbered:
             queries = self.parts.queries_of(split)
             ids = list(self._queries.pop(queries))
             self._numbered = True
-            self._told.say(f"{path} numbers the queries 1 to {len(ids):,} in their order, whatever ids {queries} gives them "
-                           f"({', '.join(ids[:4])}, ... {ids[-1]}); these numbers are their ids here")
+            self._told.say(f"{os.path.basename(path)} numbers the queries 1 to {len(ids):,} in their order, whatever ids "
+                           f"{os.path.basename(queries)} gives them ({', '.join(ids[:4])}, ... {ids[-1]}); these numbers are "
+                           "their ids here")
         return self._all_queries(split)
 
     def _chosen(self, split: str) -> str:
@@ -167,5 +173,6 @@ class Collection:
             raise UserError(f"{self.spec} has several sets of judgements: {', '.join(self.splits)}. Name one, e.g. "
                             f"{self.spec}#{self.splits[0]}.")
         self.split = self.splits[0]
-        self._told.say(f"{' and '.join(self.parts.judgements.values())} judge alike; the first is read")
+        names = map(os.path.basename, self.parts.judgements.values())
+        self._told.say(f"{' and '.join(names)} judge alike; the first is read")
         return self.split

@@ -5,6 +5,7 @@
     1 184             query, document
 """
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, islice
 
@@ -26,8 +27,8 @@ def read_judgements(path: str, encoding: str, told: Told, kind: str) -> Judgemen
     made: Judgements = {}
     lines = _fields(path, encoding, told, tabs=kind == "beir")
     first = list(islice(lines, LOOKED_AT))
+    columns = len(first.pop(0)[1]) if first and _is_header(first[0][1]) else 0
     pairs = _is_smart_listing([fields for _, fields in first])
-    columns = 0
     for number, fields in chain(first, lines):
         columns = columns or len(fields)
         query, doc, grade = _judgement(fields, columns, pairs, f"{path}:{number}")
@@ -37,8 +38,8 @@ def read_judgements(path: str, encoding: str, told: Told, kind: str) -> Judgemen
         if doc not in of_query:
             of_query[doc] = grade
         elif of_query[doc] != grade:
-            told.count(f"judgements of {path} are of a query and document that it graded otherwise before, and left out",
-                       f"{query} {doc} ({path}:{number})")
+            told.count("judgements of a query and document that were graded otherwise before, left out",
+                       f"{query} {doc} at {os.path.basename(path)}:{number}")
     if not made:
         raise UserError(f"{path} has no judgements. A line is a query's id, a document's id and a grade.")
     return _turned(made, path, told) if kind == "smart" and columns == 3 else made
@@ -71,13 +72,9 @@ def is_judgements(lines: Sequence[str], name: str) -> bool:
 
 
 def _fields(path: str, encoding: str, told: Told, tabs: bool) -> Iterator[tuple[int, list[str]]]:
-    begun = False
     for number, line in numbered(path, encoding, told):
         if line.strip():
-            fields = [field.strip() for field in line.split("\t")] if tabs and "\t" in line else line.split()
-            if begun or not _is_header(fields):
-                yield number, fields
-            begun = True
+            yield number, [field.strip() for field in line.split("\t")] if tabs and "\t" in line else line.split()
 
 
 def _is_header(fields: list[str]) -> bool:
@@ -114,8 +111,9 @@ def _turned(made: Judgements, path: str, told: Told) -> Judgements:
     codes = {grade for docs in made.values() for grade in docs.values()}
     if not codes <= CLEVERDON.keys() or max(codes) < 2:
         return made
-    told.say(f"{path}: the codes 1 (a complete answer) to 4 (of minimum interest) are read as the grades 4 to 1")
+    name = os.path.basename(path)
+    told.say(f"{name}: the codes 1 (a complete answer) to 4 (of minimum interest) are read as the grades 4 to 1")
     if odd := sum(grade == -1 for docs in made.values() for grade in docs.values()):
-        told.say(f"{path}: {odd:,} judgements of {len(made):,} queries have the code -1, which the scale of 1 to 5 does not "
+        told.say(f"{name}: {odd:,} judgements of {len(made):,} queries have the code -1, which the scale of 1 to 5 does not "
                  f"name; they are read as the grade 5, the best, as Cranfield's file for trec_eval has them")
     return {query: {doc: CLEVERDON[grade] for doc, grade in docs.items()} for query, docs in made.items()}

@@ -9,6 +9,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 
 from tfft.data import smart_texts, tagged_texts
 from tfft.data.collection_parts import Parts
@@ -57,17 +58,18 @@ def _of_folder(folder: str, spec: str) -> Parts:
         queries = [min(texts, key=os.path.getsize)]
     documents = {file: kind for file, kind in texts.items() if file not in queries}
     passed = [file for file, kind in kinds.items() if not kind]
-    found = "; ".join(f"{what}: {', '.join(os.path.relpath(file, folder) for file in several) or 'none'}" for what, several in (
+    found = "; ".join(f"{what}: {_listed(folder, several)}" for what, several in (
         ("documents", documents), ("queries", queries), ("judgements", judgements.values()), ("not read", passed)))
     if not documents or not queries:
         what = "queries" if documents else "documents"
-        raise UserError(f"{spec} has no {what} that could be recognised ({found}). Documents are {TEXTS}; name the files: trec:DOCUMENTS,QUERIES,JUDGEMENTS.")
+        raise UserError(f"{spec} has no {what} that could be recognised ({found}). Documents are {TEXTS}; name the files: "
+                        "trec:DOCUMENTS,QUERIES,JUDGEMENTS.")
     by_split = _by_split(queries)
     if len(queries) > 1 and not by_split.keys() >= judgements.keys():
         raise UserError(f"{spec} has several files of queries ({found}), and not one for each file of judgements. Name the "
                         "files: trec:DOCUMENTS,QUERIES,JUDGEMENTS.")
     by_split = {"": queries[0]} if len(queries) == 1 else {"": queries[0], **by_split}
-    return _parts(spec, documents, by_split, kinds[queries[0]], judgements, (f"{folder}: {found}",))
+    return _parts(spec, documents, by_split, kinds[queries[0]], judgements, (f"read as {found}",))
 
 
 def _parts(spec: str, documents: dict[str, str], queries: dict[str, str], kind: str, judgements: dict[str, str],
@@ -99,7 +101,12 @@ def _kind(path: str) -> str:
         return "topics"
     if is_judgements([line.rstrip("\n") for line in sample], os.path.basename(path)):
         return "judgements"
-    return "table" if sample and all(re.match(r"[^\t]{1,200}\t[^\t]*\S", line) for line in sample) else ""
+    return "table" if sample and all(re.match(r"[^\t]{1,200}\t[^\t]*(\t[^\t]*)?$", line) for line in sample) else ""
+
+
+def _listed(folder: str, files: Iterable[str]) -> str:
+    names = [os.path.relpath(file, folder) for file in files]
+    return ", ".join(names[:10]) + (f", ... ({len(names):,} files)" if len(names) > 10 else "") or "none"
 
 
 def _by_split(files: list[str]) -> dict[str, str]:
