@@ -49,7 +49,7 @@ class Collection:
         self._told = Told(list(parts.remarks))
         self._ids: set[str] | None = None  # of all documents, once they have been read
         self._judged: dict[str, dict[str, dict[str, int]]] = {}
-        self._queries: dict[str, dict[str, Text]] = {}
+        self._queries: dict[str, list[tuple[int, Text]]] = {}  # by file, with their places
         self._numbered = False  # the judgements number the queries in their order
 
     @property
@@ -136,26 +136,29 @@ class Collection:
         return made
 
     def _all_queries(self, split: str) -> dict[str, Text]:
+        """By their ids, or by their places where the judgements number them."""
         path = self.parts.queries_of(split)
         if path not in self._queries:
-            made: dict[str, Text] = {}
-            for number, one in enumerate(self.parts.read_queries(path, self.encoding, self._told), 1):
-                name = str(number) if self._numbered else one.id
-                if name in made:
-                    self._told.count("queries whose id another one had before, left out", f"{one.id} at {one.place}")
-                elif one.text:
-                    made[name] = one
-                else:
-                    self._told.count("queries without a text, left out", f"{one.id} at {one.place}")
-            self._queries[path] = made
-        return self._queries[path]
+            self._queries[path] = list(self._read_queries(path))
+        return {str(place) if self._numbered else one.id: one for place, one in self._queries[path]}
+
+    def _read_queries(self, path: str) -> Iterator[tuple[int, Text]]:
+        seen: set[str] = set()
+        for place, one in enumerate(self.parts.read_queries(path, self.encoding, self._told), 1):
+            if one.id in seen:
+                self._told.count("queries whose id another one had before, left out", f"{one.id} at {one.place}")
+            elif one.text:
+                yield place, one
+            else:
+                self._told.count("queries without a text, left out", f"{one.id} at {one.place}")
+            seen.add(one.id)
 
     def _number(self, split: str, path: str) -> dict[str, Text]:
         """The queries by their places, 1 for the first."""
         if not self._numbered:
-            queries = self.parts.queries_of(split)
-            ids = list(self._queries.pop(queries))
             self._numbered = True
+            queries = self.parts.queries_of(split)
+            ids = [one.id for _, one in self._queries[queries]]
             self._told.say(f"{os.path.basename(path)} numbers the queries 1 to {len(ids):,} in their order, whatever ids "
                            f"{os.path.basename(queries)} gives them ({', '.join(ids[:4])}, ... {ids[-1]}); these numbers are "
                            "their ids here")
