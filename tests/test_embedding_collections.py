@@ -139,8 +139,10 @@ def test_the_whole_corpus_is_searched(folder, tiny_preset, tmp_path):
         assert evaluator.report.judged == 12
         return {name: value for name, value in made.items() if name != "loss"}
 
+    asked = tf.function(lambda texts: reading.encoder.asked(texts))
+
     def vectors(texts: dict[str, str]) -> np.ndarray:
-        made, _ = reading.encoder.asked(tf.constant(list(texts.values())))
+        made, _ = asked(tf.constant(list(texts.values())))
         tokens = made["tokens"].to_tensor()
         there = tf.sequence_mask(made["length"], tokens.shape[1], tf.int32)
         return model({"token_ids": tokens, "segment_ids": tf.zeros_like(tokens), "padding_mask": there}).numpy()
