@@ -73,6 +73,15 @@ def test_rows_are_queries_with_what_answers_them(folder, tmp_path):
     assert [(row.id, row.values["text"]) for row in documents] == list(texts.items())
 
 
+def test_rows_have_the_columns_that_other_files_have(folder):
+    """A run that learnt from files with columns of other names is evaluated on a collection."""
+    plain = of(folder)
+    other = of(folder, text_column="query", text_pair_column="pos", negative_columns=("neg", "more"), id_column="_id")
+    rows, others = (list(source(chosen, chosen.data.train).rows()) for chosen in (plain, other))
+    assert [texts_of(row.values) for row in rows] == [texts_of(row.values) for row in others]
+    assert others[0].id == "q0" and others[0].record.keys() == {"_id", "query", "pos", "neg", "more"}
+
+
 def test_a_changed_judgement_makes_other_rows(folder):
     chosen = of(folder)
     before, file = source(chosen, chosen.data.train).fingerprint(), folder / "qrels" / "train.tsv"

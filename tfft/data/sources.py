@@ -206,8 +206,8 @@ class Source:
             yield conll.read_parallel(*self.files, encoding=d.encoding)
             return
         if self.kind in COLLECTIONS:
-            yield collection_rows.read(self.body, d.encoding, documents=self.kind == "documents",
-                                       negatives=any(field.column == "negative" for field in self.fields))
+            columns = {"id": d.id_column or "id", **{field.name: field.column for field in self.fields if field.column}}
+            yield collection_rows.read(self.body, d.encoding, self.kind == "documents", columns)
             return
         if self.kind in ("conll", "props"):
             readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
