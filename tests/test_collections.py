@@ -111,6 +111,12 @@ def test_ordinals_and_codes_of_cranfield(folder):
     assert "cranqrel and for_trec_eval judge alike; the first is read" in other.remarks
 
 
+def test_ids_of_other_formats_are_no_ordinals(folder):
+    """Queries 1 and 3, of which 1 and 2 are judged: 2 is not there."""
+    path = folder(BEIR, **{"queries.jsonl": corpus({"_id": "1", "text": "a"}, {"_id": "3", "text": "b"})})
+    assert open_collection(f"beir:{path}").queries() == {"1": "a"}
+
+
 @pytest.mark.parametrize("listing, expected", [
     ("1 1 0 0.00\n2\t2\t0\t0\n", {"1": {"1": 1}, "2": {"2": 1}}), ("1 1\n2 2\n", {"1": {"1": 1}, "2": {"2": 1}}),
     ("1 0 1 0\n2 0 2 1\n", {"1": {"1": 0}, "2": {"2": 1}}), ("1 1 1\n2 1 1\n", {"1": {"1": 1}, "2": {"1": 1}})])

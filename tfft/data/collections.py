@@ -111,7 +111,7 @@ class Collection:
             path = self.parts.judgements[split]
             made = read_judgements(path, self.encoding, self._told, self.parts.kind)
             known = self._all_queries(split)
-            if self._numbered or of_ordinals(made, known):
+            if self._numbered or self.parts.kind == "smart" and of_ordinals(made, known):
                 known = self._number(split, path)
             if missing := [one for one in made if one not in known]:
                 self._told.say(f"{os.path.basename(path)}: {named('query', 'queries', missing)} judged but not among the "
