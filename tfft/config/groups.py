@@ -51,6 +51,11 @@ class Data:
     max_length: int = setting(128, "longest example in tokens, special tokens included", low=4)
     cache: str = setting("", "folder for assets and token stores; '' is TFFT_CACHE or ~/.cache/tfft", free=True)
 
+    @property
+    def other_sources(self) -> tuple[str, ...]:
+        """What a task reads beside the rows of the splits."""
+        return ()
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:

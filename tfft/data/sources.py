@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 from tfft import assets
 from tfft.config import Data
-from tfft.data import conll, tfds
+from tfft.data import collection_rows, conll, tfds
 from tfft.data.ahead import read_in_order
+from tfft.data.collections import open_collection
 from tfft.data.fields import Field, Undecodable, Unusable, name, read_all
 from tfft.data.records import Broken, Note, Record
-from tfft.data.spec import matching, parse, position, split_slice
+from tfft.data.spec import COLLECTIONS, matching, parse, position, split_slice
 from tfft.errors import UserError, unknown
 
 
@@ -36,6 +37,7 @@ class Row(NamedTuple):
 
 ROWS_VERSION = 2  # raise it whenever the same file and settings give other rows: fingerprints change with it
 KEPT = 20
+WHOLE = ("parquet", "tfds", "conll", "props")  # kinds of which each row has all columns
 LOOKED_AT = 1000  # rows of a file without a header that may come before one with a column
 UNDECODABLE = 0.01  # share of a file's rows above which its encoding is not that of the config
 
@@ -45,7 +47,8 @@ class Source:
 
     A spec is SCHEME:PATH (a glob pattern; files in sorted order), a plain path with a known suffix, json:FILE#MEMBER,
     conll:PATH (one token a line), props:PATH (roles, CoNLL-2005), parallel:WORDS,TAGS[,LABELS] (one sentence a line),
-    squad:PATH (articles, paragraphs and questions; json: knows such a document too),
+    squad:PATH (articles, paragraphs and questions; json: knows such a document too), beir:FOLDER#SPLIT or trec:FOLDER (queries
+    with the documents that answer them, see tfft.data.collections), documents:beir:FOLDER (its documents),
     tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an optional slice such as
     [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and `broken` (the
     first 20) tell what was skipped, and told() what else a user should know.
@@ -71,6 +74,9 @@ class Source:
     @functools.cached_property
     def files(self) -> list[str]:
         """The files, in the order they are read in."""
+        if self.kind in COLLECTIONS:
+            collection = open_collection(self.body, self.data.encoding)
+            return collection.parts.documents if self.kind == "documents" else collection.files
         if self.kind == "parallel":
             return [file for part in self.body.split(",") for file in matching(part.strip(), self.spec)]
         if not self.body.startswith("pypi:"):
@@ -199,6 +205,10 @@ class Source:
                                 "parallel:WORDS,TAGS,LABELS, whose lines belong together.")
             yield conll.read_parallel(*self.files, encoding=d.encoding)
             return
+        if self.kind in COLLECTIONS:
+            columns = {"id": d.id_column or "id", **{field.name: field.column for field in self.fields if field.column}}
+            yield collection_rows.read(self.body, d.encoding, self.kind == "documents", columns)
+            return
         if self.kind in ("conll", "props"):
             readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
         elif self.kind == "squad":
@@ -216,7 +226,7 @@ class Source:
     def _with_columns(self, records: Iterator[Record | Broken], asked_only: bool) -> Iterator[Record | Broken]:
         """A file's records. Raises UserError first where none of its first has a column of the mapping; a row that lacks one
         which others have is broken."""
-        whole = self.kind in ("parquet", "tfds", "conll", "props") or (self.kind in ("csv", "tsv") and self.data.header)
+        whole = self.kind in (*WHOLE, *COLLECTIONS) or (self.kind in ("csv", "tsv") and self.data.header)
         waiting, columns, lacking, file = [], {}, [], ""
         for record in records:
             waiting.append(record)

@@ -96,6 +96,15 @@ class TokenStore:
             flat = np.memmap(path, dtype, mode="r").view(np.ndarray) if count else np.zeros(0, dtype)
             self._columns[name] = flat.reshape(count, *item) if item else flat
 
+    @classmethod
+    def joined(cls, stores: "list[TokenStore]") -> "TokenStore":
+        """Several stores with the same columns as one, the rows of each after those before; its folder is the first's."""
+        made = cls.__new__(cls)
+        made.folder = stores[0].folder
+        made._columns, joined = join(stores)
+        made.meta = stores[0].meta | joined
+        return made
+
     def __len__(self) -> int:
         """How many rows it has."""
         return self.meta["rows"]

@@ -121,6 +121,8 @@ class Session:
         split = prepared.splits.get("validation")
         if split is None:
             return None
+        with self.hosts.together():
+            split = prepared.preparer.judged_with(split)
         return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
                          batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
                          strategy=prepared.strategy, tune=prepared.task.tunes, progress=self._evaluating, xla=prepared.xla,
