@@ -1,6 +1,7 @@
 """Config -> token stores and splits, with everything a user should know about the data before training on it."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import tempfile
@@ -181,6 +182,7 @@ def encode(chunks: Iterator[list[Row]], encoder: Encoder, vocabulary_size: int) 
         except BaseException as error:  # tf.data would turn it into a message with a traceback
             failure.append(error)
 
+    @functools.partial(tf.function, autograph=False)
     def parts(*fed):
         made = encoder(*fed)
         kinds[:] = [{name: isinstance(column, tf.RaggedTensor) for name, column in columns.items()} for columns in made]

@@ -35,7 +35,7 @@ class Evaluator(orbit.AbstractEvaluator):
         settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas,
                                 length_multiple=1 if on_cpu() else 8, buckets=few_buckets(max_length) if xla else (),
                                 run_length=1 if xla else 0)
-        self._forward = tf.function(self._answer, reduce_retracing=not xla)
+        self._forward = tf.function(self._answer, autograph=False, reduce_retracing=not xla)
         self._epochs = Epochs(lambda epoch: (store, self._examples, self._examples), settings)
         self._reader = Reader(tuple(model.input), pad_id, task.targets(store, weighted=False), task.target_specs)
         self.report: Report | None = None

@@ -42,9 +42,9 @@ class Predictor:
         reading = run.reading(cache_folder(run.experiment.data.cache))
         self.encoder, self.fields = reading.encoder, reading.encoder.fields
         self.unknown = np.zeros(4, np.int64)
-        self._encode = tf.function(functools.partial(self.encoder.asked, counted=True), reduce_retracing=True)
-        self._forward = tf.function(self._units, reduce_retracing=True)
-        self._respond = tf.function(self._response, reduce_retracing=True)
+        self._encode = tf.function(functools.partial(self.encoder.asked, counted=True), autograph=False, reduce_retracing=True)
+        self._forward = tf.function(self._units, autograph=False, reduce_retracing=True)
+        self._respond = tf.function(self._response, autograph=False, reduce_retracing=True)
 
     def _units(self, examples):
         inputs = features(examples, self.encoder.pad_id, tuple(self._model.input), multiple=8)

@@ -291,7 +291,7 @@ class Task(ABC):
     def signatures(self, served: Served) -> dict[str, Any]:
         """Concrete functions by name; serving_default takes the asked fields."""
         specs = {name: tf.TensorSpec([None], tf.string, name=name) for name in served.fields}
-        return {"serving_default": tf.function(served.of_texts).get_concrete_function(**specs)}
+        return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(**specs)}
 
     page: str = "plain"  # how the server's page shows an answer; see tfft/serving/server/page.html
 

@@ -27,7 +27,7 @@ class EmbeddingEncoder(tf.Module):
         self.tokenizer = TextTokenizer(tokenizer, max_length=max_length, truncation="head", head_fraction=1.0, pairs=False)
         self.prompts, self.pad_id, self.max_length = prompts, self.tokenizer.pad_id, max_length
         # in a graph: eagerly some tokenizers answer with lists
-        lengths = tf.function(lambda texts: self.tokenizer(texts).token_ids.row_lengths())
+        lengths = tf.function(lambda texts: self.tokenizer(texts).token_ids.row_lengths(), autograph=False)
         own = lengths(tf.constant([prompt.strip() for prompt in prompts])).numpy().astype(np.int32)
         if max(own) >= max_length:
             raise UserError(f"config.data.max_length={max_length} leaves no room for a text behind the prompt "

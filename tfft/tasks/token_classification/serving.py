@@ -61,9 +61,9 @@ def signatures(task, served) -> dict:
         return served.of_texts(text=tf.RaggedTensor.from_tensor(words, padding=""), **more)
 
     return {
-        "serving_default": tf.function(lambda **inputs: served.of_texts(**inputs)).get_concrete_function(
+        "serving_default": tf.function(lambda **inputs: served.of_texts(**inputs), autograph=False).get_concrete_function(
             text=tf.TensorSpec([None], tf.string, name="text"), **roles),
-        "words": tf.function(of_words).get_concrete_function(
+        "words": tf.function(of_words, autograph=False).get_concrete_function(
             words=tf.TensorSpec([None, None], tf.string, name="words"), **roles)}
 
 
