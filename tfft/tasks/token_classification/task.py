@@ -227,7 +227,8 @@ class TokenClassificationTask(base.Task):
         return serving.signatures(self, served)
 
     def nasty(self, fields: tuple[str, ...]) -> dict[str, list]:
-        return {name: [0] * len(base.NASTY) if name == "predicate" else base.NASTY for name in fields}
+        texts = serving.nasty()
+        return {name: [0] * len(texts) if name == "predicate" else texts for name in fields}
 
     def other_questions(self, rows: list[dict]) -> dict[str, tuple[list[dict], dict[str, list]]]:
         return {"words": serving.as_words(rows)}
