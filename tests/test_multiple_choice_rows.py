@@ -9,6 +9,7 @@ from tfft.config import resolve
 from tfft.data.fields import Unusable
 from tfft.data.sources import Source
 from tfft.errors import UserError
+from tfft.run.guess import Sketch
 from tfft.tasks.multiple_choice.labels import READINGS, positions
 from tfft.tasks.multiple_choice.members import draw, right_examples
 from tfft.tasks.multiple_choice.rows import choices, row_columns, row_fields
@@ -109,9 +110,8 @@ def test_rows_of_one_candidate_are_grouped_by_their_question(read, tmp_path):
 
 def test_store_columns(read, tmp_path):
     rows = (["x", "y"], 1), (["x", "y", "x"], "A"), (["x", "y"], [])
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"question": "q", "choices": each, "label": label})
-                                                for each, label in rows))
-    chosen = experiment(str(tmp_path / "a.jsonl"))
+    file = write(tmp_path / "a.jsonl", [{"question": "q", "choices": each, "label": label} for each, label in rows])
+    chosen = experiment(file)
     made = row_columns(list(Source(chosen.data.train, chosen.data, row_fields(chosen, tmp_path), tmp_path).rows()))
     assert made["candidates"].tolist() == [2, 3, 2] and made["twice"].tolist() == [0, 1, 0]
     assert made["right"].flat.tolist() == [1, 0, 2] and made["right"].lengths.tolist() == [1, 2, 0]
@@ -119,8 +119,8 @@ def test_store_columns(read, tmp_path):
 
 
 @pytest.mark.parametrize("name, text, data, reason", [
-    ("a.jsonl", '{"question": "q", "choices": ["x", "y"], "label": 0}\n{"question": "q", "choices": ["x", "", "y"], "label": 0}',
-     {}, "a.jsonl:2: this row is broken: column 'choices': candidate 2 of 3 is empty"),
+    ("a.jsonl", '{"question": "q", "choices": ["x", "y"], "label": 0}\n{"question": "q", "choices": ["x", "", "y"]}', {},
+     "a.jsonl:2: this row is broken: column 'choices': candidate 2 of 3 is empty"),
     ("a.jsonl", '{"question": "q", "choices": ["x"], "label": 0}', {}, "one candidate, which leaves nothing to choose"),
     ("a.jsonl", '{"question": "q", "choices": ["x", "y"], "label": ""}', {}, "(its right candidate) is empty"),
     ("a.csv", "question,A,answer\nq,x,A\n", {"choice_columns": ("A", "B"), "label_column": "answer"},
@@ -146,6 +146,43 @@ def test_broken_rows_say_where_and_why(read, name, text, data, reason):
 def test_settings_that_do_not_fit(data, task, train, message):
     with pytest.raises(UserError, match=message):
         experiment("csv:a.csv", task, train, **data)
+
+
+OF_FOUR = [{"question": f"which is number {i}?", "label": i % 4, "answer": "ABCD"[i % 4], "from one": 1 + i % 4,
+            "choices": [f"thing {i + k}" for k in range(4)], **{f"ending{k}": f"thing {i + k}" for k in range(4)}}
+           for i in range(24)]
+
+
+def write(path, rows) -> str:
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+@pytest.mark.parametrize("columns, expected", [
+    ({"question": "question", "choices": "choices", "label": "label"}, {"choices_column": "choices", "label_values": "index"}),
+    ({"question": "question", "options": "choices", "answer": "answer"},
+     {"choices_column": "options", "label_column": "answer", "label_values": "letter"}),
+    ({"question": "question", "choices": "choices", "label": "from one"}, {"label_values": "number"}),
+    ({"sent1": "question", "label": "label", **{f"ending{k}": f"ending{k}" for k in range(4)}},
+     {"question_column": "sent1", "choice_columns": ("ending0", "ending1", "ending2", "ending3"), "label_values": "index"}),
+    ({"Question": "question", "Answer": "answer", **{letter: f"ending{k}" for k, letter in enumerate("ABCD")}},
+     {"choice_columns": ("A", "B", "C", "D"), "label_column": "Answer", "label_values": "letter"})])
+def test_init_knows_questions_with_candidates(tmp_path, columns, expected):
+    file = write(tmp_path / "quiz.jsonl", [{name: row[own] for name, own in columns.items()} for row in OF_FOUR])
+    sketch = Sketch(file, {})
+    assert sketch.guess.task == "multiple_choice"
+    assert {f"data.{name}": value for name, value in expected.items()}.items() <= sketch.settings.items()
+
+
+def test_init_is_told_of_one_candidate_a_row(tmp_path):
+    rows = [{"question": f"which is {i // 3}?", "sentence": f"it is {i}", "label": int(i % 3 == 1)} for i in range(30)]
+    sketch = Sketch(write(tmp_path / "a.jsonl", rows), {"choice_column": "sentence"})
+    assert sketch.guess.task == "multiple_choice" and resolve(sketch.config()).data.sentence_column == "question"
+
+
+def test_init_takes_other_questions_for_what_they_are(tmp_path):
+    rows = [{"question": row["question"], "choices": row["choices"][:1], "label": i % 2} for i, row in enumerate(OF_FOUR)]
+    assert Sketch(write(tmp_path / "a.jsonl", rows), {}).guess.task == "text_classification"
 
 
 def test_one_candidate_a_row_is_grouped_without_more_settings():

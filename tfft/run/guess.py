@@ -15,7 +15,8 @@ from tfft.errors import UserError, unknown
 from tfft.tasks.fields import FIELDS
 from tfft.tasks.guesses import GUESSES
 
-TEMPLATES = {"text_classification": "my_csv", "token_classification": "my_entities", "question_answering": "my_answers"}
+TEMPLATES = {"text_classification": "my_csv", "token_classification": "my_entities", "question_answering": "my_answers",
+             "multiple_choice": "my_choices"}
 TIE = 0.15          # scores that differ by less are equally good
 LENGTHS = (64, 96, 128, 192, 256, 384, 512)
 READ = 200_000      # rows that are tried

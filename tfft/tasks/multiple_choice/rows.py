@@ -41,7 +41,7 @@ def row_fields(experiment: Experiment, cache: pathlib.Path) -> tuple[Field, ...]
         made.append(Field("choices", "choice_column", data.choice_column, choices, text=json.dumps, details=(VERSION,)))
     else:
         made += [Field("choices", "choices_column", data.choices_column, choices, text=json.dumps, details=(VERSION,)),
-                 Field("names", "choices_column", data.choices_column, lambda value, column: _parts(value, column)[0],
+                 Field("names", "choices_column", data.choices_column, lambda value, column: labelled(value, column)[0],
                        asked=False)]
     finish = functools.partial(_flagged if data.choice_column else _chosen, column=data.label_column, how=data.label_values)
     return (*made, Field("right", "label_column", data.label_column, _given, asked=False, details=(VERSION, data.label_values),
@@ -54,7 +54,7 @@ def choices(value: Any, column: str) -> list[str]:
 
     '{"label": ["A", "B"], "text": ["red", "blue"]}' -> ["red", "blue"]
     """
-    return _parts(value, column)[1]
+    return labelled(value, column)[1]
 
 
 def row_columns(rows: list[Row]) -> dict[str, np.ndarray | Ragged]:
@@ -68,8 +68,8 @@ def row_columns(rows: list[Row]) -> dict[str, np.ndarray | Ragged]:
             "twice": np.array([each.twice for each in right], np.int32)}
 
 
-def _parts(value: Any, column: str) -> tuple[list[str], list[str]]:
-    """(labels of the candidates or [], their texts)"""
+def labelled(value: Any, column: str) -> tuple[list[str], list[str]]:
+    """(labels of the candidates or [], the candidates), as `choices` reads them. Raises: Unusable."""
     names, texts = _taken_apart(value, column)
     made = ["" if fields.missing(text) else fields.name(text) if not isinstance(text, str) else text for text in texts]
     while made and not made[-1].strip():

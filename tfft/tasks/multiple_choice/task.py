@@ -158,8 +158,8 @@ class MultipleChoiceTask(base.Task):
 
     def card_of_length(self, data: config.MultipleChoiceData) -> str:
         asked = "question and context" if data.context_column else "question"
-        return (f"A candidate is read together with its {asked} in at most {data.max_length} tokens; what is too long loses of the "
-                f"{asked.split()[-1]} first.")
+        return (f"A candidate is read together with its {asked} in at most {data.max_length} tokens; what is too long loses of "
+                f"the {asked.split()[-1]} first.")
 
     def limits(self, data: config.MultipleChoiceData) -> list[str]:
         return ["- One of the candidates is always chosen, also where none is right."]
