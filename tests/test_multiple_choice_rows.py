@@ -11,6 +11,7 @@ from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.run.guess import Sketch
 from tfft.tasks.multiple_choice.labels import READINGS, positions
+from tfft.tasks.multiple_choice.learnt import infer_choices
 from tfft.tasks.multiple_choice.members import draw, right_examples
 from tfft.tasks.multiple_choice.rows import choices, row_columns, row_fields
 
@@ -191,29 +192,56 @@ def test_one_candidate_a_row_is_grouped_without_more_settings():
 
 
 class Store:
-    """As much of a store as drawing looks at: rows of 2, 5 and 4 candidates; right are 1; 0 and 3; all."""
+    """As much of a store as is looked at. right: of each row."""
 
-    columns = {"row": [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2], "candidates": [2, 5, 4], "right": [1, 0, 3, 0, 1, 2, 3],
-               "right_offsets": [0, 1, 3, 7]}
-    lengths = np.zeros(11)
+    def __init__(self, candidates, right, reading=()):
+        self.columns = {"row": np.repeat(np.arange(len(right)), candidates), "candidates": candidates,
+                        "right": [place for each in right for place in each], "reading": reading,
+                        "right_offsets": np.cumsum([0, *map(len, right)])}
+        self.lengths = np.zeros(sum(candidates))
 
     def column(self, name):
         return np.array(self.columns[name])
 
+    def place(self, row):
+        return f"a.csv:{row + 2}"
+
     def __len__(self):
-        return 3
+        return len(self.columns["candidates"])
+
+
+@pytest.mark.parametrize("candidates, right, reading, task, held, told", [
+    ([4] * 3, [[0], [3], [1]], [0, 0, 0], {}, 4, ["candidates: 3 rows of 4", "labels: indices from 0 (3)"]),
+    ([2, 30, 4], [[0], [3, 4], [1]], [2, 4, 2], {}, 16,
+     ["candidates: 3 rows of 2 to 30, 12.0 on average; a batch has 16 of a row with more, drawn anew each epoch "
+      "(config.task.max_choices)", "labels: letters (2) and 1 or 0 for each candidate (1); rows with several right candidates: 1"]),
+    ([5] * 2, [[0], []], [3, 3], {"max_choices": 3}, 3, None),
+    ([4] * 30, [[1 + i % 3] for i in range(30)], [0] * 30, {}, 4,
+     ["candidates: 30 rows of 4", "labels: indices from 0 (30)",
+      "warning: no label of 30 rows is the index 0, such as a.csv:2: if labels are counted from 1, set "
+      "--config.data.label_values=number"])])
+def test_what_is_learnt_of_the_rows(candidates, right, reading, task, held, told):
+    made = infer_choices(experiment("csv:a.csv", task), Store(candidates, right, reading), np.arange(len(right)))
+    assert made.choices == held and (told is None or list(made.lines) == told)
+
+
+def test_rows_without_a_right_candidate_teach_nothing():
+    with pytest.raises(UserError, match="None of the 2 training rows has a right candidate. Is config.data.label_column"):
+        infer_choices(experiment("csv:a.csv"), Store([2, 2], [[], []], [4, 4]), np.arange(2))
 
 
 def test_members_by_hand():
-    right = right_examples(Store())
+    """Rows of 2, 5 and 4 candidates; right are 1; 0 and 3; all."""
+    store = Store([2, 5, 4], [[1], [0, 3], [0, 1, 2, 3]])
+    right = right_examples(store)
     assert np.flatnonzero(right).tolist() == [1, 2, 5, 7, 8, 9, 10]
-    drawn = [draw(Store(), np.arange(3), right, 3, epoch, 5) for epoch in range(40)]
+    drawn = [draw(store, np.arange(3), right, 3, epoch, 5) for epoch in range(40)]
     for made in drawn:
         assert made[0].tolist() == [0, 1, -1] and set(made[1]) > {2, 5} and len({*made[1]} - {3, 4, 6}) == 2
         assert (np.diff(made[1:]) > 0).all() and set(made[2]) < {7, 8, 9, 10}
     assert {tuple(made[1]) for made in drawn} == {(2, 3, 5), (2, 4, 5), (2, 5, 6)}
     assert len({tuple(made[2]) for made in drawn}) == 4
-    np.testing.assert_array_equal(drawn[7], draw(Store(), np.arange(3), right, 3, 7, 5))
-    two = {tuple(draw(Store(), np.array([1]), right, 2, epoch, 5)[0]) for epoch in range(60)}
+    np.testing.assert_array_equal(drawn[7], draw(store, np.arange(3), right, 3, 7, 5))
+    two = {tuple(draw(store, np.array([1]), right, 2, epoch, 5)[0]) for epoch in range(60)}
     assert all(len({*pair} & {2, 5}) == 1 for pair in two) and len(two) == 6  # one that is not right is always there
-    assert draw(Store(), np.array([2]), right, 5, 0, 5).tolist() == [[7, 8, 9, 10, -1]]
+    assert draw(store, np.array([2]), right, 5, 0, 5).tolist() == [[7, 8, 9, 10, -1]]

@@ -145,7 +145,8 @@ def test_choices_are_lines(page: Page, tmp_path):
     with serving(settings(tmp_path / "quiz")) as served:
         choose(page, served, "quiz")
         assert page.locator("#inputs label").all_text_contents() == ["Question", "Choices, one a line"]
-        assert ask(page, question="Who?", choices="A\n <b>EE</b> \n\nBB") == {"question": "Who?", "choices": ["A", "<b>EE</b>", "BB"]}
+        asked = ask(page, question="Who?", choices="A\n <b>EE</b> \n\nBB")
+        assert asked == {"question": "Who?", "choices": ["A", "<b>EE</b>", "BB"]}
         expect(page.locator("#headline h2")).to_have_text("<b>EE</b> 75.0%")
         assert page.locator(".row .name").all_text_contents() == ["\u2713 <b>EE</b>", "BB", "A"]
 

@@ -50,7 +50,7 @@ def infer_choices(experiment: Experiment, store: TokenStore, rows: np.ndarray) -
     told = " and ".join(f"{TOLD[READINGS[i]]} ({readings[i]:,})" for i in np.argsort(-readings, kind="stable") if readings[i])
     lines = [line, f"labels: {told}"]
     if (right > 1).any():
-        lines[1] += f"; {(right > 1).sum():,} rows have several right candidates"
+        lines[1] += f"; rows with several right candidates: {(right > 1).sum():,}"
     if odd := _counted_from_one(store, rows, counts):
         lines.append(odd)
     return Choices(held, tuple(lines))
@@ -67,5 +67,5 @@ def _counted_from_one(store: TokenStore, rows: np.ndarray, counts: np.ndarray) -
     first = np.asarray(store.column("right")[store.column("right_offsets")[rows][right_counts(store)[rows] > 0]])
     if len(first) < 20 or (reading != READINGS.index("index")).any() or (first == 0).any():
         return ""
-    return (f"warning: no label of {len(rows):,} is the index 0, such as {store.place(rows[0])}: if labels are counted from 1, "
-            "set --config.data.label_values=number")
+    return (f"warning: no label of {len(rows):,} rows is the index 0, such as {store.place(rows[0])}: if labels are counted from "
+            "1, set --config.data.label_values=number")
