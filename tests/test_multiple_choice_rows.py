@@ -214,7 +214,8 @@ class Store:
     ([4] * 3, [[0], [3], [1]], [0, 0, 0], {}, 4, ["candidates: 3 rows of 4", "labels: indices from 0 (3)"]),
     ([2, 30, 4], [[0], [3, 4], [1]], [2, 4, 2], {}, 16,
      ["candidates: 3 rows of 2 to 30, 12.0 on average; a batch has 16 of a row with more, drawn anew each epoch "
-      "(config.task.max_choices)", "labels: letters (2) and 1 or 0 for each candidate (1); rows with several right candidates: 1"]),
+      "(config.task.max_choices)",
+      "labels: letters (2) and 1 or 0 for each candidate (1); rows with several right candidates: 1"]),
     ([5] * 2, [[0], []], [3, 3], {"max_choices": 3}, 3, None),
     ([4] * 30, [[1 + i % 3] for i in range(30)], [0] * 30, {}, 4,
      ["candidates: 30 rows of 4", "labels: indices from 0 (30)",
@@ -226,7 +227,7 @@ def test_what_is_learnt_of_the_rows(candidates, right, reading, task, held, told
 
 
 def test_rows_without_a_right_candidate_teach_nothing():
-    with pytest.raises(UserError, match="None of the 2 training rows has a right candidate. Is config.data.label_column"):
+    with pytest.raises(UserError, match="None of the 2 training rows has a right candidate. Is config.data.label_col"):
         infer_choices(experiment("csv:a.csv"), Store([2, 2], [[], []], [4, 4]), np.arange(2))
 
 

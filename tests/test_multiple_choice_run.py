@@ -65,8 +65,8 @@ def main(folder: Path, preset: str) -> None:
                   "tuple": run.predict(("the good film", ["bad", "fine"]))}
         export(str(folder / "quiz"), str(folder / "models" / "quiz"), "")
         run = tfft.fine_tune(config(folder / "pairs.csv", preset, cache, **{
-            "data.choice_column": "sentence", "data.label_column": "relevant", "task.loss": "binary", "train.epochs": 2,
-            "data.context_column": ""}), str(folder / "pairs"))
+            "data.choice_column": "sentence", "data.label_column": "relevant", "task.loss": "binary",
+            "train.epochs": 2}), str(folder / "pairs"))
         found |= {"pairs": run.evaluate(split="validation").metrics}
         predict_file(str(folder / "pairs"), "", f"csv:{folder}/pairs.csv", str(folder / "out.jsonl"), probabilities=False,
                      batch_size=64, on_broken_row="empty")

@@ -37,7 +37,8 @@ def test_every_candidate_is_an_example(data):
     longest = [max(len(" ".join([row["question"], row["context"], text]).split()) for text in row["choices"]) for row in rows]
     assert store.column("full_length").tolist() == [count + 3 for count in longest]
     told = task.describe()
-    assert "30 rows of 2 to " in told and "a batch has 3 of a row with more" in told and "rows with several right candidates: " in told
+    assert "30 rows of 2 to " in told and "a batch has 3 of a row with more" in told
+    assert "rows with several right candidates: " in told
     assert task.remarks("train", store, split.rows)[0].startswith("5 of 30 rows have no right candidate and are left out, such")
     members = task.members(store, split.rows, 0, 3)
     assert members.shape == (25, 3) and (store.row_of(members[:, 0]) % 7 > 0).all()

@@ -67,5 +67,5 @@ def _counted_from_one(store: TokenStore, rows: np.ndarray, counts: np.ndarray) -
     first = np.asarray(store.column("right")[store.column("right_offsets")[rows][right_counts(store)[rows] > 0]])
     if len(first) < 20 or (reading != READINGS.index("index")).any() or (first == 0).any():
         return ""
-    return (f"warning: no label of {len(rows):,} rows is the index 0, such as {store.place(rows[0])}: if labels are counted from "
-            "1, set --config.data.label_values=number")
+    return (f"warning: no label of {len(rows):,} rows is the index 0, such as {store.place(rows[0])}: if labels are counted "
+            "from 1, set --config.data.label_values=number")
