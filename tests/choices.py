@@ -10,24 +10,25 @@ from tfft.data.prepare import Preparer, load_splits
 from tfft.models.backbone import load_backbone, load_tokenizer, tokenizer_fingerprint
 from tfft.tasks.multiple_choice.task import MultipleChoiceTask
 
-ANSWERS = {"good": "fine", "fine": "good", "bad": "poor", "poor": "bad"}
 OTHERS = ["film", "a", "the", ","]
 
 
-def rows(count: int, seed: int = 0, several: bool = False, most: int = 5) -> list[dict]:
-    """The right candidate has the word that goes with the question's; 2 to `most` candidates, with `several` two right ones in
-    some."""
+def rows(count: int, seed: int = 0, several: bool = False) -> list[dict]:
+    """Right candidates have the word good or fine, wrong ones bad or poor, in any place; 2 to 5 candidates, with `several` two
+    right ones in some."""
     draw, made = random.Random(seed), []
+
+    def text(words):
+        own = [draw.choice(words), *draw.choices(OTHERS, k=draw.randrange(4))]
+        return " ".join(draw.sample(own, len(own)))
+
     for i in range(count):
-        word = draw.choice(list(ANSWERS))
-        wrong = [" ".join([draw.choice([w for w in ANSWERS if w != ANSWERS[word]]), *draw.choices(OTHERS, k=k)])
-                 for k in range(draw.randrange(1, most))]
-        right = [" ".join([ANSWERS[word], *draw.choices(OTHERS, k=k)]) for k in range(2 if several and i % 3 == 0 else 1)]
-        choices = list(dict.fromkeys([*wrong, *right]))
-        draw.shuffle(choices)
-        places = [choices.index(each) for each in right]
-        made.append({"question": f"the {word} film {i}", "context": " ".join(draw.choices(OTHERS, k=i % 9 + 1)),
-                     "choices": choices, "label": places if several else places[0]})
+        right = {text(["good", "fine"]) for _ in range(2 if several and i % 3 == 0 else 1)}
+        choices = [*right, *{text(["bad", "poor"]) for _ in range(draw.randrange(1, 5 - len(right)))}]
+        choices = draw.sample(sorted(choices), len(choices))
+        places = [place for place, each in enumerate(choices) if each in right]
+        made.append({"question": f"the film {i}", "context": " ".join(draw.choices(OTHERS, k=i % 9 + 1)), "choices": choices,
+                     "label": places if several else places[0]})
     return made
 
 

@@ -21,8 +21,8 @@ from tfft.errors import UserError
 
 SETTINGS = {"data.max_length": 16, "model.dropout": 0.0, "model.head_dropout": 0.0, "train.global_batch_size": 16,
             "train.peak_learning_rate": 0.02, "data.validation": "20%"}
-ASKED = [{"question": "the good film", "choices": ["poor", "the film", "fine a"]},
-         {"question": "the bad film", "choices": ["fine", "poor"]}]
+ASKED = [{"question": "the film", "choices": ["poor", "the bad film", "fine a"]},
+         {"question": "a", "choices": ["bad the", "good"]}]
 
 
 def config(file: Path, preset: str, cache: Path, **more):
@@ -55,18 +55,18 @@ def main(folder: Path, preset: str) -> None:
     choices.write(folder / "quiz.jsonl", choices.rows(160))
     write_pairs(folder / "pairs.csv", 60)
     cache, out, found = folder / "cache", io.StringIO(), {}
-    listed = config(folder / "quiz.jsonl", preset, cache, **{"train.epochs": 12, "train.accumulation": 2})
+    listed = config(folder / "quiz.jsonl", preset, cache, **{"train.epochs": 5, "train.accumulation": 2})
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        forecast(resolve(listed), *resolve_assets(resolve(listed)), 1)
+        forecast(resolve(listed), *resolve_assets(resolve(listed)), 0)
         run = tfft.fine_tune(listed, str(folder / "quiz"))
         evaluation = run.evaluate(split="validation")
         found |= {"metrics": evaluation.metrics, "slices": evaluation.report.details["slices"], "told": repr(evaluation),
                   "predicted": run.predict([*ASKED, {"question": "good?", "choices": []}]),
-                  "tuple": run.predict(("the good film", ["bad", "fine"]))}
+                  "tuple": run.predict(("the film", ["bad", "fine"]))}
         export(str(folder / "quiz"), str(folder / "models" / "quiz"), "")
         run = tfft.fine_tune(config(folder / "pairs.csv", preset, cache, **{
             "data.choice_column": "sentence", "data.label_column": "relevant", "task.loss": "binary",
-            "train.epochs": 2}), str(folder / "pairs"))
+            "train.epochs": 1}), str(folder / "pairs"))
         found |= {"pairs": run.evaluate(split="validation").metrics}
         predict_file(str(folder / "pairs"), "", f"csv:{folder}/pairs.csv", str(folder / "out.jsonl"), probabilities=False,
                      batch_size=64, on_broken_row="empty")
@@ -88,7 +88,7 @@ def test_what_is_learnt_and_told(trained):
     folder, found = trained
     said = found["said"]
     assert found["metrics"].keys() == {"accuracy", "mrr", "map", "loss"} and found["metrics"]["accuracy"] > 0.8
-    assert "candidates: " in said and "labels: indices from 0 (" in said and "training speed" in said
+    assert "candidates: " in said and "labels: indices from 0 (" in said and "steps in all" in said
     assert "is better than that of " in found["told"] and "place of the candidate" in found["told"]
     assert len(found["slices"]) > 1 and found["slices"][0]["metrics"].keys() == {"accuracy", "mrr", "map"}
     assert "--question='...' --choices='...'" in said and "serving_default: choice string(None,)" in said

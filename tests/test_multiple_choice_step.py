@@ -3,6 +3,7 @@
 As a script it trains on logical CPUs and prints what came of it: python tests/test_multiple_choice_step.py FOLDER PRESET 4
 """
 
+import functools
 from pathlib import Path
 
 import by_replicas
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 
 STEPS = 3
-CASES = {"softmax": 1, "softmax in parts": 2, "binary": 1}  # micro-batches
 
 
 @pytest.fixture(scope="module")
@@ -47,39 +47,53 @@ def test_every_candidate_is_an_example(data):
     assert (targets["right"] <= targets["there"]).all()
 
 
-def test_what_is_too_long_loses_of_its_context_first(tiny_tokenizer):
+@pytest.fixture(scope="module")
+def asked(tiny_tokenizer):
+    """asked(rows, context, truncation) -> (examples, rows), as an export has them; one trace for each kind."""
     import tensorflow as tf
 
     from tfft.tasks.multiple_choice.encoder import ChoiceEncoder
 
-    def tokens(question, choice, context=None, truncation="head"):
-        encoder = ChoiceEncoder(tiny_tokenizer, max_length=12, truncation=truncation, context=context is not None)
-        row = {"question": question, "choices": [choice], **({"context": context} if context is not None else {})}
-        examples, _ = tf.function(encoder.asked)(**encoder.strings([row]))
-        made, first = examples["tokens"].to_list()[0], int(examples["first_length"][0])
-        return made[1:first - 1], made[first:-1]
+    @functools.cache
+    def made(context, truncation):
+        encoder = ChoiceEncoder(tiny_tokenizer, max_length=12, truncation=truncation, context=context)
+        specs = {name: tf.TensorSpec([None, None] if name == "choices" else [None], tf.string, name=name)
+                 for name in encoder.fields}
+        return encoder, tf.function(lambda **texts: encoder.asked(**texts)).get_concrete_function(**specs)
 
-    good, bad, the = 5, 6, 11
-    assert tokens("good", "bad bad") == ([good], [bad] * 2) and tokens("good", "bad", "the the") == ([the] * 2, [good, bad])
-    assert tokens("good good", "bad bad", "the " * 20) == ([the] * 5, [good] * 2 + [bad] * 2)
-    assert tokens("good " * 8, "bad bad", "the") == ([], [good] * 7 + [bad] * 2)
-    assert tokens("good " * 9, "bad " * 7) == ([good] * 2, [bad] * 7) and tokens("good", "bad " * 20) == ([good], [bad] * 8)
-    assert tokens("good " * 9, "bad " * 20) == ([good] * 2, [bad] * 7)
-    assert tokens("bad good", "a " * 8)[0] == [bad] and tokens("bad good", "a " * 8, truncation="tail")[0] == [good]
-    assert tokens("", "bad", "") == ([], [bad])
+    def asked(rows, context=False, truncation="head", **inputs):
+        encoder, function = made(context, truncation)
+        return function(**(inputs or encoder.strings(rows)))
+
+    return asked
 
 
-def test_candidates_that_are_asked_about(tiny_tokenizer):
+GOOD, BAD, THE, A = 5, 6, 11, 10
+
+
+@pytest.mark.parametrize("rows, context, truncation, expected", [
+    ([("good", "bad bad"), ("good " * 9, "bad " * 7), ("good", "bad " * 20), ("good " * 9, "bad " * 20),
+      ("bad good", "a " * 8)], False, "head", [([GOOD], [BAD] * 2), ([GOOD] * 2, [BAD] * 7), ([GOOD], [BAD] * 8), ([GOOD] * 2, [BAD] * 7),
+                     ([BAD], [A] * 8)]),
+    ([("bad good", "a " * 8), ("bad bad good good", "a " * 8)], False, "tail", [([GOOD], [A] * 8)] * 2),
+    ([("good", "bad", "the the"), ("good good", "bad bad", "the " * 20), ("good " * 8, "bad bad", "the"), ("", "bad", "")],
+     True, "head", [([THE] * 2, [GOOD, BAD]), ([THE] * 5, [GOOD] * 2 + [BAD] * 2), ([], [GOOD] * 7 + [BAD] * 2), ([], [BAD])])])
+def test_what_is_too_long_loses_of_its_context_first(asked, rows, context, truncation, expected):
+    """Of 12 tokens three are special."""
+    rows = [dict(zip(("question", "choices", "context"), (first, [second], *more))) for first, second, *more in rows]
+    examples, _ = asked(rows, context, truncation)
+    made = [(ids[1:first - 1], ids[first:-1]) for ids, first in zip(examples["tokens"].to_list(),
+                                                                    examples["first_length"].numpy(), strict=True)]
+    assert made == expected
+
+
+def test_candidates_that_are_asked_about(asked):
     import tensorflow as tf
 
     from tfft.tasks.multiple_choice import serving
-    from tfft.tasks.multiple_choice.encoder import ChoiceEncoder
 
-    encoder = ChoiceEncoder(tiny_tokenizer, max_length=12, truncation="head", context=False)
-    inputs = encoder.strings([{"question": "a", "choices": ["good", "bad", "fine"]}, {"question": "a", "choices": '["poor"]'},
-                              {"question": "a", "choices": []}, {"question": "a", "choices": ["", "bad", ""]}])
-    assert inputs["choices"].shape == (4, 3)
-    examples, rows = tf.function(encoder.asked)(**inputs)
+    examples, rows = asked([{"question": "a", "choices": choices} for choices in (
+        ["good", "bad", "fine"], '["poor"]', [], ["", "bad", ""])])
     assert examples["row"].numpy().tolist() == [0, 0, 0, 1, 2, 3] and examples["place"].numpy().tolist() == [0, 1, 2, 0, 0, 1]
     made = serving.respond(examples, rows, tf.constant([[0.0], [2.0], [1.0], [5.0], [7.0], [1.0]]), False)
     assert made["position"].numpy().tolist() == [1, 0, -1, 1]
@@ -87,7 +101,7 @@ def test_candidates_that_are_asked_about(tiny_tokenizer):
     np.testing.assert_allclose(made["scores"].numpy(), [[0.09, 0.665, 0.245], [1, 0, 0], [0, 0, 0], [0, 1, 0]], atol=1e-3)
     answers = serving.answers({name: value.numpy() for name, value in made.items()})
     assert [len(answer["choice_probabilities"]) for answer, _ in answers] == [3, 1, 0, 2]
-    none = tf.function(encoder.asked)(tf.constant(["a"]), tf.zeros([1, 0], tf.string))
+    none = asked((), question=tf.constant(["a"]), choices=tf.zeros([1, 0], tf.string))
     made = serving.respond(*none, tf.constant([[3.0]]), True)
     assert made["position"].numpy() == [-1] and made["scores"].numpy().tolist() == [[0.0]]
 
@@ -158,34 +172,35 @@ def test_simple_rankings(data):
 @pytest.mark.slow
 def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
     found = by_replicas.found_by(__file__, tmp_path, tiny_preset)
-    assert found.keys() == {f"{case} {replicas}" for case in CASES for replicas in (1, 2, 4)}
-    for case in CASES:
-        one = found[f"{case.split()[0]} 1"]
-        assert len(set(one["losses"])) == STEPS and one["metrics"].keys() == {"accuracy", "mrr", "map", "loss"}
-        for replicas in (1, 2, 4):
-            other = found[f"{case} {replicas}"]
-            np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-5, err_msg=f"{case} {replicas}")
-            np.testing.assert_allclose(other["norms"], one["norms"], rtol=1e-4, err_msg=f"{case} {replicas}")
+    one = found.pop("1 replicas, 1 parts")
+    assert len(set(one["losses"])) == STEPS and one["metrics"].keys() == {"accuracy", "mrr", "map", "loss"}
+    assert found.keys() == {"2 replicas, 1 parts", "4 replicas, 1 parts", "1 replicas, 2 parts", "4 replicas, 2 parts"}
+    for case, other in found.items():
+        np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-5, err_msg=case)
+        np.testing.assert_allclose(other["norms"], one["norms"], rtol=1e-4, err_msg=case)
+        if "metrics" in other:
             assert other["metrics"] == pytest.approx(one["metrics"], rel=1e-4)
+    assert sum("metrics" in other for other in found.values()) == 2
 
 
-def train(case: str, strategy, folder: Path, preset: str) -> dict:
+def train(parts: int, strategy, folder: Path, preset: str) -> dict:
     from tfft.evaluation.evaluator import Evaluator
 
-    task, splits = made_choices.prepared(f"{folder}/a.jsonl", preset, folder / "cache",
-                                         {"loss": case.split()[0], "max_choices": 3})
+    task, splits = made_choices.prepared(f"{folder}/a.jsonl", preset, folder / "cache", {"max_choices": 3})
     split = splits["train"]
-    rig = made_choices.make_rig(task, split, preset, strategy, STEPS, multiple=8, accumulation=CASES[case])
+    rig = made_choices.make_rig(task, split, preset, strategy, STEPS, multiple=8, accumulation=parts)
     outputs = [rig.train(1) for _ in range(STEPS)]
-    evaluator = Evaluator(rig.model, task, split.store, split.rows, pad_id=0, batch_size=5, max_length=16, strategy=strategy)
-    return {"losses": [o["loss"] for o in outputs], "norms": [o["gradient_norm"] for o in outputs],
-            "metrics": evaluator.evaluate()}
+    made = {"losses": [o["loss"] for o in outputs], "norms": [o["gradient_norm"] for o in outputs]}
+    if parts == 1:
+        made["metrics"] = Evaluator(rig.model, task, split.store, split.rows, pad_id=0, batch_size=5, max_length=16,
+                                    strategy=strategy).evaluate()
+    return made
 
 
 def find(strategies: dict, folder: Path, preset: str) -> dict:
     made_choices.write(folder / "a.jsonl", made_choices.rows(21, several=True))
-    return {f"{case} {count}": train(case, strategy, folder, preset) for case in CASES
-            for count, strategy in strategies.items()}
+    return {f"{count} replicas, {parts} parts": train(parts, strategy, folder, preset)
+            for count, strategy in strategies.items() for parts in (1, 2) if (count, parts) != (2, 2)}
 
 
 if __name__ == "__main__":
