@@ -74,8 +74,9 @@ GOOD, BAD, THE, A = 5, 6, 11, 10
 @pytest.mark.parametrize("rows, context, truncation, expected", [
     ([("good", "bad bad"), ("good " * 9, "bad " * 7), ("good", "bad " * 20), ("good " * 9, "bad " * 20),
       ("bad good", "a " * 8)], False, "head",
-     [([GOOD], [BAD] * 2), ([GOOD] * 2, [BAD] * 7), ([GOOD], [BAD] * 8), ([GOOD] * 2, [BAD] * 7), ([BAD], [A] * 8)]),
-    ([("bad good", "a " * 8), ("bad bad good good", "a " * 8)], False, "tail", [([GOOD], [A] * 8)] * 2),
+     [([GOOD], [BAD] * 2), ([GOOD] * 2, [BAD] * 7), ([GOOD], [BAD] * 8), ([GOOD] * 2, [BAD] * 7), ([BAD, GOOD], [A] * 7)]),
+    ([("bad bad bad good good good good", "a a a"), ("bad bad good good", "a " * 8)], False, "tail",
+     [([BAD] * 2 + [GOOD] * 4, [A] * 3), ([GOOD] * 2, [A] * 7)]),
     ([("good", "bad", "the the"), ("good good", "bad bad", "the " * 20), ("good " * 8, "bad bad", "the"), ("", "bad", "")],
      True, "head", [([THE] * 2, [GOOD, BAD]), ([THE] * 5, [GOOD] * 2 + [BAD] * 2), ([], [GOOD] * 7 + [BAD] * 2), ([], [BAD])])])
 def test_what_is_too_long_loses_of_its_context_first(asked, rows, context, truncation, expected):
