@@ -1,6 +1,10 @@
 """Rows of questions with candidates: what is read of every form, what labels mean, what is refused; which stand in a batch."""
 
 import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ from tfft.tasks.multiple_choice.labels import READINGS, positions
 from tfft.tasks.multiple_choice.learnt import infer_choices
 from tfft.tasks.multiple_choice.members import draw, right_examples
 from tfft.tasks.multiple_choice.rows import choices, row_columns, row_fields
+
+ROOT = Path(__file__).parent.parent
 
 
 def experiment(path: str, task=None, train=None, **data):
@@ -246,3 +252,20 @@ def test_members_by_hand():
     two = {tuple(draw(store, np.array([1]), right, 2, epoch, 5)[0]) for epoch in range(60)}
     assert all(len({*pair} & {2, 5}) == 1 for pair in two) and len(two) == 6  # one that is not right is always there
     assert draw(store, np.array([2]), right, 5, 0, 5).tolist() == [[7, 8, 9, 10, -1]]
+
+
+def test_sentences_of_squad_are_rows(read, tmp_path):
+    tool = ROOT / "tools" / "make_sentence_choices.py"
+    found = runpy.run_path(str(tool))
+    text = 'Mr. A. Bo sleeps. "It rains!" (So it does.) Is it 5 p.m. now? Yes'
+    assert [text[slice(*each)] for each in found["sentences"](text)] == [
+        "Mr. A. Bo sleeps.", '"It rains!"', "(So it does.)", "Is it 5 p.m. now?", "Yes"]
+    assert [list(found["around"](place, 6, 4)) for place in (0, 3, 5)] == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
+    asked = [{"question": "What falls? ", "answers": [{"text": "It rains", "answer_start": text.index("It rains")}]},
+             {"question": "Both?", "answers": [{"text": 'sleeps. "It', "answer_start": text.index("sleeps")}]}]
+    (tmp_path / "dev.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": text, "qas": asked}]}]}))
+    made = subprocess.run([sys.executable, tool, tmp_path / "dev.json", tmp_path / "dev.jsonl", "--most=2"], text=True,
+                          capture_output=True, check=True)
+    assert "1 of 1 rows of 2.0 sentences; 1 questions left out" in made.stdout
+    row, = read("rows.jsonl", (tmp_path / "dev.jsonl").read_text())
+    assert (row["question"], row["choices"], row["right"].places) == ("What falls?", ["Mr. A. Bo sleeps.", '"It rains!"'], (1,))
