@@ -155,7 +155,7 @@ def test_settings_that_do_not_fit(data, task, train, message):
         experiment("csv:a.csv", task, train, **data)
 
 
-OF_FOUR = [{"question": f"which is number {i}?", "label": i % 4, "answer": "ABCD"[i % 4], "from one": 1 + i % 4,
+OF_FOUR = [{"question": f"which is number {i}?", "label": i % 4, "answer": "ABCD"[i % 4], "text": f"of {i // 4} things", "from one": 1 + i % 4,
             "choices": [f"thing {i + k}" for k in range(4)], **{f"ending{k}": f"thing {i + k}" for k in range(4)}}
            for i in range(24)]
 
@@ -172,6 +172,8 @@ def write(path, rows) -> str:
     ({"question": "question", "choices": "choices", "label": "from one"}, {"label_values": "number"}),
     ({"sent1": "question", "label": "label", **{f"ending{k}": f"ending{k}" for k in range(4)}},
      {"question_column": "sent1", "choice_columns": ("ending0", "ending1", "ending2", "ending3"), "label_values": "index"}),
+    ({"question": "question", "options": "choices", "answer": "answer", "article": "text"},
+     {"context_column": "article", "id_column": "article"}),
     ({"Question": "question", "Answer": "answer", **{letter: f"ending{k}" for k, letter in enumerate("ABCD")}},
      {"choice_columns": ("A", "B", "C", "D"), "label_column": "Answer", "label_values": "letter"})])
 def test_init_knows_questions_with_candidates(tmp_path, columns, expected):

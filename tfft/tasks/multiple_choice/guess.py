@@ -40,13 +40,13 @@ def guesses(look: Look, given: dict[str, str]) -> list[Guess]:
         return []
     if len(readings) == 1:
         settings["data.label_values"] = readings[0]
-    if context and context.is_text and context is not question:
-        settings["data.context_column"] = context.name
-    texts = (question.name, *([context.name] if context and context is not question else []),
-             *found.get("data.choice_columns", ())[:1])
+    context = context if context and context.is_text and context is not question else None
+    if context:
+        settings |= {"data.context_column": context.name, "data.id_column": context.name}
+    texts = (question.name, *([context.name] if context else []), *found.get("data.choice_columns", ())[:1])
     return [Guess("multiple_choice", "choice", "the right one of several candidates", 5.5, {**settings, **found}, texts, {
         "data.label_column": f"each is the {' or '.join(readings)} of a candidate",
-        **dict.fromkeys(found, "the candidates")})]
+        "data.id_column": "all questions on a context are on one side of the split", **dict.fromkeys(found, "the candidates")})]
 
 
 def _a_row_each(look: Look, settings: dict, column: str, texts: tuple[str, ...]) -> list[Guess]:
