@@ -155,7 +155,8 @@ def test_settings_that_do_not_fit(data, task, train, message):
         experiment("csv:a.csv", task, train, **data)
 
 
-OF_FOUR = [{"question": f"which is number {i}?", "label": i % 4, "answer": "ABCD"[i % 4], "text": f"of {i // 4} things", "from one": 1 + i % 4,
+OF_FOUR = [{"question": f"which is number {i}?", "label": i % 4, "answer": "ABCD"[i % 4], "text": f"of {i // 4} things",
+            "from one": 1 + i % 4,
             "choices": [f"thing {i + k}" for k in range(4)], **{f"ending{k}": f"thing {i + k}" for k in range(4)}}
            for i in range(24)]
 
