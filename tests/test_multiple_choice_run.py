@@ -135,7 +135,7 @@ def test_killed_is_like_whole(trained, tiny_preset, tmp_path):
     folder, _ = trained
     settings = [f"--config={ROOT}/configs/my_choices.py:{folder}/quiz.jsonl", f"--config.model.backbone={tiny_preset}",
                 *(f"--config.{name}={value}" for name, value in SETTINGS.items()), "--config.model.head_dropout=0.1",
-                "--config.train.epochs=2", "--config.train.global_batch_size=8", "--config.train.checkpoint_every_steps=5",
+                "--config.train.epochs=3", "--config.train.global_batch_size=8", "--config.train.checkpoint_every_steps=5",
                 "--config.task.max_choices=3"]
     killed_is_like_whole(settings, str(folder / "cache"), tmp_path, 10)
 

@@ -7,7 +7,6 @@ import functools
 from pathlib import Path
 
 import by_replicas
-import choices as made_choices
 import numpy as np
 import pytest
 
@@ -17,6 +16,8 @@ STEPS = 3
 @pytest.fixture(scope="module")
 def data(tiny_preset, tmp_path_factory):
     """(task, training split) of rows of which every seventh has no right candidate, three candidates at most in a batch."""
+    import choices as made_choices
+
     folder = tmp_path_factory.mktemp("rows")
     rows = made_choices.rows(30, several=True)
     for row in rows[::7]:
@@ -185,6 +186,8 @@ def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
 
 
 def train(parts: int, strategy, folder: Path, preset: str) -> dict:
+    import choices as made_choices
+
     from tfft.evaluation.evaluator import Evaluator
 
     task, splits = made_choices.prepared(f"{folder}/a.jsonl", preset, folder / "cache", {"max_choices": 3})
@@ -199,6 +202,8 @@ def train(parts: int, strategy, folder: Path, preset: str) -> dict:
 
 
 def find(strategies: dict, folder: Path, preset: str) -> dict:
+    import choices as made_choices
+
     made_choices.write(folder / "a.jsonl", made_choices.rows(21, several=True))
     return {f"{count} replicas, {parts} parts": train(parts, strategy, folder, preset)
             for count, strategy in strategies.items() for parts in (1, 2) if (count, parts) != (2, 2)}
