@@ -272,3 +272,16 @@ def test_sentences_of_squad_are_rows(read, tmp_path):
     assert "1 of 1 rows of 2.0 sentences; 1 questions left out" in made.stdout
     row, = read("rows.jsonl", (tmp_path / "dev.jsonl").read_text())
     assert (row["question"], row["choices"], row["right"].places) == ("What falls?", ["Mr. A. Bo sleeps.", '"It rains!"'], (1,))
+
+
+def test_lists_of_texts_go_to_a_server_in_one_length():
+    from tfft.serving.client import Client, requests
+
+    client, sent = Client("http://localhost:1/quiz", batch_size=2), []
+    client._transport.predict = lambda columns, signature, seconds: sent.append(columns) or {
+        "scores": np.array([[float(len(text)) for text in texts] for texts in columns["choices"]])}
+    made = client.ask({"question": ["a", "b" * 9, "c"], "choices": [["xx", "y"], ["z", "z\ud800", "zzz"], []]})
+    assert sent[0] == {"question": ["c", "a"], "choices": [["", ""], ["xx", "y"]]}
+    assert sent[1]["choices"] == [["z", "z?", "zzz"]]
+    assert made["scores"].tolist() == [[2, 1, 0], [1, 2, 3], [0, 0, 0]]
+    assert list(requests({"choices": [["x" * 9], ["y", "z"]]}, 8)) == [[1, 0]]
