@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 from steps import Rig
 
-from tfft.config import Embedding, Model, QuestionAnswering, TextClassification, TokenClassification
+from tfft.config import Embedding, Model, MultipleChoice, QuestionAnswering, TextClassification, TokenClassification
 from tfft.models.adaptation import freeze
 from tfft.tasks.base import Task
 from tfft.tasks.embedding.learnt import Pairs
+from tfft.tasks.multiple_choice.learnt import Choices
 from tfft.tasks.question_answering.learnt import Answers
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
@@ -39,6 +40,8 @@ CASES = {
     "triplets": (Embedding(loss="triplet"), Pairs("pairs", negatives=1), {}),
     "scores": (Embedding(loss="cosent", projection=4), Pairs("scored", high=5.0), {"precision": "mixed_bfloat16"}),
     "labels": (Embedding(loss="triplet"), Pairs("labelled"), EVERYTHING),
+    "choices": (MultipleChoice(), Choices(3), EVERYTHING),
+    "choices_binary": (MultipleChoice(loss="binary"), Choices(3), {"precision": "mixed_bfloat16"}),
     "labels_contrastive": (Embedding(loss="contrastive", normalize=False), Pairs("labelled"), {}),
 }
 # What makes a shape depend on values. Such an op runs on a CPU; a TPU has it padded, or refuses.

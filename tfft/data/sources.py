@@ -148,7 +148,7 @@ class Source:
 
     def _details(self) -> list[tuple]:
         """What decides how fields are read."""
-        return [(field.name, field.column, *(field.details() if callable(field.details) else field.details))
+        return [(field.name, field.column, *field.more, *(field.details() if callable(field.details) else field.details))
                 for field in self.fields]
 
     def _window(self) -> tuple[int, int | None]:
@@ -245,8 +245,8 @@ class Source:
 
     def _lacking(self, columns: dict[str, Any], asked_only: bool) -> list[tuple[str, str]]:
         """(setting, column) of the mapping's columns that are not among some."""
-        needed = [(field.setting, field.column) for field in self._wanted(asked_only)
-                  if not field.otherwise or field.otherwise not in columns]
+        needed = [(field.setting, column) for field in self._wanted(asked_only)
+                  if not field.otherwise or field.otherwise not in columns for column in (field.column, *field.more)]
         needed += [("id_column", self.data.id_column), ("where", self.where[0] if self.where else "")]
         return [(setting, column) for setting, column in needed if column and column not in columns]
 

@@ -122,7 +122,8 @@ class Evaluator(orbit.AbstractEvaluator):
             inputs, targets, _, indices = batch
             with fast_cpu(on_cpu() and not self._xla):
                 outputs = self._model(inputs, training=False)
-            alone = not self._task.whole_batch  # else the task makes a loss of the units, if it wants one
+            # an example by itself may have no loss: the task makes one of the units, if it wants one
+            alone = not self._task.whole_batch and not self._task.sequences
             losses = self._task.loss(targets, outputs) if alone else tf.zeros_like(indices, tf.float32)
             return indices, self._task.emit(outputs, targets), losses
 

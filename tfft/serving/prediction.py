@@ -24,6 +24,7 @@ from tfft.run.workdir import Run, open_run
 from tfft.serving.answers_file import joined, plain, write_answers
 from tfft.serving.asked_rows import AskedRows
 from tfft.tasks.base import Context
+from tfft.tasks.fields import LISTS
 from tfft.training.summaries import Console
 
 CHUNK = 4096  # rows in memory at once
@@ -103,7 +104,7 @@ def print_answers(predictor, rows: list[dict[str, str]]) -> int:
 
 def nothing_asked(predictor) -> tuple[dict, dict[str, float]]:
     """What is answered to empty texts: it shows which columns answers have."""
-    answer, = predictor.answers([dict.fromkeys(predictor.fields, "")])
+    answer, = predictor.answers([{name: [] if name in LISTS else "" for name in predictor.fields}])
     return answer
 
 

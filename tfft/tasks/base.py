@@ -318,7 +318,11 @@ class Task(ABC):
         """What an allowed difference is multiplied by: the largest number, above 1."""
         return max(1.0, *(float(np.abs(values).max(initial=0)) for values in expected.values() if values.dtype.kind == "f"))
 
-    def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str | int]:
+    def request_tokens(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """int[n]: the tokens of what is asked of a server at once, as some rows show: how large its batches are follows."""
+        return np.asarray(store.lengths[store.examples_of(rows)])
+
+    def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str | int | list[str]]:
         """Texts of about `length` tokens in all, nobody's own words: "a a a ...", which is a token a word."""
         words = " ".join(["a"] * max(1, length - 2))
         size = -(-len(words) // len(fields))
