@@ -90,7 +90,7 @@ def test_what_is_learnt_and_told(trained):
     assert found["metrics"].keys() == {"accuracy", "mrr", "map", "loss"} and found["metrics"]["accuracy"] > 0.8
     assert "candidates: " in said and "labels: indices from 0 (" in said and "steps in all" in said
     assert "is better than that of " in found["told"] and "place of the candidate" in found["told"]
-    assert len(found["slices"]) > 1 and found["slices"][0]["metrics"].keys() == {"accuracy", "mrr", "map"}
+    assert found["slices"] and found["slices"][0]["metrics"].keys() == {"accuracy", "mrr", "map"}
     assert "--question='...' --choices='...'" in said and "serving_default: choice string(None,)" in said
     assert "proven on" in said and "have no right candidate" in said and "1 or 0 for each candidate (" in said
     assert found["pairs"].keys() == found["metrics"].keys()
