@@ -9,6 +9,7 @@ from scipy import stats
 from tfft.data.retrieval import ndcg, reciprocal_rank, retrieval_scores
 from tfft.tasks.base import Judged
 from tfft.tasks.embedding import judging
+from tfft.vectors import exact
 
 
 class Store:
@@ -66,8 +67,8 @@ def plain_search(examples, vectors, grade) -> dict:
 @pytest.mark.parametrize("rows, blocks", [(40, (512, 8192)), (40, (7, 16)), (150, (64, 33)), (1, (4, 4))])
 def test_search_by_rows_equals_a_plain_search(monkeypatch, rows, blocks):
     """Rows repeat queries, share texts, with other grades too, and one query stands among the texts; documents follow."""
-    monkeypatch.setattr(judging, "QUERIES", blocks[0])
-    monkeypatch.setattr(judging, "TEXTS", blocks[1])
+    monkeypatch.setattr(exact, "QUERIES", blocks[0])
+    monkeypatch.setattr(exact, "TEXTS", blocks[1])
     draw, examples = np.random.default_rng(rows), []
     for row in range(rows):
         examples.append((row, 0, f"query {row % 31}"))
@@ -123,8 +124,8 @@ def test_labels():
 
 def test_exact_search_is_bounded_by_its_blocks(monkeypatch):
     """No array of similarities is larger than a block."""
-    monkeypatch.setattr(judging, "QUERIES", 10)
-    monkeypatch.setattr(judging, "TEXTS", 20)
+    monkeypatch.setattr(exact, "QUERIES", 10)
+    monkeypatch.setattr(exact, "TEXTS", 20)
     largest, original = [], np.argpartition
     monkeypatch.setattr(judging.np, "argpartition", lambda a, *args, **kw: largest.append(a.size) or original(a, *args, **kw))
     units = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)

@@ -12,7 +12,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # Import name -> the distribution that brings it, where the names differ. orbit and official come with the Model Garden.
 DISTRIBUTIONS = {
-    "absl": "absl-py", "google": "protobuf", "grpc": "grpcio", "grpc_health": "grpcio-health-checking", "jaxlib": "jax",
+    "absl": "absl-py", "faiss": "faiss-cpu", "google": "protobuf", "grpc": "grpcio", "grpc_health": "grpcio-health-checking",
+    "jaxlib": "jax",
     "official": "tf-models-official", "orbit": "tf-models-official", "sklearn": "scikit-learn",
     "tensorflow_serving": "tensorflow-serving-api",
 }
@@ -56,11 +57,11 @@ def test_imports_are_declared():
     third_party = imported(ROOT / "tfft") - set(sys.stdlib_module_names) - {"tfft"}
     assert "numpy" in third_party
     missing = {normal(DISTRIBUTIONS.get(name, name)) for name in third_party}
-    missing -= requirements() | requirements("preflight") | IMPLIED
+    missing -= requirements() | requirements("preflight") | requirements("search") | IMPLIED
     assert not missing, f"declare in setup.cfg: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight")), ("tpu.txt", ("test",))])
+@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search")), ("tpu.txt", ("test",))])
 def test_constraints_pin_everything_that_is_declared(name, extras):
     declared = requirements().union(*(requirements(extra) for extra in extras))
     assert len(declared) > 10

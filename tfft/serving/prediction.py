@@ -98,7 +98,7 @@ def print_answers(predictor, rows: list[dict[str, str]]) -> int:
     console = Console()
     if not all(asked):
         console.say(f"{asked.count(False):,} of {len(rows):,} have an empty answer: a text is empty or blank")
-    _tell_unknown(predictor, "", console)
+    tell_unknown(predictor, "", console)
     return 0
 
 
@@ -118,12 +118,18 @@ def predict_file(workdir: str, weights: str, source: str, output: str, *, probab
     target = local_path(output, "--output")
     check_writable(target)
     run = open_run(workdir, weights)
+    return answer_file(run, Predictor(run, batch_size), source, target, probabilities, on_broken_row, reading)
+
+
+def answer_file(run: Run, predictor, source: str, target: Path, probabilities: bool, on_broken_row: str,
+                reading: dict[str, str] | None) -> int:
+    """The same of an open run and its Predictor, or whatever else answers its asked fields."""
     with other_rows(run.experiment.data, "error" if on_broken_row == "error" else "skip") as data:
         cache = cache_folder(data.cache)
         fields = run.reading(cache).fields
         data = by_its_own_rule(data, source, fields, cache, True, reading or {}, Console().say)
         rows = AskedRows(source, data, fields, cache, keep=on_broken_row == "empty")
-        return answer_rows(Predictor(run, batch_size), rows, target, probabilities, in_own_words)
+        return answer_rows(predictor, rows, target, probabilities, in_own_words)
 
 
 def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, words: Callable[[str], str]) -> int:
@@ -146,7 +152,7 @@ def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, w
         temporary.unlink(missing_ok=True)
     for line in rows.told():
         console.say(words(line))
-    _tell_unknown(predictor, rows.spec, console)
+    tell_unknown(predictor, rows.spec, console)
     console.say(f"{answered.written:,} rows in {target}, {answered.count:,} of them answered")
     if rows.lost:
         lost = words(f"{rows.lost.file}:{rows.lost.line}: {rows.lost.reason}")
@@ -154,7 +160,7 @@ def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, w
     return 1 if rows.lost else 0
 
 
-def _tell_unknown(predictor, spec: str, console: Console) -> None:
+def tell_unknown(predictor, spec: str, console: Console) -> None:
     """Says how much of the texts the tokenizer did not know, where the predictor counted it: of a file's always, else where it
     is much."""
     counted = getattr(predictor, "unknown", None)

@@ -9,8 +9,7 @@ from tfft.data import retrieval
 from tfft.data.store import TokenStore
 from tfft.tasks.base import MISTAKES, Judged, Report
 from tfft.tasks.embedding.rows import POSITIVE, TEXT
-
-QUERIES, TEXTS = 512, 8192  # of a block of similarities
+from tfft.vectors.exact import TEXTS, nearest, unit
 
 
 def judge_scores(judged: Judged) -> Report:
@@ -115,22 +114,20 @@ def search(units: np.ndarray, queries: np.ndarray, texts: np.ndarray, itself: np
     units float32[u,D], perhaps on disk; queries, texts: places in it; itself int64[q]: a place in `texts` that does not count
     for the query, -1 for none.
     """
-    depth = min(depth, len(texts))
-    nearest, cosine = np.full((len(queries), depth), -1, np.int64), np.full((len(queries), depth), -np.inf, np.float32)
-    for begin in range(0, len(texts), TEXTS):
-        block = unit(units[texts[begin:begin + TEXTS]])
-        for first in range(0, len(queries), QUERIES):
-            mine = slice(first, first + QUERIES)
-            scores = unit(units[queries[mine]]) @ block.T
-            left_out = itself[mine] - begin
-            inside = np.flatnonzero((left_out >= 0) & (left_out < block.shape[0]))
-            scores[inside, left_out[inside]] = -np.inf
-            best = np.argpartition(-scores, min(depth, block.shape[0]) - 1, axis=1)[:, :depth]
-            ids = np.concatenate([nearest[mine], best + begin], axis=1)
-            values = np.concatenate([cosine[mine], np.take_along_axis(scores, best, axis=1)], axis=1)
-            order = np.lexsort((ids, -values), axis=1)[:, :depth]
-            nearest[mine], cosine[mine] = np.take_along_axis(ids, order, axis=1), np.take_along_axis(values, order, axis=1)
-    return np.where(np.isfinite(cosine), nearest, -1), cosine
+    return nearest(_Units(units, queries), _Units(units, texts), depth, itself)
+
+
+class _Units:
+    """Some of the units, of length 1, read in parts."""
+
+    def __init__(self, units: np.ndarray, places: np.ndarray):
+        self._units, self._places = units, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return unit(self._units[self._places[part]])
 
 
 def mean_loss(judged: Judged, members: np.ndarray, loss: Callable, rows: int) -> float:
@@ -143,11 +140,6 @@ def mean_loss(judged: Judged, members: np.ndarray, loss: Callable, rows: int) ->
         losses, weights = loss(part, np.asarray(judged.units[place]))
         total, weight = total + float(np.dot(losses, weights)), weight + float(weights.sum())
     return total / max(1e-20, weight)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """float32[n,D] of length 1."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
 
 
 def _looked_up(pairs: np.ndarray, known: np.ndarray, grades: np.ndarray) -> np.ndarray:
