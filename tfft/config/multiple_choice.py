@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfft.config import groups
-from tfft.config.groups import TaskConfig
+from tfft.config.groups import TaskConfig, no_calibration
 from tfft.config.schema import setting
 from tfft.errors import UserError
 
@@ -84,9 +84,5 @@ def _check(e) -> None:
                         "global_batch_size to the rows of a batch.")
 
 
-def _check_calibration(task: MultipleChoice, precision: float) -> None:
-    raise UserError("Calibration is for text classification; a candidate's score is its share among the row's.")
-
-
 CONFIG = TaskConfig(settings=MultipleChoice, data=MultipleChoiceData, metrics=_metrics, fill=_fill, check=_check,
-                    check_calibration=_check_calibration)
+                    check_calibration=no_calibration("a candidate's score is its share among the row's"))

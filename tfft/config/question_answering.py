@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfft.config import groups
-from tfft.config.groups import TaskConfig
+from tfft.config.groups import TaskConfig, no_calibration
 from tfft.config.schema import setting
 from tfft.errors import UserError
 
@@ -71,9 +71,5 @@ def _check(e) -> None:
                         "-1 takes a third of it.")
 
 
-def _check_calibration(task: QuestionAnswering, precision: float) -> None:
-    raise UserError("Calibration is for text classification; an answer's score is its share among the best ones.")
-
-
 CONFIG = TaskConfig(settings=QuestionAnswering, data=QuestionAnsweringData, metrics=_metrics, fill=_fill, check=_check,
-                    check_calibration=_check_calibration)
+                    check_calibration=no_calibration("an answer's score is its share among the best ones"))

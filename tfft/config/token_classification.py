@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfft.config import groups
-from tfft.config.groups import TaskConfig
+from tfft.config.groups import TaskConfig, no_calibration
 from tfft.config.schema import setting
 from tfft.errors import UserError
 
@@ -88,9 +88,5 @@ def _check(e) -> None:
         raise UserError("config.data.types names a type twice.")
 
 
-def _check_calibration(task: TokenClassification, precision: float) -> None:
-    raise UserError("Calibration is for text classification; entities have the probability of their tags as score.")
-
-
 CONFIG = TaskConfig(settings=TokenClassification, data=TokenClassificationData, metrics=_metrics, fill=_fill, check=_check,
-                    check_calibration=_check_calibration)
+                    check_calibration=no_calibration("entities have the probability of their tags as score"))
