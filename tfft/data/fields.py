@@ -153,3 +153,12 @@ def number(value: Any, column: str) -> float:
     if not math.isfinite(made):
         raise Unusable(f"column {column!r} holds {value!r:.40}, which is not finite")
     return made
+
+
+def filled(column: list) -> list:
+    """Lists of texts as lists of one length, 1 at least, filled up with ""; other values as they are.
+
+    [["a"], ["b", "c"]] -> [["a", ""], ["b", "c"]]
+    """
+    width = max([1, *(len(value) for value in column if isinstance(value, list))])
+    return [[*value, *[""] * (width - len(value))] if isinstance(value, list) else value for value in column]

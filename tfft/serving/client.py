@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 
+from tfft.data.fields import filled
 from tfft.errors import UserError
 from tfft.serving.transports import DEADLINE, GONE, INVALID, MISSING, Failure, Grpc, Rest
 
@@ -145,7 +146,7 @@ class Client:
         parts = list(requests(columns, self._batch_size))
 
         def ask(rows: list[int]) -> list[tuple[list[int], object]]:
-            part = {name: _filled([values[row] for row in rows]) for name, values in columns.items()}
+            part = {name: filled([values[row] for row in rows]) for name, values in columns.items()}
             try:
                 return [(rows, self._ask(lambda seconds: call(part, seconds)))]
             except UserError as error:
@@ -220,14 +221,6 @@ def _columns(texts: list[str], second: list[str] | None) -> dict[str, list[str]]
 def _sendable(texts: list) -> list:
     """Without halves of surrogate pairs, which have no UTF-8: question marks, as in prediction by a run itself."""
     return [text.encode("utf-8", "replace").decode() if isinstance(text, str) else _sendable(text) for text in texts]
-
-
-def _filled(column: list) -> list:
-    """Lists of one length, filled up with ""; of texts the column as it is."""
-    if not isinstance(column[0], list):
-        return column
-    width = max(1, *map(len, column))
-    return [[*texts, *[""] * (width - len(texts))] for texts in column]
 
 
 def _in_order(parts: list[tuple[list[int], np.ndarray]]) -> np.ndarray:

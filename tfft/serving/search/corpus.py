@@ -7,13 +7,12 @@ from pathlib import Path
 
 from tfft.config import Data
 from tfft.data import fields
+from tfft.data.beir import IDS
 from tfft.data.collections import SCHEMES
 from tfft.data.fields import Field
 from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.run.other_rows import OWN_FLAGS, by_its_own_rule, with_flags
-
-ID_COLUMNS = ("_id", "id")
 
 
 class Corpus:
@@ -33,7 +32,7 @@ class Corpus:
             data = by_its_own_rule(data, spec, columns, cache, True, reading, say)
             first = next(Source(spec, data, columns, cache).rows(True), None)
             if not id_column and first:
-                id_column = next((name for name in ID_COLUMNS if name in first.record), "")
+                id_column = next((name for name in IDS if name in first.record), "")
             self.id_column = id_column
             self._source = Source(spec, dataclasses.replace(data, id_column=id_column), columns, cache)
 

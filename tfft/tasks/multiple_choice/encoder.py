@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfft.data.fields import filled
 from tfft.data.tokenize import TextTokenizer, Tokens, cleaned, string_array
 from tfft.tasks.multiple_choice.rows import choices
 
@@ -76,11 +77,10 @@ class ChoiceEncoder(tf.Module):
     def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, tf.Tensor]:
         """What `asked` takes."""
         made = {name: string_array([row[name] for row in rows]) for name in self.fields[:-1]}
-        listed = [listed_choices(row["choices"]) for row in rows]
-        width = max([1, *map(len, listed)])
-        filled = string_array([text for each in listed for text in [*each, *[""] * (width - len(each))]])
+        listed = filled([listed_choices(row["choices"]) for row in rows])
+        texts = string_array([text for each in listed for text in each])
         return {name: tf.constant(column, tf.string, column.shape)
-                for name, column in {**made, "choices": filled.reshape(-1, width)}.items()}
+                for name, column in {**made, "choices": texts.reshape(-1, len(listed[0]) if listed else 1)}.items()}
 
     def asked(self, question: tf.Tensor, choices: tf.Tensor, context: tf.Tensor | None = None, *,
               counted: bool = False) -> tuple[dict, dict]:
