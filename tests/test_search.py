@@ -11,6 +11,7 @@ from commands import run, start, wait_for
 from tiny_search import make_cross, make_embedder, write_corpus
 
 from tfft.assets import cache_folder
+from tfft.data.collections import open_collection
 from tfft.errors import UserError
 from tfft.run.workdir import Workdir, open_run
 from tfft.serving.prediction import Predictor, answer_file, print_answers
@@ -221,7 +222,7 @@ def test_search_is_judged_before_and_after_reranking(made, searcher, collection,
         return [-abs(i % 20 - 1) for i in range(len(pairs))]
 
     both = Searcher(searcher.index, searcher.embedder, 5, lambda pairs: np.array(closer(pairs)), 20)
-    judge_search(both, f"beir:{collection}#test", tmp_path / "report.json")
+    judge_search(both, open_collection(f"beir:{collection}#test"), tmp_path / "report.json")
     said, report = capsys.readouterr(), json.loads((tmp_path / "report.json").read_text())["metrics"]
     assert report["retrieved"]["mrr_at_10"] == 0.5 and report["re-ranked"]["mrr_at_10"] == 1
     assert report["retrieved"]["recall_at_10"] == pytest.approx((0.5 + 1 + 1) / 3) and report["retrieved"]["recall_at_1"] == 0
@@ -232,7 +233,7 @@ def test_search_is_judged_before_and_after_reranking(made, searcher, collection,
     assert Index(tmp_path / "x").id(3) == "d3"
     (collection / "qrels" / "other.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tnone\t1\n")
     with pytest.raises(UserError, match="has none of the 1 documents that .* judges, such as 'none'"):
-        judge_search(searcher, f"beir:{collection}#other", None)
+        judge_search(searcher, open_collection(f"beir:{collection}#other"), None)
 
 
 def mined(made, searcher, path, capsys, **changed) -> list[dict]:

@@ -48,8 +48,9 @@ def main() -> int:
     workdir_of(read_manifest(folder), folder, WORKDIR.value)
     if RERANK.value:
         check_reranks(RERANK.value)
-    if JUDGED.value:
-        open_collection(JUDGED.value).judgements()
+    collection = open_collection(JUDGED.value) if JUDGED.value else None
+    if collection:
+        collection.judgements()  # a mistake in its files is told before TensorFlow is loaded
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     from tfft.run.judge import check_writable
@@ -66,8 +67,8 @@ def main() -> int:
     target = local_path(OUTPUT.value, "--output") if OUTPUT.value else None
     if target:
         check_writable(target)
-    if JUDGED.value:
-        return judge_search(searcher, JUDGED.value, target)
+    if collection:
+        return judge_search(searcher, collection, target)
     return answer_file(run, searcher, INPUT.value, target, False, ON_BROKEN_ROW.value, reading)
 
 

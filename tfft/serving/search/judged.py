@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tfft.data.collections import open_collection
+from tfft.data.collections import Collection
 from tfft.data.retrieval import retrieval_scores
 from tfft.errors import UserError
 from tfft.files import write_text
@@ -14,12 +14,12 @@ DEPTH = 100   # results of each query that are looked at
 AT_ONCE = 64  # queries
 
 
-def judge_search(searcher: Searcher, spec: str, output: Path | None) -> int:
+def judge_search(searcher: Searcher, collection: Collection, output: Path | None) -> int:
     """Prints the figures of a collection's queries, before and after re-ranking, and writes them as JSON.
 
     Raises: UserError where the index has none of the judged documents.
     """
-    console, collection = Console(), open_collection(spec)
+    console, spec = Console(), collection.spec
     queries, judgements = collection.queries(), collection.judgements()
     for line in [*collection.remarks, *_missing(searcher, spec, judgements)]:
         console.say(line)
