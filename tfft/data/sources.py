@@ -45,10 +45,10 @@ class Source:
 
     A spec is SCHEME:PATH (a glob pattern; files in sorted order), a plain path with a known suffix, json:FILE#MEMBER,
     conll:PATH (one token a line), props:PATH (roles, CoNLL-2005), parallel:WORDS,TAGS[,LABELS] (one sentence a line),
-    squad:PATH (articles, paragraphs and questions; json: knows such a document too),
-    tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an optional slice such as
-    [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and `broken` (the
-    first 20) tell what was skipped, and told() what else a user should know.
+    squad:PATH (articles, paragraphs and questions; json: knows such a document too), text:PATH (each line a row),
+    documents:PATH (each file a row), tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an
+    optional slice such as [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and
+    `broken` (the first 20) tell what was skipped, and told() what else a user should know.
 
     Raises: UserError at once where the spec is wrong or a local file is missing; downloads wait for the first use.
     """
@@ -201,8 +201,10 @@ class Source:
             return
         if self.kind in ("conll", "props"):
             readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
-        elif self.kind == "squad":
-            readers = [("squad", {"path": file, "encoding": d.encoding}) for file in self.files]
+        elif self.kind == "documents":  # small ones, many: a process for each would take longer than it saves
+            readers = [("documents", {"paths": self.files, "encoding": d.encoding})]
+        elif self.kind in ("squad", "text"):
+            readers = [(self.kind, {"path": file, "encoding": d.encoding}) for file in self.files]
         else:
             readers = [("table", {"kind": self.kind, "path": file, "header": d.header, "delimiter": d.delimiter,
                                   "quoting": d.quoting, "encoding": d.encoding, "key": self.key,
