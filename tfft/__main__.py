@@ -1,4 +1,4 @@
-"""The console command: tfft init|train|evaluate|predict|calibrate|export|serve|plan|preflight [flags]."""
+"""The console command: tfft init|train|evaluate|predict|calibrate|export|extend|serve|plan|preflight [flags]."""
 
 import runpy
 import sys
@@ -10,6 +10,7 @@ COMMANDS = {
     "predict": "answer texts, or a file of them",
     "calibrate": "fit a temperature on the validation rows, and when to abstain",
     "export": "write a SavedModel that takes raw text",
+    "extend": "add words to a backbone's vocabulary",
     "serve": "answer by REST and gRPC as TF Serving does",
     "plan": "look at data, lengths, steps and time before training",
     "preflight": "compile the training step for a TPU, without one",

@@ -184,6 +184,7 @@ class Run:
     tokenizer: Any
     step: int
     tuned: dict[str, list] | None  # what the task chose on the validation rows, with these weights
+    backbone: Any = None  # the part of the model that was pretrained
 
     def reading(self, cache: Path):
         """How the task reads rows, with the run's own tokenizer."""
@@ -232,4 +233,4 @@ def open_run(path: str | Path, which: str = "") -> Run:
     with local_copy(workdir.path / "tokenizer") as folder:
         tokenizer = open_tokenizer(folder)
     return Run(workdir, experiment, task, model, tokenizer, int(saved.get("step", 0)),
-               json.loads(saved.get("tuned", "null")))
+               json.loads(saved.get("tuned", "null")), backbone)
