@@ -16,7 +16,7 @@ def get_config(variant: str = ""):
     config = default_config("masked_lm")
     config.name = "my_corpus"
 
-    config.data.train = variant or "text:my.txt"  # a line a text; documents:my/*.txt: a file; .jsonl, .csv, ...
+    config.data.train = variant or "text:my.txt"  # a line a text; files:my/*.txt: a file; .jsonl, .csv, ...
     config.data.text_column = "text"
     config.data.validation = "5%"
     config.data.max_length = 128  # in tokens; longer texts are cut into parts, nothing is left out

@@ -1,26 +1,21 @@
 """A test's own file, run as a script on one, two and four logical CPUs: SCRIPT FOLDER PRESET COUNT [COUNT]"""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from forked import Forked
+
 
 def found_by(script: str, folder: Path, preset: str) -> dict:
     """What a script prints, as one JSON object a process, of one, two and four replicas."""
-    root, found = Path(__file__).parent, {}
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root.parent}", "TF_CPP_MIN_LOG_LEVEL": "3",
-                   "CUDA_VISIBLE_DEVICES": ""}
+    found = {}
     # TensorFlow joins devices to groups once in a process: two and four replicas are two processes
-    runs = [subprocess.Popen([sys.executable, script, str(folder), preset, *counts], env=environment, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for counts in (("1", "2"), ("4",))]
+    runs = [Forked([script, folder, preset, *counts]) for counts in (("1", "2"), ("4",))]
     try:
         for process in runs:
-            out, error = process.communicate(timeout=600)
-            assert process.returncode == 0, error[-4000:]
-            found |= json.loads(out.splitlines()[-1])
+            found |= json.loads(process.output().splitlines()[-1])
     finally:
         for process in runs:
             process.kill()

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from forked import Forked
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +23,10 @@ def arguments(preset: str, data: str, workdir, *more: str) -> list[str]:
             "--config.train.epochs=2", "--config.train.peak_learning_rate=0.01", "--config.data.validation=20%", *more]
 
 
-def start(command: list[str], cache: str, program: tuple[str, ...] = ("-m", "tfft")) -> subprocess.Popen:
+def start(command: list[str], cache: str, program: tuple[str, ...] = ()) -> Forked | subprocess.Popen:
+    """tfft with a command; or with it another program, which is no fork: it begins where Python does."""
+    if not program:
+        return Forked(["-m", "tfft", *command], TFFT_CACHE=cache)
     environment = {**os.environ, "TFFT_CACHE": cache, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3",
                    "CUDA_VISIBLE_DEVICES": ""}
     # A suite that a script started in the background has SIGINT ignored, and its children too; a user's shell has not.
@@ -31,7 +35,7 @@ def start(command: list[str], cache: str, program: tuple[str, ...] = ("-m", "tff
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
-def run(command: list[str], cache: str, code: int = 0, program: tuple[str, ...] = ("-m", "tfft")) -> tuple[str, str]:
+def run(command: list[str], cache: str, code: int = 0, program: tuple[str, ...] = ()) -> tuple[str, str]:
     """(standard output, standard error on one line) of a command that must leave with `code`."""
     process = start(command, cache, program)
     out, error = process.communicate(timeout=600)
@@ -39,7 +43,7 @@ def run(command: list[str], cache: str, code: int = 0, program: tuple[str, ...] 
     return out, " ".join(error.split())
 
 
-def wait_for(happened, process: subprocess.Popen, seconds: float = 120) -> None:
+def wait_for(happened, process: Forked | subprocess.Popen, seconds: float = 120) -> None:
     """Waits until `happened()`, while the process lives."""
     end = time.monotonic() + seconds
     while not happened():

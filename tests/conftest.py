@@ -9,15 +9,31 @@ import pytest
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "fine", "poor", "film", "a", "the", "##s", ",", "."]
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """Files with slow tests come first: of two processes that take file by file (tools/test) neither then waits for the other's
+    last one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_preset(tmp_path_factory) -> str:
     """A KerasHub preset folder: BERT of 2 layers, width 8, 15 words, random weights of a fixed seed."""
+    return make_preset(tmp_path_factory.mktemp("preset"), layers=2)
+
+
+@pytest.fixture(scope="session")
+def thin_preset(tmp_path_factory) -> str:
+    """The same of 1 layer: half of it to trace, where one process does so many times."""
+    return make_preset(tmp_path_factory.mktemp("thin"), layers=1)
+
+
+def make_preset(folder, layers: int) -> str:
     import keras
     import keras_hub
 
-    folder = tmp_path_factory.mktemp("preset")
     keras.utils.set_random_seed(7)
-    backbone = keras_hub.models.BertBackbone(vocabulary_size=len(WORDS), num_layers=2, num_heads=2, hidden_dim=8,
+    backbone = keras_hub.models.BertBackbone(vocabulary_size=len(WORDS), num_layers=layers, num_heads=2, hidden_dim=8,
                                              intermediate_dim=16, dropout=0.1, max_sequence_length=32)
     backbone.save_to_preset(str(folder))
     tiny_tokenizer_object().save_to_preset(str(folder))

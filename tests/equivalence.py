@@ -4,14 +4,12 @@
 """
 
 import json
-import os
 import runpy
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from forked import Forked
 
 HERE = Path(__file__).parent
 LAUNCHER = HERE.parent / "tools" / "launch_local.py"
@@ -20,12 +18,8 @@ ONE = "1"  # the column that all others are compared with
 COMPARED_WITH = {"gradient accumulation": "plain"}
 
 
-def start(out: Path, column: str, **environment: str) -> subprocess.Popen:
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "replicas.py"), str(out), column], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "",
-                        **environment})
+def start(out: Path, column: str, **environment: str) -> Forked:
+    return Forked([HERE / "replicas.py", out, column], **environment)
 
 
 def run(folder: Path) -> dict:
@@ -38,8 +32,7 @@ def run(folder: Path) -> dict:
     try:
         for column, processes in runs.items():
             for process in processes:
-                said = process.communicate(timeout=600)[1]
-                assert process.returncode == 0, f"{column}:\n{said[-4000:]}"
+                process.output()
             for name, values in json.loads((folder / f"{column}.json").read_text()).items():
                 made.setdefault(name, {}).update(values)
     finally:

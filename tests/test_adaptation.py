@@ -89,6 +89,9 @@ def test_learning_rate_multipliers_by_name(encoder):
     assert made == [by_part[part_of(v.path, family)] for v in model.trainable_variables]
     assert set(made) == set(by_part.values())
     assert set(learning_rate_multipliers(backbone, model.trainable_variables, 1.0)) == {1.0}
+    made = learning_rate_multipliers(backbone, model.trainable_variables, 1.0, 10.0)
+    by_part = {part_of(v.path, family) == "head": rate for v, rate in zip(model.trainable_variables, made, strict=True)}
+    assert by_part == {True: 10.0, False: 1.0}
 
 
 def test_weight_decay_spares_biases_and_norms(encoder):

@@ -154,3 +154,26 @@ except tfft.errors.UserError:
     print([name for name in ("tensorflow", "keras") if name in sys.modules])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_process_that_trains_often_keeps_no_model(tiny_preset, reviews, tmp_path):
+    import gc
+
+    import keras
+
+    def models() -> int:
+        gc.collect()
+        return sum(isinstance(each, keras.Model) for each in gc.get_objects())
+
+    def train() -> int:
+        config = tfft.load_config("my_csv")
+        config.data.train, config.data.max_length, config.data.cache = f"csv:{reviews}", 24, str(tmp_path / "cache")
+        config.model.backbone, config.train.steps = str(tiny_preset), 2
+        made = tfft.fine_tune(config, str(tmp_path / "run"))
+        assert made.predict("good film") == made.predict("good film")
+        made.evaluate()
+        return models()
+
+    before = models()
+    assert train() > before and models() == before

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from served import serving, settings
 
 from tfft import config
@@ -20,6 +21,7 @@ PAGE = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text("ut
 CODE = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_is_a_whole_task(tiny_preset, tmp_path, monkeypatch, capsys):
     assert len(CODE.strip().split("\n")) <= 80
     (tmp_path / "shouting.py").write_text(CODE)

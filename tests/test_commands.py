@@ -175,8 +175,11 @@ def test_plan_tells_rows_lengths_and_time(tiny_preset, reviews, shared_cache, tm
     command = [c for c in command if not c.startswith("--workdir")]
     out, _ = run([*command, "--timed_steps=2"], shared_cache)
     for expected in ("training rows", "longest untruncated", "padding, this plan", "steps in all", "real tokens/s",
-                     "memory for weights", "90% have at most", "unknown characters"):
+                     "memory for weights", "90% have at most", "unknown characters", "(2 epochs)",
+                     "which is little to learn from: --config.train.epochs=0", "validation rows choose the best weights"):
         assert expected in out, expected
+    out, _ = run([*command, "--timed_steps=0", "--config.train.epochs=0", "--config.data.validation="], shared_cache)
+    assert "(10 epochs, by the number of rows)" in out and "advice" not in out
 
 
 def test_a_wrong_workdir_is_told_at_once(shared_cache, tmp_path):

@@ -268,7 +268,7 @@ def test_json_round_trip():
     ('{"data": {"train"', "runs/x/config.json is not valid JSON"),
     ("[1]", r"runs/x/config.json: config must be a group of settings, not \[1\]"),
     ('{"data": {"train": "a.csv"}, "trian": {}}', "runs/x/config.json: .*Unknown setting 'trian'. Did you mean 'train'"),
-    ('{"data": {"train": "a.csv"}, "train": {"epochs": 0}}', "runs/x/config.json: config.train.epochs is 0"),
+    ('{"data": {"train": "a.csv"}, "train": {"epochs": -1}}', "runs/x/config.json: config.train.epochs is -1"),
 ])
 def test_damaged_json(text, message):
     with pytest.raises(UserError, match=message):

@@ -6,18 +6,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tfft.data.retrieval import ndcg, reciprocal_rank, retrieval_scores
 from tfft.tasks.base import Judged
 from tfft.tasks.embedding import judging
+from tfft.vectors import exact
 
 
 class Store:
-    """As much of a store as judging looks at. Each example: (row, role, text)."""
+    """As much of a store as judging looks at. Each example: (row, role, text); grade: of each that belongs."""
 
-    def __init__(self, examples, **columns):
+    def __init__(self, examples, grade=None, **columns):
         rows, roles, texts = zip(*examples, strict=True)
         known = sorted(set(texts))
         self.columns = {"row": np.array(rows), "role": np.array(roles), "same": np.array([known.index(text) for text in texts]),
                         **{name: np.array(values) for name, values in columns.items()}}
+        belong = np.bincount([row for row, role, _ in examples if role == 1], minlength=max(rows) + 1)
+        self.columns["grade_offsets"] = np.append(0, np.cumsum(belong))
+        self.columns["grade"] = np.ones(belong.sum(), np.float32) if grade is None else np.asarray(grade, np.float32)
         self.text = {row: text for row, role, text in examples if role == 0}
 
     def column(self, name):
@@ -43,40 +48,38 @@ def judged(store, units) -> Judged:
     return Judged(store, rows, examples, np.asarray(units, np.float32), offsets, np.zeros(len(examples)), None)
 
 
-def plain_search(examples, vectors) -> dict:
-    """What judge_search computes, with sorted lists and no blocks."""
+def plain_search(examples, vectors, grade) -> dict:
+    """What judge_search computes, with sorted lists and no blocks: trec_eval does not know that texts are the same."""
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     texts = {text: vectors[i] for i, (_, role, text) in reversed([*enumerate(examples)]) if role}
     queries = {text: vectors[i] for i, (_, role, text) in reversed([*enumerate(examples)]) if not role}
     query_of = {row: text for row, role, text in examples if not role}
-    right = {query: {text for row, role, text in examples if role == 1 and query_of[row] == query} for query in queries}
-    sums = dict.fromkeys(("ndcg_at_10", "mrr_at_10", "recall_at_1", "recall_at_10", "recall_at_100"), 0.0)
+    right = {query: {} for query in queries}
+    for (row, _, text), value in zip([example for example in examples if example[1] == 1], grade, strict=True):
+        right[query_of[row]][text] = max(int(value), right[query_of[row]].get(text, 0))
+    ranked = {}
     for query, vector in queries.items():
         among = [text for text in texts if text != query or text in right[query]]
-        ranked = sorted(among, key=lambda text: -vector @ texts[text])
-        hits = [text in right[query] for text in ranked]
-        gain = sum(hit / math.log2(place + 2) for place, hit in enumerate(hits[:10]))
-        sums["ndcg_at_10"] += gain / sum(1 / math.log2(place + 2) for place in range(min(10, len(right[query]))))
-        sums["mrr_at_10"] += 1 / (1 + hits.index(True)) if True in hits[:10] else 0
-        for k in (1, 10, 100):
-            sums[f"recall_at_{k}"] += sum(hits[:k]) / len(right[query])
-    return {name: value / len(queries) for name, value in sums.items()}
+        ranked[query] = sorted(among, key=lambda text: -vector @ texts[text])
+    return retrieval_scores(ranked, right)
 
 
 @pytest.mark.parametrize("rows, blocks", [(40, (512, 8192)), (40, (7, 16)), (150, (64, 33)), (1, (4, 4))])
 def test_search_by_rows_equals_a_plain_search(monkeypatch, rows, blocks):
-    """Rows repeat queries, share texts, and one query stands among the texts."""
-    monkeypatch.setattr(judging, "QUERIES", blocks[0])
-    monkeypatch.setattr(judging, "TEXTS", blocks[1])
+    """Rows repeat queries, share texts, with other grades too, and one query stands among the texts; documents follow."""
+    monkeypatch.setattr(exact, "QUERIES", blocks[0])
+    monkeypatch.setattr(exact, "TEXTS", blocks[1])
     draw, examples = np.random.default_rng(rows), []
     for row in range(rows):
         examples.append((row, 0, f"query {row % 31}"))
         examples += [(row, 1, f"text {draw.integers(0, 2 * rows)}") for _ in range(draw.integers(1, 4))]
         examples += [(row, 2, f"query {draw.integers(0, 31)}" if row % 5 == 0 else f"bad {row}")]
+    examples += [(rows + i, 3, f"text {i}" if i % 2 else f"document {i}") for i in range(2 * rows)]
+    grade = draw.integers(1, 4, sum(role == 1 for _, role, _ in examples))
     by_text = {text: draw.normal(size=5) for _, _, text in examples}
     vectors = np.array([by_text[text] for _, _, text in examples], np.float32)
-    report = judging.judge_search(judged(Store(examples), vectors))
-    assert report.metrics == pytest.approx(plain_search(examples, vectors), abs=1e-6) and report.judged == rows
+    report = judging.judge_search(judged(Store(examples, grade), vectors))
+    assert report.metrics == pytest.approx(plain_search(examples, vectors, grade), abs=1e-6) and report.judged == rows
 
 
 def test_search_by_hand():
@@ -91,9 +94,9 @@ def test_search_by_hand():
 def test_ndcg_of_several_texts():
     """Two belong: at places 1 and 3 of three looked at; the best would be places 1 and 2."""
     hits = np.array([[True, False, True]])
-    assert judging.ndcg(hits, np.array([2]), 3) == pytest.approx((1 + 1 / 2) / (1 + 1 / math.log2(3)))
-    assert judging.ndcg(hits, np.array([50]), 2) == pytest.approx(1 / (1 + 1 / math.log2(3)))
-    assert judging.reciprocal_rank(np.array([[False] * 4, [False, True, True, False]]), 10) == 0.25
+    assert ndcg(hits, np.array([[1, 1, 0]]), 3) == pytest.approx((1 + 1 / 2) / (1 + 1 / math.log2(3)))
+    assert ndcg(hits, np.ones((1, 10)), 2) == pytest.approx(1 / (1 + 1 / math.log2(3)))
+    assert reciprocal_rank(np.array([[False] * 4, [False, True, True, False]]), 10) == 0.25
 
 
 def test_scores():
@@ -121,8 +124,8 @@ def test_labels():
 
 def test_exact_search_is_bounded_by_its_blocks(monkeypatch):
     """No array of similarities is larger than a block."""
-    monkeypatch.setattr(judging, "QUERIES", 10)
-    monkeypatch.setattr(judging, "TEXTS", 20)
+    monkeypatch.setattr(exact, "QUERIES", 10)
+    monkeypatch.setattr(exact, "TEXTS", 20)
     largest, original = [], np.argpartition
     monkeypatch.setattr(judging.np, "argpartition", lambda a, *args, **kw: largest.append(a.size) or original(a, *args, **kw))
     units = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)

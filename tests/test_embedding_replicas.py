@@ -14,8 +14,8 @@ CASES = {"ranking": 1, "ranking in parts": 2, "cosent": 1, "triplet": 1}  # micr
 
 
 @pytest.mark.slow
-def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
-    found = by_replicas.found_by(__file__, tmp_path, tiny_preset)
+def test_replicas_train_and_judge_like_one(thin_preset, tmp_path):
+    found = by_replicas.found_by(__file__, tmp_path, thin_preset)
     for replicas in (1, 2, 4):  # both passes of two micro-batches, each replica with masks of its own
         assert sorted(found.pop(f"dropout {replicas}")) == [2] * 2 * replicas
     assert found.keys() == {f"{case} {replicas}" for case in CASES for replicas in (1, 2, 4)}
@@ -26,7 +26,8 @@ def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
             other = found[f"{case} {replicas}"]
             for name in ("losses", "norms"):
                 np.testing.assert_allclose(other[name], one[name], rtol=1e-5, err_msg=f"{case} {replicas} {name}")
-            assert other["metrics"] == pytest.approx(one["metrics"], rel=1e-4)
+            if CASES[case] == 1:
+                assert other["metrics"] == pytest.approx(one["metrics"], rel=1e-4)
             for path, value in one["weights"].items():
                 np.testing.assert_allclose(other["weights"][path], value, atol=1e-5, err_msg=f"{case} {replicas} {path}")
 
@@ -44,9 +45,13 @@ def train(case: str, strategy, folder: Path, preset: str) -> dict:
     assert len(split.rows) % 8, "the last batch is ragged"
     rig = embeddings.make_rig(task, split, preset, strategy, STEPS, multiple=8, accumulation=parts)
     outputs = [rig.train(1) for _ in range(STEPS)]
-    evaluator = Evaluator(rig.model, task, split.store, split.rows, pad_id=0, batch_size=5, max_length=16, strategy=strategy)
-    return {"losses": [o["loss"] for o in outputs], "norms": [o["gradient_norm"] for o in outputs],
-            "metrics": evaluator.evaluate(), "weights": {path: value.tolist() for path, value in rig.weights().items()}}
+    found = {"losses": [o["loss"] for o in outputs], "norms": [o["gradient_norm"] for o in outputs],
+             "weights": {path: value.tolist() for path, value in rig.weights().items()}}
+    if parts == 1:  # how weights are judged does not depend on how they were trained
+        evaluator = Evaluator(rig.model, task, split.store, split.rows, pad_id=0, batch_size=5, max_length=16,
+                              strategy=strategy)
+        found["metrics"] = evaluator.evaluate()
+    return found
 
 
 def masks(strategy, folder: Path, preset: str) -> list[int]:

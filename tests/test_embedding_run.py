@@ -9,6 +9,7 @@ import tensorflow as tf
 from commands import ROOT, killed_is_like_whole, run
 from served import serving, settings
 
+from tfft.data.retrieval import METRICS
 from tfft.serving.remote_prediction import predict_texts_remotely
 
 SETTINGS = ["--config.data.max_length=16", "--config.model.dropout=0", "--config.train.global_batch_size=16",
@@ -44,7 +45,7 @@ def test_train_evaluate_predict_and_export(trained, capsys):
     out, _ = run(["evaluate", f"--workdir={folder}/run", "--split=validation"], cache)
     report = json.loads((folder / "run" / "evaluation-validation.json").read_text())
     metrics = report["metrics"]
-    assert {"ndcg_at_10", "mrr_at_10", "recall_at_1", "recall_at_10", "recall_at_100", "loss"} == metrics.keys()
+    assert {*METRICS, "loss"} == metrics.keys()
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "validation"]
     assert len(losses) == 4 and min(losses[1:]) < losses[0] and "ndcg_at_10" in out

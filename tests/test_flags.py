@@ -79,9 +79,9 @@ def test_configs_that_come_with_tfft_have_names(folder, arguments):
 @pytest.mark.parametrize("argument, message", [
     ("--config.train.epoch=2", "tfft: error: --config.train.epoch: Unknown setting 'epoch'. Did you mean 'epochs'? Known: epo"),
     ("--config.epochs=2", "distribution, export. There is config.train.epochs."),
-    ("--config.train.epochs=two", "--config.train.epochs=two: must be int. (passes over the training rows)"),
+    ("--config.train.epochs=two", "--config.train.epochs=two: must be int. (passes over the training rows;"),
     ("--config.train.epochs=2.5", "--config.train.epochs=2.5: must be int."),
-    ("--config.train.epochs=0", "config.train.epochs is 0; it must be at least 1. (passes over the training rows)"),
+    ("--config.train.epochs=-1", "config.train.epochs is -1; it must be at least 0. (passes over the training rows;"),
     ("--config.train.deterministic=yes", "--config.train.deterministic=yes: must be true or false."),
     ("--config.train.schedule=linaer", "config.train.schedule: Unknown value 'linaer'. Did you mean 'linear'?"),
     ("--config.data.labels=a,b", "--config.data.labels=a,b: must be a tuple such as ('a','b')"),
@@ -125,7 +125,7 @@ def test_mistakes_in_naming_the_config(folder, arguments, message):
     ("import absent", "mine.py, line 7: ModuleNotFoundError: No module named 'absent'"),
     ("config.train.epochs =", "mine.py, line 7: invalid syntax"),
     ("return 3", "config must be a group of settings, not 3."),
-    ("config.train.epochs = 0", "config.train.epochs is 0; it must be at least 1."),
+    ("config.train.epochs = -1", "config.train.epochs is -1; it must be at least 0."),
 ])
 def test_mistakes_in_the_config_file(folder, line, message):
     (folder / "mine.py").write_text(CONFIG.format(line=line))

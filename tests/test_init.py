@@ -72,6 +72,24 @@ def test_names_decide(tmp_path):
     assert (found["text_column"], found["label_column"]) == ("Body", "Category")
 
 
+@pytest.mark.parametrize("columns, expected", [
+    ({"anchor": TEXTS, "positive": TEXTS[::-1]}, {"text_column": "anchor", "text_pair_column": "positive", "max_length": 64}),
+    ({"query": TEXTS, "pos": [[text] for text in TEXTS], "neg": [["a b", "c d", "e f", "g h"]] * len(TEXTS)},
+     {"text_pair_column": "pos", "negative_columns": ("neg",), "task.negatives": 3, "max_length": 128}),
+    ({"anchor": TEXTS, "positive": TEXTS[::-1], "negative": TEXTS[1:] + TEXTS[:1]}, {"negative_columns": ("negative",)}),
+])
+def test_texts_that_belong_together(tmp_path, columns, expected):
+    found = settings(lines(tmp_path / "a.jsonl", [dict(zip(columns, row)) for row in zip(*columns.values())]))
+    assert (found["task"], found["learn"]) == ("embedding", "search") and expected.items() <= found.items()
+
+
+def test_pairs_with_a_label_or_a_number_are_classified(tmp_path):
+    for labels, learn in ((["same", "other"], "single_label"), ([x / 7 for x in range(30)], "regression")):
+        rows = [{"sentence1": text, "sentence2": text[::-1], "label": labels[i % len(labels)]} for i, text in enumerate(TEXTS)]
+        assert settings(lines(tmp_path / "a.jsonl", rows))["learn"] == learn
+    assert settings(lines(tmp_path / "b.jsonl", rows), learn="search")["task"] == "embedding"
+
+
 @pytest.mark.parametrize("named, other", [("star_rating", "helpful"), ("Class Index", "page"), ("sentiment", "source")])
 def test_a_part_of_a_name_decides(tmp_path, named, other):
     found = settings(labelled(tmp_path, [1, 2, 3], column=other, **{named: [i % 4 for i in range(len(TEXTS))]}))

@@ -1,13 +1,12 @@
 """The CPU kernels compute what Keras's layers compute."""
 
-import subprocess
-import sys
 
 import keras
 import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
+from forked import Forked
 
 from tfft.config import Model
 from tfft.models.adaptation import freeze
@@ -160,8 +159,7 @@ def test_each_replica_draws_its_own_mask(fast):
         "assert 0.3 < float(tf.reduce_mean(tf.cast(first != second, tf.float32))) < 0.7\n"
         "states = two.experimental_local_results(layer.seed_generator.state.value)\n"
         "assert len(states) == 2 and all((s.numpy() == states[0].numpy()).all() for s in states)\n")
-    answer = subprocess.run([sys.executable, "-c", code, str(fast)], capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr[-2000:]
+    Forked(["-c", code, str(fast)]).output()
 
 
 def test_keras_is_as_it_was_afterwards_even_after_an_error():

@@ -3,6 +3,7 @@
 import csv
 import decimal
 import json
+import re
 
 import numpy as np
 import pytest
@@ -252,6 +253,16 @@ def test_a_column_for_each_label(tmp_path):
         learnt(tmp_path, source, "multi_label", label_columns=("bil", "good"))
     with pytest.raises(UserError, match="config.data.labels names other labels than config.data.label_columns"):
         learnt(tmp_path, source, "multi_label", **settings, labels=("bill", "late"))
+
+
+@pytest.mark.parametrize("name, content, said", [
+    ("a.csv", "text,a,b,n\nx,1,0,2\ny,0,1,3\n", "are a label each: --config.data.label_columns=\"('a','b')\""),
+    ("a.jsonl", '{"text": "x", "a": true, "b": false}\n{"text": "y", "a": false, "b": true}', "label_columns=\"('a','b')\""),
+    ("a.csv", "text,a,n\nx,1,2\ny,0,3\n", "is no header")])
+def test_columns_of_0_and_1_are_seen_where_there_is_no_label(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=re.escape(said)):
+        learnt(tmp_path, str(tmp_path / name))
 
 
 @pytest.mark.parametrize("row, said", [("a,1,0,0", [("bill",)]), ("a,0,0,0", "none of its labels holds"),

@@ -7,8 +7,8 @@ import re
 
 TFFT = pathlib.Path(__file__).parent.parent / "tfft"
 # Lowest first. What is not named here is an entry module: a single file on top of all.
-LAYERS = [{"errors"}, {"config", "converters", "files", "notebook"}, {"assets"}, {"data", "models"}, {"tasks"}, {"training"},
-          {"evaluation", "tpu"}, {"run"}, {"serving"}]
+LAYERS = [{"errors"}, {"config", "converters", "files", "notebook"}, {"assets"}, {"data", "models"}, {"vectors"}, {"tasks"},
+          {"training"}, {"evaluation", "tpu"}, {"run"}, {"serving"}]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 TOP = len(LAYERS)
 TASKS = sorted(path.name for path in (TFFT / "tasks").iterdir() if path.is_dir() and path.name != "__pycache__")
@@ -82,6 +82,15 @@ def test_words_of_one_task_are_in_its_folder_alone():
              if OWN.search(text := path.read_text("utf-8"))]
     assert not found, "\n".join(found)
     assert OWN.search(" problem:") and not OWN.search("problems, logistic_regression")
+
+
+def test_no_function_is_converted_by_autograph():
+    """It takes as long as tracing does, at every start of every command, and nothing here needs it: loops and conditions of
+    graphs are tf.while_loop and tf.cond."""
+    nodes = [node for path in TFFT.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    calls = [ast.unparse(n) for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "tf.function"]
+    assert len(calls) > 10 and not [call for call in calls if "autograph=False" not in call]
+    assert "tf.function" not in {ast.unparse(d) for n in nodes if isinstance(n, ast.FunctionDef) for d in n.decorator_list}
 
 
 def test_breaches_are_seen(tmp_path):

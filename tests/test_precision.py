@@ -1,9 +1,6 @@
 """Float16 and bfloat16: what stays float32, how the loss scale moves, and that a step which overflows does no harm."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import families
@@ -13,6 +10,7 @@ import pytest
 import tensorflow as tf
 from commands import arguments, run
 from conftest import write_reviews
+from forked import Forked
 from steps import TASK, Rig, batches
 
 from tfft.config import Model
@@ -209,11 +207,7 @@ def test_every_family_takes_a_float16_step(family):
 
 @pytest.fixture(scope="module")
 def replicas():
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run([sys.executable, str(HERE / "precision_replicas.py")], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(Forked([HERE / "precision_replicas.py"]).output().splitlines()[-1])
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from tfft.predict import GIVEN
 from tfft.tasks.fields import FIELDS
 from tfft.tasks.table import TASKS
 
+pytestmark = pytest.mark.slow
 SETTINGS = ["--config.data.max_length=24", "--config.data.window_overlap=8", "--config.model.dropout=0",
             "--config.model.head_dropout=0", "--config.train.global_batch_size=16"]
 

@@ -147,11 +147,11 @@ def test_plain_text_by_lines_and_by_files(make, tmp_path):
     source = make("\ufeffone line\n\n  \nanother\r\n\u00e9\n", "text:a.txt", (TEXT,))
     assert [(row.values["text"], row.line) for row in source.rows()] == [("one line", 1), ("another", 4), ("\u00e9", 5)]
     (tmp_path / "b.txt").write_text(" \n")
-    rows = list(make(None, "documents:*.txt", (TEXT,)).rows())
+    rows = list(make(None, "files:*.txt", (TEXT,)).rows())
     assert [row.values["text"] for row in rows] == ["one line\n\n  \nanother\r\n\u00e9\n"] and rows[0].file.endswith("a.txt")
 
 
 def test_plain_text_that_is_not_utf8_is_told(make):
-    for spec in ("text:a.txt", "documents:a.txt"):
+    for spec in ("text:a.txt", "files:a.txt"):
         with pytest.raises(UserError, match="line 2 is not valid utf-8 .in cp1252 it reads 'caf\u00e9"):
             list(make(b"fine\ncaf\xe9\n", spec, (TEXT,)).rows())

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfft.config import Train
-from tfft.training.schedules import learning_rate
+from tfft.training.schedules import epochs_by_size, learning_rate
 
 # 20 steps, 4 of them warm-up, peak 1, end 0.1: after warm-up x = (step - 4) / 16
 POINTS = {
@@ -67,3 +67,8 @@ def test_warm_up_steps_are_not_one_more_by_a_rounding_error():
 def test_a_fraction_of_a_step_warms_up_one_step():
     config = settings("constant", warmup_fraction=0.01)
     assert [rate(s, config) for s in range(2)] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("batches, epochs", [(0, 10), (6, 10), (25, 10), (26, 10), (50, 5), (57, 5), (84, 3), (5000, 3)])
+def test_small_sets_have_more_epochs(batches, epochs):
+    assert epochs_by_size(batches) == epochs

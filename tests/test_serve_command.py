@@ -27,7 +27,7 @@ class Process:
     """A running server and the lines it has said."""
 
     def __init__(self, *flags: str):
-        self.process = start(["serve", "--rest_port=0", "--grpc_port=0", *flags], "")
+        self.process = start(["serve", "--rest_port=0", "--grpc_port=0", *flags], "", ("-m", "tfft"))
         self.said = ""
         self.ready = threading.Event()
         self._reader = threading.Thread(target=self._read)

@@ -124,6 +124,33 @@ def test_a_pair_of_texts_and_a_number(page: Page, tmp_path):
         expect(page.locator("#answer h2")).to_have_text("3.000")
 
 
+class Chooser(tf.Module):
+    """The longest choice, each scored by its share of the letters."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="question"),
+                                  tf.TensorSpec([None, None], tf.string, name="choices")])
+    def serve(self, question, choices):
+        letters = tf.cast(tf.strings.length(choices), tf.float32)
+        scores = letters / tf.reduce_sum(letters, axis=1, keepdims=True)
+        best = tf.argmax(scores, axis=1, output_type=tf.int32)
+        return {"choice": tf.gather(choices, best, batch_dims=1), "position": best, "score": tf.reduce_max(scores, axis=1),
+                "scores": scores}
+
+
+@pytest.mark.slow
+def test_choices_are_lines(page: Page, tmp_path):
+    model = Chooser()
+    tf.saved_model.save(model, str(tmp_path / "quiz" / "1"), signatures=model.serve)
+    write_page(tmp_path / "quiz", {"fields": ["question", "choices"], "shows": "choice"})
+    with serving(settings(tmp_path / "quiz")) as served:
+        choose(page, served, "quiz")
+        assert page.locator("#inputs label").all_text_contents() == ["Question", "Choices, one a line"]
+        asked = ask(page, question="Who?", choices="A\n <b>EE</b> \n\nBB")
+        assert asked == {"question": "Who?", "choices": ["A", "<b>EE</b>", "BB"]}
+        expect(page.locator("#headline h2")).to_have_text("<b>EE</b> 75.0%")
+        assert page.locator(".row .name").all_text_contents() == ["\u2713 <b>EE</b>", "BB", "A"]
+
+
 @pytest.fixture(scope="module")
 def exports(tiny_saved, tmp_path_factory):
     """A server of models with a page.json of each kind, and of some that have none or a strange one."""

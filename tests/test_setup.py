@@ -12,7 +12,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # Import name -> the distribution that brings it, where the names differ. orbit and official come with the Model Garden.
 DISTRIBUTIONS = {
-    "absl": "absl-py", "google": "protobuf", "grpc": "grpcio", "grpc_health": "grpcio-health-checking", "jaxlib": "jax",
+    "absl": "absl-py", "faiss": "faiss-cpu", "google": "protobuf", "grpc": "grpcio", "grpc_health": "grpcio-health-checking",
+    "jaxlib": "jax",
     "official": "tf-models-official", "orbit": "tf-models-official", "sklearn": "scikit-learn",
     "tensorflow_serving": "tensorflow-serving-api",
 }
@@ -56,11 +57,11 @@ def test_imports_are_declared():
     third_party = imported(ROOT / "tfft") - set(sys.stdlib_module_names) - {"tfft"}
     assert "numpy" in third_party
     missing = {normal(DISTRIBUTIONS.get(name, name)) for name in third_party}
-    missing -= requirements() | requirements("preflight") | IMPLIED
+    missing -= requirements() | requirements("preflight") | requirements("search") | IMPLIED
     assert not missing, f"declare in setup.cfg: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight")), ("tpu.txt", ("test",))])
+@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search")), ("tpu.txt", ("test",))])
 def test_constraints_pin_everything_that_is_declared(name, extras):
     declared = requirements().union(*(requirements(extra) for extra in extras))
     assert len(declared) > 10
@@ -155,7 +156,7 @@ def test_tools_test_takes_a_stack(tmp_path):
     install = f"--constraint {ROOT}/constraints/{{}}.txt --editable {ROOT}[test]"
     calls = run("-k", "unknown", "--stack=tpu", "tests/test_config.py")
     assert any(call.endswith(install.format("tpu")) for call in calls)
-    assert calls[-1] == "-m pytest -n 2 -k unknown tests/test_config.py"
+    assert calls[-1] == "-m pytest -n 2 --dist=loadfile --no-loadscope-reorder -k unknown tests/test_config.py"
     assert not any("--editable" in call for call in run("--stack=tpu"))  # installed already
     assert any(call.endswith(install.format("default")) for call in run())
     wrong = subprocess.run([ROOT / "tools" / "test", "--stack=gpu"], capture_output=True, text=True)
@@ -188,7 +189,7 @@ def test_ci_brings_chromium_where_it_can(tmp_path, user, present, works):
     run = subprocess.run([ROOT / ".ci" / "run", "-k", "page"], capture_output=True, text=True, check=True, timeout=60,
                          env={"PATH": str(bin), "TFFT_VENV": str(tmp_path / "venv")})
     made = calls.read_text().splitlines()
-    assert made[-1] == "-m pytest -n 2 --durations=25 -k page"
+    assert made[-1] == "-m pytest -n 2 --dist=loadfile --no-loadscope-reorder --durations=25 -k page"
     wanted = [] if present or user else ["update", "chromium"] if works else ["update"]
     assert [call.split()[-1] for call in made if call.startswith("apt-get ")] == wanted
     assert ("will be skipped" in run.stdout) == (not present and not (works and user == 0))

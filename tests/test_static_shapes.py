@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import families
 import numpy as np
 import pytest
 import tensorflow as tf
+from forked import Forked
 from steps import TASK, Rig, batches
 from stores import make_store
 from test_step import linear_rig, same
@@ -205,9 +204,8 @@ def test_compiled_run_and_its_continuation_without(open_session, tmp_path):
 
 @pytest.mark.slow
 def test_batches_read_on_another_host():
-    made = subprocess.run([sys.executable, str(Path(__file__).with_name("remote_host.py"))], capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr[-2000:]
-    answer = json.loads(made.stdout.strip().splitlines()[-1])
+    made = Forked([Path(__file__).with_name("remote_host.py")])
+    answer = json.loads(made.output().splitlines()[-1])
     assert answer["same"] and answer["steps"] > 1 and answer["device"].startswith("/job:worker/")
 
 

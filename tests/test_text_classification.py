@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from stores import make_store
 
-from tfft.config import TextClassification, resolve
+from tfft.config import Model, TextClassification, resolve
 from tfft.data.prepare import Split
 from tfft.errors import UserError
+from tfft.models.backbone import load_backbone
 from tfft.run.assembly import look_over
 from tfft.tasks.base import Context, Judged
 from tfft.tasks.table import TASKS
@@ -51,6 +52,17 @@ def test_focal_loss_of_gamma_0_is_cross_entropy():
     targets, logits = [0, 1, 1], [[2.0, -1.0], [0.5, 0.1], [-30.0, 30.0]]
     assert losses(make_task(loss="focal", focal_gamma=0.0), targets, logits) == pytest.approx(
         losses(make_task(), targets, logits))
+
+
+def test_a_head_of_several_labels_begins_with_how_often_they_are(tiny_preset):
+    def bias(problem, **settings):
+        task = make_task(problem, Labels(("a", "b", "c"), (50, 10, 0), rows=100), **settings)
+        backbone = load_backbone(tiny_preset, precision="float32", dropout=-1)
+        return task.build_model(backbone, Model(), 0).get_layer("head").bias.numpy()
+
+    np.testing.assert_allclose(bias("multi_label"), np.log([51 / 51, 11 / 91, 1 / 101]), rtol=1e-6)
+    for other in (bias("multi_label", class_weights="balanced"), bias("single_label")):
+        np.testing.assert_array_equal(other, 0)
 
 
 @pytest.mark.parametrize("problem, target", [("single_label", [0]), ("multi_label", [[1.0, 0.0]])])

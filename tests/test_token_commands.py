@@ -60,7 +60,7 @@ def trained(tiny_preset, tmp_path_factory):
                   "--config.data.validation=20%", "--config.task.head=crf", "--config.task.scheme=IOBES"],
     }.items():
         command = ["train", *settings, *SETTINGS, f"--config.model.backbone={tiny_preset}", f"--workdir={folder}/{name}",
-                   "--config.train.epochs=20"]
+                   "--config.train.epochs=20", "--config.eval.every_steps=200"]
         said[name] = [run(command, cache)[1], run(["evaluate", f"--workdir={folder}/{name}"], cache)[0],
                       run(["export", f"--workdir={folder}/{name}"], cache)[0]]
     return folder, cache, said

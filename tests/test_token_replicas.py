@@ -13,8 +13,8 @@ STEPS, LENGTHS = 8, (1, 2, 5, 9, 14, 20, 33, 3, 7, 11, 4, 6, 2)
 
 
 @pytest.mark.slow
-def test_replicas_train_and_judge_like_one(tiny_preset, tmp_path):
-    found = by_replicas.found_by(__file__, tmp_path, tiny_preset)
+def test_replicas_train_and_judge_like_one(thin_preset, tmp_path):
+    found = by_replicas.found_by(__file__, tmp_path, thin_preset)
     assert found.keys() == {f"{head} {replicas}" for head in ("softmax", "crf") for replicas in (1, 2, 4)}
     for head in ("softmax", "crf"):
         one = found[f"{head} 1"]

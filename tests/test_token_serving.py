@@ -238,7 +238,7 @@ def test_signatures_answer_as_the_predictor(runs, predictors, name, tmp_path):
     assert set(served.signatures) == {"serving_default", "words"}
     served.save(tmp_path / "1")
     loaded = tf.saved_model.load(str(tmp_path / "1")).signatures
-    texts = [*(text for text in NASTY if len(text) < 1000), *TEXTS]  # the proof of an export has the long ones
+    texts = [*(text for text in NASTY if len(text) < 1000), *TEXTS]  # the proof of an export has a long one
     expected = predictors[name]([{"text": text} for text in texts])
     assert_offsets_hold(expected, texts, 30)
     for size in (5, len(texts)):

@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 from steps import Rig
 
-from tfft.config import Embedding, MaskedLM, Model, QuestionAnswering, TextClassification, TokenClassification
+from tfft.config import Embedding, MaskedLM, Model, MultipleChoice, QuestionAnswering, TextClassification, TokenClassification
 from tfft.models.adaptation import freeze
 from tfft.tasks.base import Task
 from tfft.tasks.embedding.learnt import Pairs
 from tfft.tasks.masked_lm.learnt import Vocabulary
+from tfft.tasks.multiple_choice.learnt import Choices
 from tfft.tasks.question_answering.learnt import Answers
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
@@ -42,6 +43,8 @@ CASES = {
     "scores": (Embedding(loss="cosent", projection=4), Pairs("scored", high=5.0), {"precision": "mixed_bfloat16"}),
     "labels": (Embedding(loss="triplet"), Pairs("labelled"), EVERYTHING),
     "masked_lm": (MaskedLM(), WORDPIECES, EVERYTHING),
+    "choices": (MultipleChoice(), Choices(3), EVERYTHING),
+    "choices_binary": (MultipleChoice(loss="binary"), Choices(3), {"precision": "mixed_bfloat16"}),
     "labels_contrastive": (Embedding(loss="contrastive", normalize=False), Pairs("labelled"), {}),
 }
 # What makes a shape depend on values. Such an op runs on a CPU; a TPU has it padded, or refuses.

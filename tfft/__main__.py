@@ -1,4 +1,4 @@
-"""The console command: tfft init|train|evaluate|predict|calibrate|export|extend|serve|plan|preflight [flags]."""
+"""The console command: tfft COMMAND [flags]."""
 
 import runpy
 import sys
@@ -11,6 +11,9 @@ COMMANDS = {
     "calibrate": "fit a temperature on the validation rows, and when to abstain",
     "export": "write a SavedModel that takes raw text",
     "extend": "add words to a backbone's vocabulary",
+    "index": "embed a corpus for search",
+    "search": "find texts in an index",
+    "mine": "find hard negatives for training pairs",
     "serve": "answer by REST and gRPC as TF Serving does",
     "plan": "look at data, lengths, steps and time before training",
     "preflight": "compile the training step for a TPU, without one",

@@ -8,7 +8,9 @@ import sys
 from absl import flags
 
 from tfft import flags as command_line
+from tfft.data.fields import Unusable
 from tfft.errors import UserError
+from tfft.tasks.fields import LISTS
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of the run.")
 SERVER = flags.DEFINE_string("server", "", "Instead of --workdir, a served model: grpc://host:8500/imdb or "
@@ -35,12 +37,15 @@ PREDICATE = flags.DEFINE_multi_integer("predicate", [], "Semantic roles: where i
 PREDICATE_COLUMN = flags.DEFINE_string("predicate_column", "", "With --server: the column of the same.")
 QUESTION = flags.DEFINE_multi_string("question", [], "A question about its --context; may be given several times.")
 CONTEXT = flags.DEFINE_multi_string("context", [], "The text in which the answer to each --question is looked for.")
+CHOICES = flags.DEFINE_multi_string("choices", [], "The candidates that may answer each --question: '[\"red\", \"blue\"]'.")
 QUESTION_COLUMN = flags.DEFINE_string("question_column", "", "With --server: the column of the question.")
 CONTEXT_COLUMN = flags.DEFINE_string("context_column", "", "With --server: the column of the context.")
+CHOICES_COLUMN = flags.DEFINE_string("choices_column", "", "With --server: the column of the candidates, a list each.")
 # the asked fields of any task: how one is given by itself, and with --server its column in --input
-GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR, "predicate": PREDICATE, "question": QUESTION, "context": CONTEXT}
+GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR, "predicate": PREDICATE, "question": QUESTION, "context": CONTEXT,
+         "choices": CHOICES}
 COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN, "predicate": PREDICATE_COLUMN, "question": QUESTION_COLUMN,
-           "context": CONTEXT_COLUMN}
+           "context": CONTEXT_COLUMN, "choices": CHOICES_COLUMN}
 
 
 def main() -> int:
@@ -102,12 +107,20 @@ def _by_server(reading: dict[str, str]) -> int:
 
 def _given() -> list[dict[str, str]]:
     """The rows given by flags: [{"text": ..., "text_pair": ...}, ...]"""
-    given = {name: flag.value for name, flag in GIVEN.items() if flag.value}
+    given = {name: [_listed(name, value) for value in flag.value] if name in LISTS else flag.value
+             for name, flag in GIVEN.items() if flag.value}
     counts = {len(values) for values in given.values()}
     if len(counts) > 1:
         there = " and ".join(f"{len(values)} --{name}" for name, values in given.items())
         raise UserError(f"There are {there}; they go together.")
     return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+
+
+def _listed(name: str, value: str) -> list[str]:
+    try:
+        return LISTS[name](value, name)
+    except Unusable as reason:
+        raise UserError(f"--{name}={value!r:.80}: {reason}.") from reason
 
 
 def _check_fields(wanted: list[str], given: list[str]) -> None:

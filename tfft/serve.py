@@ -5,12 +5,19 @@ import sys
 from absl import flags
 
 from tfft import flags as command_line
+from tfft.errors import UserError, unknown
+from tfft.files import local_path
+from tfft.run.workdir import Workdir
 from tfft.serving.apart import served
+from tfft.serving.search.checks import workdir_of
 from tfft.serving.server.settings import Batching, Limits, Settings, check_ports, models_of
+from tfft.vectors.folder import Index
 
 MODEL = flags.DEFINE_multi_string("model", [], "A folder of versions, as FOLDER or NAME=FOLDER; may be given several times.")
 WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's work directory, exported first where it has not been since its "
                                     "training; may be given several times.")
+INDEX = flags.DEFINE_multi_string("index", [], "An index that is searched: its run is served too, exported first where it must "
+                                  "be; or NAME=FOLDER, for a model that is served. May be given several times.")
 CONFIG = flags.DEFINE_string("model_config_file", "", "TF Serving's ModelServerConfig in text form, instead of --model.")
 CONFIG_POLL = flags.DEFINE_float("model_config_file_poll_wait_seconds", 0.0, "How often to read the config file again, to move "
                                  "labels or add models; 0 is never.", 0.0)
@@ -35,10 +42,29 @@ FILE_OPS = flags.DEFINE_bool("allow_file_ops", False, "Load models whose graphs 
 ALLOWED = flags.DEFINE_multi_string("allowed_host", [], "A name of this server in addresses, beside localhost.")
 
 
+def indexes_of(flags: list[str]) -> tuple[dict[str, Index], list[str]]:
+    """(the indexes by the names of their models, the runs of those that name no model). Raises: UserError."""
+    indexes, runs = {}, []
+    for flag in flags:
+        name, _, folder = flag.rpartition("=")
+        index = Index(local_path(folder, "--index"))
+        if not name:
+            runs.append(workdir_of(index.manifest, index.folder))
+            name = Workdir(runs[-1]).experiment().name
+        if name in indexes:
+            raise UserError(f"--index={folder}: model {name!r} has the index {indexes[name].folder} already. Serve one, or the "
+                            f"model by another name: --model=NAME=FOLDER --index=NAME={folder}")
+        indexes[name] = index
+    return indexes, runs
+
+
 def main() -> int:
-    models = models_of([*MODEL.value, *map(served, WORKDIR.value)], CONFIG.value)
+    indexes, runs = indexes_of(INDEX.value)
+    models = models_of([*MODEL.value, *map(served, dict.fromkeys([*WORKDIR.value, *runs]))], CONFIG.value)
+    for name in indexes.keys() - {model.name for model in models}:
+        raise UserError(f"--index={name}=...: {unknown('model', name, [model.name for model in models])}")
     settings = Settings(
-        models=models, host=HOST.value, rest_port=REST_PORT.value, grpc_port=GRPC_PORT.value,
+        models=models, indexes=indexes, host=HOST.value, rest_port=REST_PORT.value, grpc_port=GRPC_PORT.value,
         poll_seconds=POLL.value, threads=THREADS.value, allow_file_ops=FILE_OPS.value,
         allowed_hosts=tuple(name.lower() for name in ALLOWED.value), config_file=CONFIG.value,
         config_poll_seconds=CONFIG_POLL.value,

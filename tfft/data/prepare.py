@@ -1,6 +1,7 @@
 """Config -> token stores and splits, with everything a user should know about the data before training on it."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import tempfile
@@ -74,7 +75,8 @@ class Reading:
 
     encoder: rows -> examples; columns: what is kept of rows besides; details: what decides the examples beside the fields.
     augmented(split, epoch): the split's rows as changed for one epoch, whose settings are `augmentation`; None where rows
-    stay as they are.
+    stay as they are. corpus(spec): a source, and how it is read, of rows that are judged together with others: with those of
+    `spec`, '' for the experiment's own; None where they are judged alone.
     """
 
     fields: tuple[Field, ...]
@@ -84,6 +86,7 @@ class Reading:
     details: list
     augmented: Callable[[Split, int], Iterator[Row]] | None = None
     augmentation: Any = None
+    corpus: Callable[[str], "tuple[str, Reading] | None"] = lambda spec: None
 
 
 class Preparer:
@@ -122,6 +125,17 @@ class Preparer:
         if not len(store):
             raise UserError(f"{spec} has no rows{f' where {data.where}' if data.where else ''}.")
         return store
+
+    def judged_with(self, split: Split, spec: str = "", data: Data | None = None) -> Split:
+        """A split as it is judged: with the rows of the task's corpus, where it has one, after its own. spec: where those come
+        from, if they are not the experiment's; data: how they were read."""
+        if not (corpus := self.reading.corpus(spec)):
+            return split
+        source, reading = corpus
+        data = dataclasses.replace(data or self.data, id_column="id", where="")
+        store = Preparer(data, reading, self.cache, self.say).store(source)
+        rows = np.concatenate([split.rows, len(split.store) + np.arange(len(store))])
+        return Split(split.name, TokenStore.joined([split.store, store]), rows)
 
     def augmented(self, split: Split, epoch: int) -> TokenStore:
         """The store of a split's rows as augmented for one epoch: row i is row split.rows[i] of the split's store.
@@ -168,6 +182,7 @@ def encode(chunks: Iterator[list[Row]], encoder: Encoder, vocabulary_size: int) 
         except BaseException as error:  # tf.data would turn it into a message with a traceback
             failure.append(error)
 
+    @functools.partial(tf.function, autograph=False)
     def parts(*fed):
         made = encoder(*fed)
         kinds[:] = [{name: isinstance(column, tf.RaggedTensor) for name, column in columns.items()} for columns in made]

@@ -21,4 +21,4 @@ def _squad(**arguments) -> Iterator[Record | Broken | Note]:
 
 
 READERS = {"table": _table, "conll": conll.read, "props": _props, "squad": _squad, "text": plain.read_lines,
-           "documents": plain.read_documents}
+           "files": plain.read_files}

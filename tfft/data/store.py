@@ -96,6 +96,15 @@ class TokenStore:
             flat = np.memmap(path, dtype, mode="r").view(np.ndarray) if count else np.zeros(0, dtype)
             self._columns[name] = flat.reshape(count, *item) if item else flat
 
+    @classmethod
+    def joined(cls, stores: "list[TokenStore]") -> "TokenStore":
+        """Several stores with the same columns as one, the rows of each after those before; its folder is the first's."""
+        made = cls.__new__(cls)
+        made.folder = stores[0].folder
+        made._columns, joined = join(stores)
+        made.meta = stores[0].meta | joined
+        return made
+
     def __len__(self) -> int:
         """How many rows it has."""
         return self.meta["rows"]
@@ -156,7 +165,7 @@ class TokenStore:
         return np.flatnonzero(member[np.asarray(self._columns["row"])])
 
 
-class _Writer:
+class Writer:
     """Appends to flat binary columns in a folder."""
 
     def __init__(self, folder: Path):
@@ -289,7 +298,7 @@ def write_rows(folder: Path, rows: Iterable[Row], fields: tuple[Field, ...], enc
 
     Raises: UserError where a column of names holds more than MAX_NAMES different ones.
     """
-    writer = _Writer(folder)
+    writer = Writer(folder)
     files: dict[str, int] = {}
     kept: list[list[Row]] = []  # chunks whose examples are on their way
     total = 0
@@ -316,7 +325,7 @@ def write_rows(folder: Path, rows: Iterable[Row], fields: tuple[Field, ...], enc
         writer.close()
 
 
-def _append_rows(writer: _Writer, chunk: list[Row], fields: tuple[Field, ...], files: dict[str, int], seed: int) -> None:
+def _append_rows(writer: Writer, chunk: list[Row], fields: tuple[Field, ...], files: dict[str, int], seed: int) -> None:
     """Appends what every task keeps of a chunk."""
     texts = [asked_texts(fields, row.values) for row in chunk]
     asked = [field.name for field in fields if field.asked and field.column]

@@ -189,7 +189,8 @@ class WordTokenizer(tf.Module):
         self._room = max_length - self._special
         self.before_limit = (before_limit or self._room // 2) if before else 0
         # outside a graph KerasHub's tokenizers take another path, which returns lists
-        self._ids = tf.function(lambda texts: tokenizer(texts), input_signature=[tf.TensorSpec([None], tf.string)])
+        self._ids = tf.function(lambda texts: tokenizer(texts), input_signature=[tf.TensorSpec([None], tf.string)],
+                                autograph=False)
         self._unknown, self._underline = Unknown(tokenizer), _underline_id(tokenizer)
         # KerasHub's byte-level BPE spells a space into the word after it, unless it was told to put one before every text
         self._spells_space = (isinstance(tokenizer, keras_hub.tokenizers.BytePairTokenizer)

@@ -35,7 +35,7 @@ class Evaluator(orbit.AbstractEvaluator):
         settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas,
                                 length_multiple=1 if on_cpu() else 8, buckets=few_buckets(max_length) if xla else (),
                                 run_length=1 if xla else 0)
-        self._forward = tf.function(self._answer, reduce_retracing=not xla)
+        self._forward = tf.function(self._answer, autograph=False, reduce_retracing=not xla)
         self._epochs = Epochs(lambda epoch: (store, self._examples, self._examples), settings)
         self._reader = Reader(tuple(model.input), pad_id, task.targets(store, weighted=False), task.target_specs,
                               drawn=task.drawn)
@@ -123,7 +123,8 @@ class Evaluator(orbit.AbstractEvaluator):
             inputs, targets, _, indices = batch
             with fast_cpu(on_cpu() and not self._xla):
                 outputs = self._model(inputs, training=False)
-            alone = not self._task.whole_batch  # else the task makes a loss of the units, if it wants one
+            # an example by itself may have no loss: the task makes one of the units, if it wants one
+            alone = not self._task.whole_batch and not self._task.sequences
             losses = self._task.loss(targets, outputs) if alone else tf.zeros_like(indices, tf.float32)
             return indices, self._task.emit(outputs, targets), losses
 

@@ -46,9 +46,9 @@ def freeze(backbone, config: Model) -> None:
                 inner.rate = 0.0
 
 
-def learning_rate_multipliers(backbone, variables: list, layer_decay: float) -> list[float]:
-    """Each variable's factor on the learning rate: 1 above the encoder, layer_decay for its top layer, and so on down;
-    embeddings lowest (as in ELECTRA, Clark et al. 2020, section 3.1, and BEiT).
+def learning_rate_multipliers(backbone, variables: list, layer_decay: float, head_rate: float = 1.0) -> list[float]:
+    """Each variable's factor on the learning rate: head_rate above the backbone, 1 above its encoder, layer_decay for the
+    encoder's top layer, and so on down; embeddings lowest (as in ELECTRA, Clark et al. 2020, section 3.1, and BEiT).
 
     layer_decay 0.5, two layers -> head 1, layer 1 0.5, layer 0 0.25, embeddings 0.125
     """
@@ -58,7 +58,8 @@ def learning_rate_multipliers(backbone, variables: list, layer_decay: float) -> 
         for layer in layers:
             for variable in layer.variables:
                 factor[variable.path] = layer_decay ** (len(encoder) + 1 - depth)
-    return [factor.get(v.path, 1.0) for v in variables]
+    pretrained = {variable.path for variable in backbone.variables}
+    return [factor.get(v.path, 1.0 if v.path in pretrained else head_rate) for v in variables]
 
 
 def decays(variable) -> bool:

@@ -1,6 +1,7 @@
 """Backbone + pooling + dropout + head: a Keras functional model with float32 logits."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfft.config import Model
@@ -41,11 +42,12 @@ def pooled_vector(backbone, config: Model):
     return Pooling(config.pooling, name="pooling")(sequence_output(backbone), backbone.input["padding_mask"])
 
 
-def pooled_classifier(backbone, config: Model, outputs: int, seed: int) -> keras.Model:
+def pooled_classifier(backbone, config: Model, outputs: int, seed: int, bias: np.ndarray | None = None) -> keras.Model:
     """{inputs int32[B,S]} -> logits float32[B, outputs]. The head is drawn from a truncated normal of deviation 0.02,
-    as BERT's own is."""
+    as BERT's own is; bias float[outputs]: where its biases begin, else at 0."""
     vector = keras.layers.Dropout(config.head_dropout, seed=seed, name="head_dropout", dtype="float32")(
         pooled_vector(backbone, config))
     head = keras.layers.Dense(outputs, name="head", dtype="float32",
+                              bias_initializer="zeros" if bias is None else keras.initializers.Constant(bias.tolist()),
                               kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02, seed=seed))
     return keras.Model(backbone.input, head(vector), name="classifier")

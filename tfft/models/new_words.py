@@ -62,4 +62,4 @@ def _ids(tokenizer, words: list[str]) -> list[list[int]]:
     """The tokens of each, in a graph: eagerly some tokenizers answer otherwise."""
     if not words:
         return []
-    return tf.function(lambda texts: tokenizer(texts))(tf.constant(words)).to_list()
+    return tf.function(lambda texts: tokenizer(texts), autograph=False)(tf.constant(words)).to_list()

@@ -21,6 +21,7 @@ from tfft.tasks.table import TASKS
 from tfft.training.feed import Feed, Shape
 from tfft.training.loop import steps_per_loop
 from tfft.training.optimizer import AdamW
+from tfft.training.schedules import epochs_by_size
 from tfft.training.strategy import make_strategy, set_up
 from tfft.training.tpu import compiled_by_xla
 
@@ -42,9 +43,12 @@ class Prepared:
     xla: bool  # XLA compiles the steps: every batch shape is static
 
     @property
+    def num_epochs(self) -> int:
+        return self.experiment.train.epochs or epochs_by_size(self.epochs.num_batches(0))
+
+    @property
     def total_steps(self) -> int:
-        config = self.experiment.train
-        return config.steps or self.epochs.steps(config.epochs)
+        return self.experiment.train.steps or self.epochs.steps(self.num_epochs)
 
     @property
     def pad_id(self) -> int:
@@ -160,8 +164,10 @@ def build(prepared: Prepared) -> Built:
         adopted = prepared.task.adopt(model, prepared.preset)
         model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model
         variables = model.trainable_variables
-        multipliers = [rate * prepared.task.learning_rate_multiplier(variable.path) for rate, variable in zip(
-            adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay), variables, strict=True)]
+        rates = adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay,
+                                                     experiment.train.head_rate)
+        own = [prepared.task.learning_rate_multiplier(variable.path) for variable in variables]
+        multipliers = [rate if mine is None else mine for rate, mine in zip(rates, own, strict=True)]
         optimizer = AdamW(variables, experiment.train, multipliers=multipliers,
                           decayed=[adaptation.decays(v) for v in variables])
     return Built(model, optimizer, description, adopted)

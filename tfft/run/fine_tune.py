@@ -21,6 +21,8 @@ def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
     for spec in (experiment.data.train, experiment.data.validation, experiment.data.test):
         if spec and split_share(spec) is None:
             Source(spec, experiment.data, fields, cache).look()
+    for spec in experiment.data.other_sources:
+        Source(spec, experiment.data, fields, cache)  # a missing file is told
     preset = resolve_backbone(experiment.model.backbone, cache)
     max_length, num_layers = backbone_limits(preset)
     check_limits(experiment, max_length=max_length, num_layers=num_layers)

@@ -13,6 +13,7 @@ from tfft.config import Experiment
 from tfft.data.plan import make_plan
 from tfft.data.unknown import shares
 from tfft.models.adaptation import sections
+from tfft.run.advice import advice
 from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
 from tfft.tasks.base import Table
 from tfft.training.step import Trainer
@@ -32,6 +33,8 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
     print("\n" + _batches(prepared))
     if timed_steps:
         print("\n" + _time_and_memory(prepared, timed_steps))
+    if advised := advice(prepared):
+        print("\n" + "\n".join(f"advice: {line}" for line in advised))
     return 0
 
 
@@ -80,8 +83,9 @@ def _batches(prepared: Prepared) -> str:
         real_tokens=plan.real_tokens, sequences=plan.sequences)
     to_limit = 1 - plan.real_tokens / plan.sequences / (len(lengths) * prepared.experiment.data.max_length)
     used, counts = np.unique(plan.lengths, return_counts=True)
-    rows = [("steps an epoch", f"{plan.num_batches:,}"), ("steps in all", f"{prepared.total_steps:,} ({config.epochs} epochs)"
-                                                           if not config.steps else f"{config.steps:,} (config.train.steps)"),
+    decided = f"{prepared.num_epochs} epochs{'' if config.epochs else ', by the number of rows'}"
+    rows = [("steps an epoch", f"{plan.num_batches:,}"),
+            ("steps in all", f"{prepared.total_steps:,} ({'config.train.steps' if config.steps else decided})"),
             ("padding, this plan", f"{plan.padding_waste:.1%}"), ("padding, batches not grouped by length",
                                                                   f"{ungrouped.padding_waste:.1%}"),
             ("padding, every text to max_length", f"{to_limit:.1%}"),

@@ -15,7 +15,8 @@ from tfft.errors import UserError, unknown
 from tfft.tasks.fields import FIELDS
 from tfft.tasks.guesses import GUESSES
 
-TEMPLATES = {"text_classification": "my_csv", "token_classification": "my_entities", "question_answering": "my_answers"}
+TEMPLATES = {"text_classification": "my_csv", "token_classification": "my_entities", "question_answering": "my_answers",
+             "embedding": "my_pairs", "multiple_choice": "my_choices"}
 TIE = 0.15          # scores that differ by less are equally good
 LENGTHS = (64, 96, 128, 192, 256, 384, 512)
 READ = 200_000      # rows that are tried
@@ -183,9 +184,9 @@ def _best(seen: Look, columns: dict[str, str], learn: str) -> Guess:
         if kinds and not made:
             raise UserError(f"--learn={learn}: {unknown('kind of thing to learn', learn, kinds)}")
     if not made:
-        raise UserError(f"Nothing in {seen.file} looks like texts with labels, words with tags, or questions with answers: "
-                        f"{'; '.join(_seen(column) for column in list(seen.columns.values())[:12])}. Name the columns, as in "
-                        "--text_column=NAME --label_column=NAME.")
+        columns = "; ".join(_seen(column) for column in list(seen.columns.values())[:12])
+        raise UserError(f"Nothing in {seen.file} looks like texts with labels, words with tags, questions with answers, or "
+                        f"pairs: {columns}. Name the columns, as in --text_column=NAME --label_column=NAME.")
     best = [guess for guess in made if guess.score > made[0].score - TIE]
     if len(best) > 1:
         told = "; ".join(f"{guess.what}: {choice(guess, best)}" for guess in best[:SHOWN])

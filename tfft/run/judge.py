@@ -52,17 +52,17 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
     """What a run makes of other data, or where there is none of a split of its own; with slices by length, and compared with
     simple methods."""
     task, settings = run.task, run.experiment.data
+    preparer = _preparer(run, lambda text: console.say(in_own_words(text) if data else text))
     if data:
-        preparer = _preparer(run, lambda text: console.say(in_own_words(text)))
         with other_rows(settings, on_broken_row or settings.on_broken_row) as others:
             fields = preparer.reading.fields
             others = by_its_own_rule(others, data, fields, preparer.cache, False, reading or {}, console.say)
             store = preparer.store(data, others)
-        chosen, splits = Split(data, store, np.arange(len(store))), None
+            chosen, splits = preparer.judged_with(Split(data, store, np.arange(len(store))), data, others), None
         tell_unknown({data: chosen}, console.say)
     else:
-        splits = own_splits(run, console.say)
-        chosen = _chosen(run, splits, split, console.say)
+        splits = load_splits(preparer)
+        chosen = preparer.judged_with(_chosen(run, splits, split, console.say))
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
     report, rows = _report(run, chosen, console)

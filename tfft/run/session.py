@@ -105,7 +105,8 @@ class Session:
         if learnt := prepared.task.describe():
             self.console.say(learnt)
         plan = prepared.epochs.epoch(0).plan
-        self.console.say(f"plan: {plan.num_batches:,} batches an epoch, {plan.padding_waste:.1%} of them padding")
+        chosen = "" if self.experiment.train.epochs or self.experiment.train.steps else f"; {prepared.num_epochs} epochs"
+        self.console.say(f"plan: {plan.num_batches:,} batches an epoch, {plan.padding_waste:.1%} of them padding{chosen}")
 
     def _describe_model(self) -> None:
         model, config = self.built.model, self.experiment.train
@@ -120,6 +121,8 @@ class Session:
         split = prepared.splits.get("validation")
         if split is None:
             return None
+        with self.hosts.together():
+            split = prepared.preparer.judged_with(split)
         return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
                          batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
                          strategy=prepared.strategy, tune=prepared.task.tunes, progress=self._evaluating, xla=prepared.xla,

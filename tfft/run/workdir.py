@@ -5,8 +5,10 @@
     export/<version>/
 """
 
+import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -148,15 +150,18 @@ class Workdir:
 
     def write_environment(self, details: dict[str, Any]) -> None:
         """Writes environment.json: versions, machine, git commit, and `details`."""
-        versions = {}
-        for name in PACKAGES:
-            try:
-                versions[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
         write_text(self.path / "environment.json", json.dumps({
-            "tfft": __version__, "python": platform.python_version(), "packages": versions, "git_commit": _git_commit(),
-            "machine": platform.platform(), "cpus": os.cpu_count(), **details}, indent=1) + "\n")
+            "tfft": __version__, "python": platform.python_version(), "packages": versions(PACKAGES),
+            "git_commit": _git_commit(), "machine": platform.platform(), "cpus": os.cpu_count(), **details}, indent=1) + "\n")
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Those of the packages that are installed."""
+    made = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            made[name] = metadata.version(name)
+    return made
 
 
 def _step(line: str) -> float:
@@ -184,7 +189,13 @@ class Run:
     tokenizer: Any
     step: int
     tuned: dict[str, list] | None  # what the task chose on the validation rows, with these weights
+    which: str = "best"  # or "last": which weights these are
     backbone: Any = None  # the part of the model that was pretrained
+
+    def fingerprint(self) -> str:
+        """A hash of the file that the weights are in."""
+        with local_copy(self.workdir.weights(self.which)) as path, open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
     def reading(self, cache: Path):
         """How the task reads rows, with the run's own tokenizer."""
@@ -233,4 +244,4 @@ def open_run(path: str | Path, which: str = "") -> Run:
     with local_copy(workdir.path / "tokenizer") as folder:
         tokenizer = open_tokenizer(folder)
     return Run(workdir, experiment, task, model, tokenizer, int(saved.get("step", 0)),
-               json.loads(saved.get("tuned", "null")), backbone)
+               json.loads(saved.get("tuned", "null")), chosen, backbone)

@@ -111,8 +111,9 @@ class Client:
             raise UserError(f"The {self.address} takes {' and '.join(inputs)}, and no text_pair.")
         return self.ask(_columns(texts, second), signature)
 
-    def ask(self, columns: dict[str, list[str]], signature: str = "") -> dict[str, np.ndarray]:
-        """As `predict`, with whatever inputs the signature has: {"question": [...], "context": [...]}, say."""
+    def ask(self, columns: dict[str, list], signature: str = "") -> dict[str, np.ndarray]:
+        """As `predict`, with whatever inputs the signature has: {"question": [...], "context": [...]}, say. Where a row
+        is a list of texts, the lists are filled up with "" to one length."""
         columns = {name: _sendable(texts) for name, texts in columns.items()}
         parts = self._in_parts(columns, lambda part, seconds: self._transport.predict(part, signature, seconds))
         return {name: _in_order([(rows, made[name]) for rows, made in parts]) for name in parts[0][1]} if parts else {}
@@ -144,7 +145,7 @@ class Client:
         parts = list(requests(columns, self._batch_size))
 
         def ask(rows: list[int]) -> list[tuple[list[int], object]]:
-            part = {name: [values[row] for row in rows] for name, values in columns.items()}
+            part = {name: _filled([values[row] for row in rows]) for name, values in columns.items()}
             try:
                 return [(rows, self._ask(lambda seconds: call(part, seconds)))]
             except UserError as error:
@@ -196,9 +197,10 @@ class Client:
         }.get(failure.kind, f"The {self.address} failed{said}.")
 
 
-def requests(columns: dict[str, list[str]], batch_size: int) -> Iterator[list[int]]:
+def requests(columns: dict[str, list], batch_size: int) -> Iterator[list[int]]:
     """Rows of each request, by length: at most `batch_size` of them and REQUEST_BYTES characters."""
-    sizes = [sum(map(len, row)) for row in zip(*columns.values(), strict=True)]
+    sizes = [sum(len(value) if isinstance(value, str) else sum(map(len, value)) for value in row)
+             for row in zip(*columns.values(), strict=True)]
     rows: list[int] = []
     total = 0
     for row in sorted(range(len(sizes)), key=sizes.__getitem__):
@@ -215,9 +217,17 @@ def _columns(texts: list[str], second: list[str] | None) -> dict[str, list[str]]
     return {"text": texts, **({} if second is None else {"text_pair": second})}
 
 
-def _sendable(texts: list[str]) -> list[str]:
+def _sendable(texts: list) -> list:
     """Without halves of surrogate pairs, which have no UTF-8: question marks, as in prediction by a run itself."""
-    return [text.encode("utf-8", "replace").decode() for text in texts]
+    return [text.encode("utf-8", "replace").decode() if isinstance(text, str) else _sendable(text) for text in texts]
+
+
+def _filled(column: list) -> list:
+    """Lists of one length, filled up with ""; of texts the column as it is."""
+    if not isinstance(column[0], list):
+        return column
+    width = max(1, *map(len, column))
+    return [[*texts, *[""] * (width - len(texts))] for texts in column]
 
 
 def _in_order(parts: list[tuple[list[int], np.ndarray]]) -> np.ndarray:

@@ -107,7 +107,8 @@ def _rows(run: Run, console: Console) -> tuple[np.ndarray, list[dict[str, str]]]
                     "batches are planned for texts of max_length")
         return np.full(1, run.experiment.data.max_length), []
     held_out = splits.get("test") or splits.get("validation")
-    return splits["train"].lengths, _sample(held_out) if held_out else []
+    train = splits["train"]
+    return run.task.request_tokens(train.store, train.rows), _sample(held_out) if held_out else []
 
 
 def _sample(split: Split) -> list[dict[str, str]]:

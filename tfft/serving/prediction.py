@@ -24,6 +24,7 @@ from tfft.run.workdir import Run, open_run
 from tfft.serving.answers_file import joined, plain, write_answers
 from tfft.serving.asked_rows import AskedRows
 from tfft.tasks.base import Context
+from tfft.tasks.fields import LISTS
 from tfft.training.summaries import Console
 
 CHUNK = 4096  # rows in memory at once
@@ -42,9 +43,9 @@ class Predictor:
         reading = run.reading(cache_folder(run.experiment.data.cache))
         self.encoder, self.fields = reading.encoder, reading.encoder.fields
         self.unknown = np.zeros(4, np.int64)
-        self._encode = tf.function(functools.partial(self.encoder.asked, counted=True), reduce_retracing=True)
-        self._forward = tf.function(self._units, reduce_retracing=True)
-        self._respond = tf.function(self._response, reduce_retracing=True)
+        self._encode = tf.function(functools.partial(self.encoder.asked, counted=True), autograph=False, reduce_retracing=True)
+        self._forward = tf.function(self._units, autograph=False, reduce_retracing=True)
+        self._respond = tf.function(self._response, autograph=False, reduce_retracing=True)
 
     def _units(self, examples):
         inputs = features(examples, self.encoder.pad_id, tuple(self._model.input), multiple=8)
@@ -97,13 +98,13 @@ def print_answers(predictor, rows: list[dict[str, str]]) -> int:
     console = Console()
     if not all(asked):
         console.say(f"{asked.count(False):,} of {len(rows):,} have an empty answer: a text is empty or blank")
-    _tell_unknown(predictor, "", console)
+    tell_unknown(predictor, "", console)
     return 0
 
 
 def nothing_asked(predictor) -> tuple[dict, dict[str, float]]:
     """What is answered to empty texts: it shows which columns answers have."""
-    answer, = predictor.answers([dict.fromkeys(predictor.fields, "")])
+    answer, = predictor.answers([{name: [] if name in LISTS else "" for name in predictor.fields}])
     return answer
 
 
@@ -117,12 +118,18 @@ def predict_file(workdir: str, weights: str, source: str, output: str, *, probab
     target = local_path(output, "--output")
     check_writable(target)
     run = open_run(workdir, weights)
+    return answer_file(run, Predictor(run, batch_size), source, target, probabilities, on_broken_row, reading)
+
+
+def answer_file(run: Run, predictor, source: str, target: Path, probabilities: bool, on_broken_row: str,
+                reading: dict[str, str] | None) -> int:
+    """The same of an open run and its Predictor, or whatever else answers its asked fields."""
     with other_rows(run.experiment.data, "error" if on_broken_row == "error" else "skip") as data:
         cache = cache_folder(data.cache)
         fields = run.reading(cache).fields
         data = by_its_own_rule(data, source, fields, cache, True, reading or {}, Console().say)
         rows = AskedRows(source, data, fields, cache, keep=on_broken_row == "empty")
-        return answer_rows(Predictor(run, batch_size), rows, target, probabilities, in_own_words)
+        return answer_rows(predictor, rows, target, probabilities, in_own_words)
 
 
 def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, words: Callable[[str], str]) -> int:
@@ -145,7 +152,7 @@ def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, w
         temporary.unlink(missing_ok=True)
     for line in rows.told():
         console.say(words(line))
-    _tell_unknown(predictor, rows.spec, console)
+    tell_unknown(predictor, rows.spec, console)
     console.say(f"{answered.written:,} rows in {target}, {answered.count:,} of them answered")
     if rows.lost:
         lost = words(f"{rows.lost.file}:{rows.lost.line}: {rows.lost.reason}")
@@ -153,7 +160,7 @@ def answer_rows(predictor, rows: AskedRows, target: Path, probabilities: bool, w
     return 1 if rows.lost else 0
 
 
-def _tell_unknown(predictor, spec: str, console: Console) -> None:
+def tell_unknown(predictor, spec: str, console: Console) -> None:
     """Says how much of the texts the tokenizer did not know, where the predictor counted it: of a file's always, else where it
     is much."""
     counted = getattr(predictor, "unknown", None)

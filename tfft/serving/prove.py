@@ -44,7 +44,7 @@ def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[d
     """
     predictor = Predictor(run, calibration=calibration)
     nasty = run.task.nasty(predictor.fields)
-    columns = {name: [*nasty[name], *(int(row[name]) if isinstance(nasty[name][0], int) else row[name] for row in held_out)]
+    columns = {name: _filled([*nasty[name], *(_as(nasty[name][0], row[name]) for row in held_out)])
                for name in predictor.fields}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     expected = predictor(rows)
@@ -85,6 +85,17 @@ def check_ops(ops: dict[str, list[str]]) -> None:
     if strangers:
         raise UserError(f"The export has ops that TensorFlow Serving lacks: {', '.join(strangers)}. Only those of TensorFlow "
                         "and tensorflow-text are in its image. Nothing was published.")
+
+
+def _as(kind: int | str | list, text: str) -> int | str | list:
+    """A value of a store, which has texts, as the nasty ones are."""
+    return int(text) if isinstance(kind, int) else json.loads(text) if isinstance(kind, list) else text
+
+
+def _filled(column: list) -> list:
+    """Lists of one length, filled up with ""; other values as they are."""
+    width = max((len(value) for value in column if isinstance(value, list)), default=0)
+    return [[*value, *[""] * (width - len(value))] if isinstance(value, list) else value for value in column]
 
 
 def _ask(question: dict) -> dict:

@@ -14,6 +14,7 @@ from tfft.run.other_rows import OWN_FLAGS, TRAINING_ADVICE, with_flags
 from tfft.serving.asked_rows import AskedRows
 from tfft.serving.client import Client
 from tfft.serving.prediction import answer_rows, print_answers
+from tfft.tasks.fields import LISTS
 from tfft.tasks.table import TASKS
 
 
@@ -56,7 +57,7 @@ def predict_file_remotely(address: str, source: str, output: str, *, columns: di
     target = local_path(output, "--output")
     check_writable(target)
     data = dataclasses.replace(Data(), on_broken_row="error" if on_broken_row == "error" else "skip", **(reading or {}))
-    fields = tuple(Field(name, f"{name}_column", column, text) for name, column in columns.items() if column)
+    fields = tuple(Field(name, f"{name}_column", column, LISTS.get(name, text)) for name, column in columns.items() if column)
     with Client(address, batch_size=batch_size) as client:
         try:
             rows = AskedRows(source, data, fields, cache_folder(), keep=on_broken_row == "empty")

@@ -35,7 +35,8 @@ class ServedModel(tf.Module):
         self.weights = Weights(run.model, dtype)
         # one function, which all signatures call: it is traced, saved and loaded once
         self.units = tf.function(self._units, input_signature=[
-            {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self.inputs}, dict(run.task.extra_specs)])
+            {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self.inputs}, dict(run.task.extra_specs)],
+            autograph=False)
         made = self._task.signatures(self)
         self._made = lambda: made  # a module keeps what its attributes hold, under names that a SavedModel has for itself
 

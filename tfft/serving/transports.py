@@ -134,7 +134,7 @@ class Grpc:
 
         request = self._named(PredictRequest(), signature)
         for name, texts in columns.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto([text.encode() for text in texts], tf.string, [len(texts)]))
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(texts, tf.string))
         answer = self._call(self._stub.Predict, request, seconds)
         return {name: _decoded(tf.make_ndarray(tensor)) for name, tensor in answer.outputs.items()}
 

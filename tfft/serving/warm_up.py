@@ -51,10 +51,9 @@ def write_warm_up(folder: Path, name: str, served: ServedModel, task: Task, size
     return len(logs)
 
 
-def _request(name: str, texts: dict[str, str], size: int) -> prediction_log_pb2.PredictionLog:
+def _request(name: str, texts: dict[str, str | int | list[str]], size: int) -> prediction_log_pb2.PredictionLog:
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = name, "serving_default"
     for column, value in texts.items():
-        tensor = ([value] * size, tf.int64) if isinstance(value, int) else ([value.encode()] * size, tf.string)
-        request.inputs[column].CopyFrom(tf.make_tensor_proto(*tensor))
+        request.inputs[column].CopyFrom(tf.make_tensor_proto([value] * size, tf.int64 if isinstance(value, int) else tf.string))
     return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))

@@ -197,6 +197,10 @@ class Task(ABC):
         where they cannot be used."""
         return []
 
+    def advice(self, experiment: Experiment) -> list[str]:
+        """Where the training rows ask for other settings than the experiment's: a sentence each, with the setting."""
+        return []
+
     def nothing_to_judge(self) -> str:
         """Why `can_judge` left none of the rows, as the end of a sentence."""
         return "has an answer to judge by"
@@ -228,9 +232,9 @@ class Task(ABC):
         checkpoints."""
         return {}
 
-    def learning_rate_multiplier(self, path: str) -> float:
-        """What the learning rate of one of the head's variables is multiplied by."""
-        return 1.0
+    def learning_rate_multiplier(self, path: str) -> float | None:
+        """What the learning rate of one of the head's variables is multiplied by; None: train.head_rate."""
+        return None
 
     @abstractmethod
     def loss(self, targets, outputs) -> tf.Tensor:
@@ -304,7 +308,7 @@ class Task(ABC):
     def signatures(self, served: Served) -> dict[str, Any]:
         """Concrete functions by name; serving_default takes the asked fields."""
         specs = {name: tf.TensorSpec([None], tf.string, name=name) for name in served.fields}
-        return {"serving_default": tf.function(served.of_texts).get_concrete_function(**specs)}
+        return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(**specs)}
 
     page: str = "plain"  # how the server's page shows an answer; see tfft/serving/server/page.html
 
@@ -331,7 +335,11 @@ class Task(ABC):
         """What an allowed difference is multiplied by: the largest number, above 1."""
         return max(1.0, *(float(np.abs(values).max(initial=0)) for values in expected.values() if values.dtype.kind == "f"))
 
-    def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str | int]:
+    def request_tokens(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """int[n]: the tokens of what is asked of a server at once, as some rows show: how large its batches are follows."""
+        return np.asarray(store.lengths[store.examples_of(rows)])
+
+    def warm_up(self, fields: tuple[str, ...], length: int) -> dict[str, str | int | list[str]]:
         """Texts of about `length` tokens in all, nobody's own words: "a a a ...", which is a token a word."""
         words = " ".join(["a"] * max(1, length - 2))
         size = -(-len(words) // len(fields))

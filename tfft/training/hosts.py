@@ -22,7 +22,7 @@ class Hosts:
         self._strategy, self.cluster = strategy, cluster
         self.count = len(cluster.workers) if cluster else 1
         self.index = cluster.index if cluster else 0
-        self._sum = tf.function(self._summed, reduce_retracing=True)
+        self._sum = tf.function(self._summed, autograph=False, reduce_retracing=True)
 
     @property
     def chief(self) -> bool:

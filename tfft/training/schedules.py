@@ -6,6 +6,14 @@ import tensorflow as tf
 
 from tfft.config import Train
 
+STEPS = 250         # that a pretrained encoder of any set of rows should have; docs/results/quality.md has what was tried
+EPOCHS = (3, 10)    # the fewest and the most
+
+
+def epochs_by_size(batches: int) -> int:
+    """How many epochs of so many batches: 6 -> 10, 57 -> 5, 200 -> 3."""
+    return min(max(math.ceil(STEPS / max(1, batches)), EPOCHS[0]), EPOCHS[1])
+
 
 def learning_rate(step: tf.Tensor, config: Train, total_steps: int) -> tf.Tensor:
     """float32[] learning rate of the update that leads from `step` (counted from 0) to the next.

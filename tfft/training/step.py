@@ -35,6 +35,7 @@ class Trainer(orbit.StandardTrainer):
         for variable in (*self._sums, self._steps):
             variable.assign(tf.zeros_like(variable))
 
+    @tf.autograph.experimental.do_not_convert  # it takes as long again as tracing, and nothing here needs it
     def train_step(self, iterator):
         loss, norm, rate = self._strategy.run(self._replica_step, args=(next(iterator),))
         loss, norm, rate = (self._strategy.experimental_local_results(v)[0] for v in (loss, norm, rate))

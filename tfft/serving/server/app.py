@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from tfft.errors import UserError
 from tfft.serving.server import grpc_api
-from tfft.serving.server.inference import Inference
+from tfft.serving.server.inference import Inference, Request
 from tfft.serving.server.metrics import Metrics
 from tfft.serving.server.models import Models
+from tfft.serving.server.refusal import Refusal
 from tfft.serving.server.rest import Rest
 from tfft.serving.server.settings import Settings, port_message
 
@@ -41,6 +42,11 @@ class Server:
     async def start(self) -> None:
         """Loads the models and listens. Raises: UserError."""
         await self.models.start()
+        for name, search in self._rest.searches.items():
+            try:
+                await search.check(Request(name))
+            except Refusal as refusal:
+                raise UserError(refusal.message) from refusal
         await grpc_api.set_health(self._health, True)
         host = self.settings.host
         try:

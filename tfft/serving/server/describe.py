@@ -6,6 +6,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
 from tfft.serving.server.models import Models
 from tfft.serving.server.refusal import Code, Refusal
+from tfft.vectors.folder import Index
 
 
 def status(models: Models, name: str, version: int | None = None, label: str = "") -> GetModelStatusResponse:
@@ -48,9 +49,11 @@ def metadata_json(response: GetModelMetadataResponse) -> dict:
             "metadata": {"signature_def": json_format.MessageToDict(signatures, **options)}}
 
 
-def listing(models: Models) -> dict:
-    """{"models": [{"name", "versions", "labels", "signatures", "page"}]}: this server's own, for the page."""
+def listing(models: Models, indexes: dict[str, Index]) -> dict:
+    """{"models": [{"name", "versions", "labels", "signatures", "page"}]}: this server's own, for the page. "documents":
+    how many are in a model's index, where it has one."""
     return {"models": [{"name": name, "versions": sorted(model.loaded, reverse=True), "labels": model.labels,
                         "signatures": sorted(model.loaded[model.newest].signatures) if model.loaded else [],
-                        "page": model.loaded[model.newest].page if model.loaded else {}}
+                        "page": model.loaded[model.newest].page if model.loaded else {},
+                        **({"documents": len(indexes[name])} if name in indexes else {})}
                        for name, model in models.by_name.items()]}

@@ -18,11 +18,12 @@ from google.protobuf import json_format
 from tfft.serving.server import describe, examples, rest_json
 from tfft.serving.server.inference import LARGE, Inference, Request
 from tfft.serving.server.refusal import Code, Refusal, invalid
+from tfft.serving.server.search import Search
 from tfft.serving.server.settings import Settings
 
 LOG = logging.getLogger("tfft.serve")
 PLACE = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-INFER = re.compile(PLACE + r":(?P<method>classify|regress|predict)", re.IGNORECASE)
+INFER = re.compile(PLACE + r":(?P<method>classify|regress|predict|search)", re.IGNORECASE)
 DESCRIBE = re.compile(PLACE + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 ANYWHERE = ("0.0.0.0", "::")
 
@@ -32,6 +33,7 @@ class Rest:
 
     def __init__(self, settings: Settings, inference: Inference):
         self.settings, self.inference, self.limits = settings, inference, settings.limits
+        self.searches = {name: Search(index, inference) for name, index in settings.indexes.items()}
         self.draining = False
         self._silent: set = set()  # connections that have not sent the head of a request yet
         self._page = importlib.resources.files("tfft.serving.server").joinpath("page.html").read_bytes()
@@ -117,7 +119,7 @@ class Rest:
                 ready = self.inference.models.ready and not self.draining
                 return answer(b'{"status": "SERVING"}' if ready else b'{"status": "NOT_SERVING"}', 200 if ready else 503)
             if re.fullmatch("/v1/models/?", path):
-                return answer(json.dumps(describe.listing(self.inference.models), indent=1).encode())
+                return answer(json.dumps(describe.listing(self.inference.models, self.settings.indexes), indent=1).encode())
             if match := DESCRIBE.fullmatch(path):
                 return self._describe(match)
         if not path.startswith("/v1/"):
@@ -142,6 +144,8 @@ class Rest:
         with self.inference.counted("rest", method, asked):
             large = len(body) > LARGE
             document = await asyncio.to_thread(rest_json.parse, body) if large else rest_json.parse(body)
+            if method == "search":
+                return answer(await self._search(asked)(asked, document))
             asked.signature = document.get("signature_name", "")
             if method == "predict":
                 _, outputs = await self.inference.predict(asked, lambda signature: rest_json.inputs(document, signature), large)
@@ -154,6 +158,11 @@ class Rest:
                     written = rest_json.regressions, await self.inference.regress(asked, rows)
             large = large or method == "predict" and sum(made.size for made in outputs.values()) > LARGE
             return answer(await asyncio.to_thread(*written) if large else written[0](*written[1:]))
+
+    def _search(self, asked: Request) -> Search:
+        if asked.name not in self.searches:
+            raise Refusal(Code.NOT_FOUND, f"there is no index of model {asked.name}: serve one with --index")
+        return self.searches[asked.name]
 
     async def _body(self, request: web.Request) -> bytes:
         limit = self.limits.max_request_bytes

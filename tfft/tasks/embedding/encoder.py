@@ -14,18 +14,20 @@ from tfft.tasks.embedding.rows import TEXT, texts_of
 class EmbeddingEncoder(tf.Module):
     """The Encoder of embeddings: every text of a row is an example, behind the prompt of its role.
 
-    Examples have "role" int32[N] (rows.TEXT, POSITIVE or NEGATIVE) and "same" int64[N], alike where two texts are the same: a
-    hash of their token ids without the prompt's. What is asked, in prediction and exports, is one text or two: `asked`.
+    Examples have "role" int32[N] (rows.TEXT, POSITIVE, NEGATIVE or DOCUMENT) and "same" int64[N], alike where two texts are the
+    same: a hash of their token ids without the prompt's. texts(values): (role, text) of each text of a row. What is asked, in
+    prediction and exports, is one text or two: `asked`.
     """
 
     fields = ("text",)
 
-    def __init__(self, tokenizer, *, max_length: int, prompts: tuple[str, str]):
+    def __init__(self, tokenizer, *, max_length: int, prompts: tuple[str, str], texts=texts_of):
         super().__init__(name="embedding_encoder")
+        self._texts = texts
         self.tokenizer = TextTokenizer(tokenizer, max_length=max_length, truncation="head", head_fraction=1.0, pairs=False)
         self.prompts, self.pad_id, self.max_length = prompts, self.tokenizer.pad_id, max_length
         # in a graph: eagerly some tokenizers answer with lists
-        lengths = tf.function(lambda texts: self.tokenizer(texts).token_ids.row_lengths())
+        lengths = tf.function(lambda texts: self.tokenizer(texts).token_ids.row_lengths(), autograph=False)
         own = lengths(tf.constant([prompt.strip() for prompt in prompts])).numpy().astype(np.int32)
         if max(own) >= max_length:
             raise UserError(f"config.data.max_length={max_length} leaves no room for a text behind the prompt "
@@ -36,7 +38,7 @@ class EmbeddingEncoder(tf.Module):
 
     def feed(self, rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, ...]:
         """(texts, their roles, their rows, the number of rows)"""
-        made = [(text, role, i) for i, row in enumerate(rows) for role, text in texts_of(row)]
+        made = [(text, role, i) for i, row in enumerate(rows) for role, text in self._texts(row)]
         texts, roles, of = zip(*made, strict=True) if made else ((), (), ())
         return string_array(texts), np.array(roles, np.int32), np.array(of, np.int32), np.int32(len(rows))
 

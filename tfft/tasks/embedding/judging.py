@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
+from tfft.data import retrieval
+from tfft.data.store import TokenStore
 from tfft.tasks.base import MISTAKES, Judged, Report
-from tfft.tasks.embedding.rows import TEXT
-
-QUERIES, TEXTS = 512, 8192  # of a block of similarities
-DEPTH = 100  # texts that are looked at, of each query
+from tfft.tasks.embedding.rows import POSITIVE, TEXT
+from tfft.vectors.exact import TEXTS, nearest, unit
 
 
 def judge_scores(judged: Judged) -> Report:
@@ -27,24 +27,26 @@ def judge_scores(judged: Judged) -> Report:
 
 
 def judge_search(judged: Judged) -> Report:
-    """Each row's text is looked for among the texts that belong to any row and all hard negatives; rows of one text are one
-    query, texts that are the same are one."""
+    """Each row's text is looked for among the texts that belong to any row, all hard negatives, and documents, whose rows come
+    last; rows of one text are one query, texts that are the same are one, with the highest of their grades."""
     store = judged.store
     same, role = (np.asarray(store.column(name)[judged.examples]) for name in ("same", "role"))
     asked, found = np.flatnonzero(role == TEXT), np.flatnonzero(role != TEXT)
     queries, query_at, query_of = np.unique(same[asked], return_index=True, return_inverse=True)
     texts, text_at, text_of = np.unique(same[found], return_index=True, return_inverse=True)
-    belongs = role[found] == 1
+    belongs = role[found] == POSITIVE
     row_of = np.searchsorted(judged.rows, store.row_of(judged.examples[found[belongs]]))
-    relevant = np.unique(query_of[row_of].astype(np.int64) * len(texts) + text_of[belongs])
-    wanted = np.bincount(relevant // len(texts), minlength=len(queries))
+    relevant, grade = _graded(query_of[row_of].astype(np.int64) * len(texts) + text_of[belongs],
+                              _grades(store, judged.rows[:len(asked)]))
+    best, wanted = _best(relevant // len(texts), grade, len(queries))
     itself = np.minimum(np.searchsorted(texts, queries), len(texts) - 1)
-    itself = np.where((texts[itself] == queries) & ~_among(np.arange(len(queries)) * len(texts) + itself, relevant), itself, -1)
-    nearest, cosine = search(judged.units, asked[query_at], found[text_at], itself, DEPTH)
-    hits = _among(np.arange(len(queries))[:, np.newaxis] * len(texts) + nearest, relevant) & (nearest >= 0)
-    made = {"ndcg_at_10": ndcg(hits, wanted, 10), "mrr_at_10": reciprocal_rank(hits, 10),
-            **{f"recall_at_{k}": float((hits[:, :k].sum(axis=1) / wanted).mean()) for k in (1, 10, DEPTH)}}
-    report = Report(made, len(judged.rows))
+    counts = _looked_up(np.arange(len(queries)) * len(texts) + itself, relevant, grade) > 0
+    itself = np.where((texts[itself] == queries) & ~counts, itself, -1)
+    nearest, cosine = search(judged.units, asked[query_at], found[text_at], itself, retrieval.DEPTH)
+    pairs = np.arange(len(queries))[:, np.newaxis] * len(texts) + nearest
+    gained = np.where(nearest >= 0, _looked_up(pairs, relevant, grade), 0)
+    report = Report(retrieval.scores(gained, best, wanted), len(asked))
+    hits = gained > 0
 
     def answer(query: int) -> tuple[str, str]:
         rank = int(hits[query].argmax()) + 1 if hits[query].any() else 0
@@ -53,6 +55,34 @@ def judge_search(judged: Judged) -> Report:
 
     report.mistakes = _mistakes(judged, asked[query_at], ~hits[:, 0], cosine[:, 0], answer)
     return report
+
+
+def _grades(store: TokenStore, rows: np.ndarray) -> np.ndarray:
+    """float32: of all texts that belong to some rows, one after another."""
+    begin, end = (np.asarray(store.column("grade_offsets")[rows + i]) for i in (0, 1))
+    counts = end - begin
+    return np.asarray(store.column("grade")[np.repeat(end - np.cumsum(counts), counts) + np.arange(counts.sum())])
+
+
+def _graded(pairs: np.ndarray, grades: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(which there are, ascending; the highest grade of each). pairs [5 3 5], grades [1 2 3] -> [3 5], [2 3]"""
+    order = np.lexsort((-grades, pairs))
+    made, first = np.unique(pairs[order], return_index=True)
+    return made, grades[order][first]
+
+
+def _best(queries: np.ndarray, grades: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(float32[q,10]: the highest grades of each of `count` queries, 0 where there are no more; int[q]: how many it has).
+
+    queries [0 0 1], ascending, grades [1 2 3] -> [[2 1 0 ...] [3 0 ...]], [2 1]
+    """
+    wanted = np.bincount(queries, minlength=count)
+    order = np.lexsort((-grades, queries))
+    place = np.arange(len(order)) - np.repeat(np.cumsum(wanted) - wanted, wanted)
+    kept = place < 10
+    best = np.zeros((count, 10), np.float32)
+    best[queries[order][kept], place[kept]] = grades[order][kept]
+    return best, wanted
 
 
 def judge_labels(judged: Judged) -> Report:
@@ -66,7 +96,8 @@ def judge_labels(judged: Judged) -> Report:
         return Report({"ndcg_at_10": 0.0, "mrr_at_10": 0.0, "precision_at_1": 0.0}, len(judged.rows))
     nearest, cosine = search(judged.units, at[asked], at, asked, 10)
     hits = (labels[np.maximum(nearest, 0)] == labels[asked, np.newaxis]) & (nearest >= 0)
-    made = {"ndcg_at_10": ndcg(hits, wanted[asked], 10), "mrr_at_10": reciprocal_rank(hits, 10),
+    best = np.arange(10) < wanted[asked, np.newaxis]
+    made = {"ndcg_at_10": retrieval.ndcg(hits, best, 10), "mrr_at_10": retrieval.reciprocal_rank(hits, 10),
             "precision_at_1": float(hits[:, 0].mean())}
     names = store.names("label")
     report = Report(made, len(judged.rows))
@@ -83,39 +114,20 @@ def search(units: np.ndarray, queries: np.ndarray, texts: np.ndarray, itself: np
     units float32[u,D], perhaps on disk; queries, texts: places in it; itself int64[q]: a place in `texts` that does not count
     for the query, -1 for none.
     """
-    depth = min(depth, len(texts))
-    nearest, cosine = np.full((len(queries), depth), -1, np.int64), np.full((len(queries), depth), -np.inf, np.float32)
-    for begin in range(0, len(texts), TEXTS):
-        block = unit(units[texts[begin:begin + TEXTS]])
-        for first in range(0, len(queries), QUERIES):
-            mine = slice(first, first + QUERIES)
-            scores = unit(units[queries[mine]]) @ block.T
-            left_out = itself[mine] - begin
-            inside = np.flatnonzero((left_out >= 0) & (left_out < block.shape[0]))
-            scores[inside, left_out[inside]] = -np.inf
-            best = np.argpartition(-scores, min(depth, block.shape[0]) - 1, axis=1)[:, :depth]
-            ids = np.concatenate([nearest[mine], best + begin], axis=1)
-            values = np.concatenate([cosine[mine], np.take_along_axis(scores, best, axis=1)], axis=1)
-            order = np.lexsort((ids, -values), axis=1)[:, :depth]
-            nearest[mine], cosine[mine] = np.take_along_axis(ids, order, axis=1), np.take_along_axis(values, order, axis=1)
-    return np.where(np.isfinite(cosine), nearest, -1), cosine
+    return nearest(_Units(units, queries), _Units(units, texts), depth, itself)
 
 
-def ndcg(hits: np.ndarray, wanted: np.ndarray, k: int) -> float:
-    """Normalised discounted cumulative gain at k, of judgements that are 0 or 1 (Järvelin & Kekäläinen 2002), the mean over
-    queries. hits bool[q,n], the nearest first; wanted int[q]: how many texts belong to each.
+class _Units:
+    """Some of the units, of length 1, read in parts."""
 
-    hits [[0 1]], wanted [1] -> 1 / log2(3) = 0.63
-    """
-    gain = 1 / np.log2(np.arange(2, k + 2))
-    best = np.cumsum(gain)[np.minimum(wanted, k) - 1]
-    return float((hits[:, :k] @ gain[:hits.shape[1]] / best).mean())
+    def __init__(self, units: np.ndarray, places: np.ndarray):
+        self._units, self._places = units, places
 
+    def __len__(self) -> int:
+        return len(self._places)
 
-def reciprocal_rank(hits: np.ndarray, k: int) -> float:
-    """The mean of 1 / the place of the first hit, 0 where none is among k. [[0 1 1]] -> 0.5"""
-    hits = hits[:, :k]
-    return float(np.where(hits.any(axis=1), 1 / (1 + hits.argmax(axis=1)), 0).mean())
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return unit(self._units[self._places[part]])
 
 
 def mean_loss(judged: Judged, members: np.ndarray, loss: Callable, rows: int) -> float:
@@ -130,15 +142,10 @@ def mean_loss(judged: Judged, members: np.ndarray, loss: Callable, rows: int) ->
     return total / max(1e-20, weight)
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """float32[n,D] of length 1."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-
-
-def _among(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """bool: which values are among others, of which there is one at least."""
-    place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
-    return ascending[place] == values
+def _looked_up(pairs: np.ndarray, known: np.ndarray, grades: np.ndarray) -> np.ndarray:
+    """The grades of pairs, 0 for one that is not known. known: ascending, one at least."""
+    place = np.minimum(np.searchsorted(known, pairs), len(known) - 1)
+    return np.where(known[place] == pairs, grades[place], 0)
 
 
 def _correlation(kind: Callable, a: np.ndarray, b: np.ndarray) -> float:

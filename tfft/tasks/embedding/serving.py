@@ -26,11 +26,12 @@ def signatures(served, two_prompts: bool) -> dict[str, Any]:
     def embed_passage(**texts):
         return served.of_texts(text_pair=texts["text"])
 
-    made = {name: tf.function(answer).get_concrete_function(text=text) for name in ("serving_default", "embed")}
-    made["similarity"] = tf.function(answer).get_concrete_function(text=text, text_pair=pair)
+    made = {"serving_default": (answer, {"text": text}), "embed": (answer, {"text": text}),
+            "similarity": (answer, {"text": text, "text_pair": pair})}
     if two_prompts:
-        made["embed_passage"] = tf.function(embed_passage).get_concrete_function(text=text)
-    return made
+        made["embed_passage"] = embed_passage, {"text": text}
+    return {name: tf.function(function, autograph=False).get_concrete_function(**inputs)
+            for name, (function, inputs) in made.items()}
 
 
 def other_questions(rows: list[dict], two_prompts: bool) -> dict[str, tuple[list[dict], dict[str, list]]]:

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfft import config
-from tfft.config.embedding import negatives_of
+from tfft.config.embedding import COLLECTIONS, kind_of, negatives_of
 from tfft.data.prepare import Reading
+from tfft.data.spec import split_slice
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.models.heads import pooled_vector
@@ -17,7 +18,7 @@ from tfft.tasks.embedding import judging, losses, serving
 from tfft.tasks.embedding.encoder import EmbeddingEncoder
 from tfft.tasks.embedding.learnt import Pairs, infer_pairs
 from tfft.tasks.embedding.members import draw
-from tfft.tasks.embedding.rows import row_columns, row_fields
+from tfft.tasks.embedding.rows import document_columns, document_fields, document_of, row_columns, row_fields
 
 LOSS_ROWS = 64  # of a batch that the loss of an evaluation is computed in
 
@@ -60,9 +61,18 @@ class EmbeddingTask(base.Task):
     def reading(experiment: config.Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
         data, task = experiment.data, experiment.task
         prompts = task.query_prompt, task.passage_prompt
+        size = int(tokenizer.vocabulary_size())
+
+        def corpus(rows: str) -> tuple[str, Reading] | None:
+            """A collection that is evaluated on is searched as a whole; the run's own rows in what data.corpus says."""
+            whole = (f"documents:{split_slice(rows)[0]}",) if rows.startswith(COLLECTIONS) else data.other_sources
+            if not whole or kind_of(data) != "pairs":
+                return None
+            reader = EmbeddingEncoder(tokenizer, max_length=data.max_length, prompts=prompts, texts=document_of)
+            return whole[0], Reading(document_fields(), reader, document_columns, size, [fingerprint, prompts, "documents"])
+
         encoder = EmbeddingEncoder(tokenizer, max_length=data.max_length, prompts=prompts)
-        return Reading(row_fields(experiment, cache), encoder, row_columns, int(tokenizer.vocabulary_size()),
-                       [fingerprint, prompts])
+        return Reading(row_fields(experiment, cache), encoder, row_columns, size, [fingerprint, prompts], corpus=corpus)
 
     @staticmethod
     def infer(experiment: config.Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> Pairs:
@@ -129,7 +139,7 @@ class EmbeddingTask(base.Task):
             targets, weights = read(members)
             return self.loss(tf.nest.map_structure(tf.constant, targets), tf.constant(outputs)).numpy(), weights
 
-        members = self.members(judged.store, judged.rows, 0, 0)
+        members = self.members(judged.store, judged.rows[:report.judged], 0, 0)  # without documents, which come last
         report.metrics["loss"] = judging.mean_loss(judged, members, loss, LOSS_ROWS)
         return report
 

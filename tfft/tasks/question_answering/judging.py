@@ -13,6 +13,7 @@ from tfft.tasks.question_answering.scoring import AnswerScorer
 
 AT_ONCE = 1024  # rows whose windows are merged together
 NAMES = ("f1", "exact_match")
+_decided = tf.function(decide, autograph=False, reduce_retracing=True)  # traced once, though a training judges many times
 
 
 @dataclasses.dataclass
@@ -26,7 +27,6 @@ def judge(judged: Judged, n: int, threshold: float, tune: str) -> AnswerReport:
     """threshold: the no_answer_score above which a question counts as having no answer. tune: under which name the best one
     for f1 on these rows is to be kept; '' uses the one given."""
     store, rows = judged.store, judged.rows
-    decided = tf.function(lambda *arguments: decide(*arguments, n), reduce_retracing=True)
     first, last = judged.of_rows()
     scorer, spans, shares = AnswerScorer(), np.zeros((len(rows), 2), np.int32), np.zeros((len(rows), 2), np.float32)
     for begin in range(0, len(rows), AT_ONCE):
@@ -37,7 +37,7 @@ def judge(judged: Judged, n: int, threshold: float, tune: str) -> AnswerReport:
         let_go(judged.units)
         windows = (np.asarray(store.column(name)[examples], np.int32) for name in ("begin", "first_length"))
         number = np.searchsorted(rows[part], store.row_of(examples)).astype(np.int32)
-        made = decided(units, number, *windows, tf.constant(len(rows[part]), tf.int32))
+        made = _decided(units, number, *windows, tf.constant(len(rows[part]), tf.int32), n)
         starts, ends, scores, found, nulls, no_answers = (values.numpy() for values in made)
         for i, row in enumerate(rows[part].tolist()):
             span = characters(store, row, int(starts[i, 0]), int(ends[i, 0])) if found[i, 0] else (0, 0)

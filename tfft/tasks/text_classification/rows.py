@@ -35,8 +35,9 @@ def row_fields(experiment: Experiment, cache: pathlib.Path) -> tuple[Field, ...]
         return *asked, *_of_columns(data.label_columns, problem)
     known = functools.cache(lambda: Matcher(given(), data.label_normalisation))
     read = functools.partial(_label, problem=problem, data=data, known=known)
-    return *asked, Field("label", "label_column", data.label_column, read, asked=False, details=lambda: (
-        problem, data.label_separator, data.label_values, list(data.label_normalisation), list(given())))
+    return *asked, Field("label", "label_column", data.label_column, read, asked=False, spread="label_columns",
+                         details=lambda: (problem, data.label_separator, data.label_values, list(data.label_normalisation),
+                                          list(given())))
 
 
 def _of_columns(columns: tuple[str, ...], problem: str) -> tuple[Field, ...]:

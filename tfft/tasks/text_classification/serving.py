@@ -76,7 +76,8 @@ def signatures(task, served) -> dict:
     texts = {name: tf.TensorSpec([None], tf.string, name=name) for name in served.fields}
     ids = {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in served.inputs}
     return {
-        "serving_default": tf.function(lambda **texts: served.of_texts(**texts)).get_concrete_function(**texts),
-        "tokens": tf.function(lambda **inputs: served.of_inputs(inputs)).get_concrete_function(**ids),
-        "regress" if task.problem == "regression" else "classify": tf.function(of_examples).get_concrete_function(
-            inputs=tf.TensorSpec([None], tf.string, name="inputs"))}
+        name: tf.function(made, autograph=False).get_concrete_function(**inputs) for name, made, inputs in (
+            ("serving_default", lambda **texts: served.of_texts(**texts), texts),
+            ("tokens", lambda **inputs: served.of_inputs(inputs), ids),
+            ("regress" if task.problem == "regression" else "classify", of_examples,
+             {"inputs": tf.TensorSpec([None], tf.string, name="inputs")}))}

@@ -13,6 +13,7 @@ from tfft.errors import UserError
 from tfft.models.heads import pooled_classifier
 from tfft.tasks import base
 from tfft.tasks.text_classification import baseline, metrics, serving
+from tfft.tasks.text_classification.advice import advice
 from tfft.tasks.text_classification.calibration import Calibration, calibrate
 from tfft.tasks.text_classification.labels import (
     LabelColumn,
@@ -57,7 +58,15 @@ class TextClassificationTask(base.Task):
                             several=experiment.task.problem == "multi_label")
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
-        return pooled_classifier(backbone, model, self.outputs, seed)
+        return pooled_classifier(backbone, model, self.outputs, seed, self._bias())
+
+    def _bias(self) -> np.ndarray | None:
+        """float64[L]: the head begins by saying each label as often as it is there, where several may hold: most are rare, and
+        learning that alone takes hundreds of steps (Lin et al. 2017, section 3.3)."""
+        if self.problem != "multi_label" or self.settings.class_weights == "balanced":
+            return None
+        counts, rows = np.asarray(self.labels.counts, np.float64), max(self.labels.rows, 1)
+        return np.log((counts + 1) / np.maximum(rows - counts + 1, 1))
 
     # ---- rows -> targets
 
@@ -76,6 +85,9 @@ class TextClassificationTask(base.Task):
 
     def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         return remarks(self.problem, self.labels, store, rows, training=name == "train")
+
+    def advice(self, experiment: config.Experiment) -> list[str]:
+        return advice(experiment, self.labels)
 
     def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """Those of `rows` that can be judged: single-label rows of a label that the table has; all of other problems, but none

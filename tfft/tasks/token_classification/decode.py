@@ -10,7 +10,7 @@ TRANSITIONS = "transitions"
 AT_ONCE = 1 << 21  # numbers of emissions that a CRF decodes together, padding among them
 
 
-def decode(emissions: tf.Tensor, lengths: tf.Tensor, transitions: np.ndarray | None) -> tuple[tf.Tensor, tf.Tensor]:
+def decode(emissions: tf.Tensor, lengths: tf.Tensor, transitions: np.ndarray | tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
     """float32[u,T] of the words of all texts, one text after another, and int32[B] how many words each has -> (tags int32[u],
     their probabilities float32[u]).
 

@@ -1,6 +1,7 @@
 """How good tagged rows are: entities by type and by kind of error, words, sentence labels."""
 
 import dataclasses
+import functools
 import heapq
 
 import numpy as np
@@ -22,15 +23,22 @@ class TagReport(Report):
     parts: list[dict] = dataclasses.field(default_factory=list)
 
 
+@functools.cache
+def _decoder(tags: int):
+    """`decode` for so many tags, as a graph that is traced once, though a training judges many times."""
+    return tf.function(decode, autograph=False, reduce_retracing=True)
+
+
 def judge(task, judged: Judged, transitions: np.ndarray | None) -> TagReport:
     """Decodes row by row from the emissions of all its windows, a few rows in memory at a time."""
     store, tags, gold = judged.store, task.tags, task.gold(judged.store)
     parts, part_of_row = _parts(task, judged)
     labels, worst = task._label_ids(store) if task.lead else None, []
-    decoded = tf.function(lambda emissions, lengths: decode(emissions, lengths, transitions), reduce_retracing=True)
+    decoded = _decoder(task.outputs)
     for rows, first, last in _some_rows(judged):
         emissions, lengths, leads = _gathered(task, judged, first, last)
-        chosen, probabilities = (np.split(made.numpy(), np.cumsum(lengths)[:-1]) for made in decoded(emissions, lengths))
+        made = decoded(emissions, lengths, transitions)
+        chosen, probabilities = (np.split(values.numpy(), np.cumsum(lengths)[:-1]) for values in made)
         for i, row in enumerate(rows):
             part, right = parts[part_of_row[row]], gold.of(row)
             known = right >= 0

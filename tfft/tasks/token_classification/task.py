@@ -153,8 +153,8 @@ class TokenClassificationTask(base.Task):
             outputs["label"] = _dense(len(self.tags.labels), seed + 1, "label")(vector)
         return keras.Model(backbone.input, outputs, name="tagger")
 
-    def learning_rate_multiplier(self, path: str) -> float:
-        return self.settings.transition_rate if path.split("/")[0] == TRANSITIONS else 1.0
+    def learning_rate_multiplier(self, path: str) -> float | None:
+        return self.settings.transition_rate if path.split("/")[0] == TRANSITIONS else None
 
     def loss(self, targets, outputs) -> tf.Tensor:
         """The mean over an example's words with a known tag, of cross-entropy or of the CRF's negative log-likelihood."""
@@ -227,7 +227,8 @@ class TokenClassificationTask(base.Task):
         return serving.signatures(self, served)
 
     def nasty(self, fields: tuple[str, ...]) -> dict[str, list]:
-        return {name: [0] * len(base.NASTY) if name == "predicate" else base.NASTY for name in fields}
+        texts = serving.nasty()
+        return {name: [0] * len(texts) if name == "predicate" else texts for name in fields}
 
     def other_questions(self, rows: list[dict]) -> dict[str, tuple[list[dict], dict[str, list]]]:
         return {"words": serving.as_words(rows)}
