@@ -9,8 +9,8 @@ from tiny_search import make_embedder, write_corpus
 
 from tfft.errors import UserError
 from tfft.run.workdir import open_run
-from tfft.serve import indexes_of
 from tfft.serving.saved_model import ServedModel
+from tfft.serving.search.checks import indexes_of
 from tfft.serving.search.find import Searcher, open_index
 from tfft.vectors.folder import Index
 

@@ -136,6 +136,14 @@ def test_launcher_leaves_with_the_first_failure(tmp_path):
     assert done.returncode == 5 and "worker 0 ended with exit code 5" in done.stderr
 
 
+def test_launcher_blames_no_worker_that_left_for_another(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import launch_local
+
+    ended = [subprocess.Popen([sys.executable, "-c", f"import sys; sys.exit({code})"]) for code in (75, 5, 0)]
+    assert [worker.wait(timeout=60) for worker in ended] == [75, 5, 0] and launch_local._watch(ended, []) == 5
+
+
 def test_launcher_stops_workers_that_outlive_a_killed_one(tmp_path):
     path = script(tmp_path, "time.sleep(0.5)\nos.kill(os.getpid(), signal.SIGKILL) if index else time.sleep(60)")
     hurried = f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r}); import launch_local; launch_local.PATIENCE = 1; " \

@@ -6,12 +6,9 @@ from absl import flags
 
 from tfft import flags as command_line
 from tfft.errors import UserError, unknown
-from tfft.files import local_path
-from tfft.run.workdir import Workdir
 from tfft.serving.apart import served
-from tfft.serving.search.checks import workdir_of
+from tfft.serving.search.checks import indexes_of
 from tfft.serving.server.settings import Batching, Limits, Settings, check_ports, models_of
-from tfft.vectors.folder import Index
 
 MODEL = flags.DEFINE_multi_string("model", [], "A folder of versions, as FOLDER or NAME=FOLDER; may be given several times.")
 WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's work directory, exported first where it has not been since its "
@@ -40,22 +37,6 @@ WRITE = flags.DEFINE_float("write_timeout", 30.0, "Seconds a client may take to 
 DRAIN = flags.DEFINE_float("drain_seconds", 30.0, "Seconds that running requests have after SIGTERM or Ctrl-C.", 0.0)
 FILE_OPS = flags.DEFINE_bool("allow_file_ops", False, "Load models whose graphs read or write files.")
 ALLOWED = flags.DEFINE_multi_string("allowed_host", [], "A name of this server in addresses, beside localhost.")
-
-
-def indexes_of(flags: list[str]) -> tuple[dict[str, Index], list[str]]:
-    """(the indexes by the names of their models, the runs of those that name no model). Raises: UserError."""
-    indexes, runs = {}, []
-    for flag in flags:
-        name, _, folder = flag.rpartition("=")
-        index = Index(local_path(folder, "--index"))
-        if not name:
-            runs.append(workdir_of(index.manifest, index.folder))
-            name = Workdir(runs[-1]).experiment().name
-        if name in indexes:
-            raise UserError(f"--index={folder}: model {name!r} has the index {indexes[name].folder} already. Serve one, or the "
-                            f"model by another name: --model=NAME=FOLDER --index=NAME={folder}")
-        indexes[name] = index
-    return indexes, runs
 
 
 def main() -> int:

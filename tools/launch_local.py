@@ -20,6 +20,7 @@ import time
 from typing import BinaryIO
 
 PATIENCE = 60  # seconds in which workers notice that one is gone
+LOST = 75      # the exit code of a worker that stops because another one is gone
 MISTAKE, BRIEFLY = 2, 5  # the exit code of a user's mistake, which the others hear of at once or not before they have met
 GRACE = 30  # seconds between being told to stop and being stopped
 
@@ -109,7 +110,8 @@ def _watch(workers: list[subprocess.Popen], signals: list[int]) -> int:
         while signals:
             _send(workers, signals.pop(0))
         if first_failure is None:
-            for index, worker in enumerate(workers):
+            # of several at once one that did not leave for another's sake
+            for index, worker in sorted(enumerate(workers), key=lambda one: one[1].poll() == LOST):
                 if worker.poll():
                     patience = BRIEFLY if worker.returncode == MISTAKE else PATIENCE
                     first_failure, deadline = worker.returncode, time.monotonic() + patience
@@ -121,7 +123,9 @@ def _watch(workers: list[subprocess.Popen], signals: list[int]) -> int:
             _send(workers, signal.SIGTERM if not told else signal.SIGKILL)
             told, deadline = True, time.monotonic() + GRACE
         time.sleep(0.1)
-    failed = [worker.returncode for worker in workers if worker.returncode] if first_failure is None else [first_failure]
+    failed = [first_failure]
+    if first_failure is None:
+        failed = sorted((worker.returncode for worker in workers if worker.returncode), key=LOST.__eq__)
     return 0 if not failed else failed[0] if failed[0] > 0 else 128 - failed[0]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from tfft.config import Experiment
 from tfft.config.embedding import kind_of
 from tfft.errors import UserError
-from tfft.files import is_remote
+from tfft.files import is_remote, local_path
 from tfft.run.workdir import Workdir
+from tfft.vectors.folder import Index
 
 
 def check_embeds(experiment: Experiment, workdir: str, dimensions: int = 0) -> None:
@@ -50,3 +51,19 @@ def workdir_of(manifest: dict, folder: Path, workdir: str = "") -> str:
         raise UserError(f"The index {folder} was made with the run {path}, which cannot be used: {error} Where it is "
                         "elsewhere, name it: --workdir=") from error
     return path
+
+
+def indexes_of(flags: list[str]) -> tuple[dict[str, Index], list[str]]:
+    """(the indexes by the names of their models, the runs of those that name no model). Raises: UserError."""
+    indexes, runs = {}, []
+    for flag in flags:
+        name, _, folder = flag.rpartition("=")
+        index = Index(local_path(folder, "--index"))
+        if not name:
+            runs.append(workdir_of(index.manifest, index.folder))
+            name = Workdir(runs[-1]).experiment().name
+        if name in indexes:
+            raise UserError(f"--index={folder}: model {name!r} has the index {indexes[name].folder} already. Serve one, or the "
+                            f"model by another name: --model=NAME=FOLDER --index=NAME={folder}")
+        indexes[name] = index
+    return indexes, runs

@@ -5,9 +5,9 @@ import errno
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 from tfft.errors import UserError
-from tfft.vectors.folder import Index
 
 NAME = re.compile(r"[^/:\s]+")  # what fits into /v1/models/NAME:predict
 
@@ -55,7 +55,7 @@ class Settings:
     threads: int = 0                  # of one session's operations; 0: one per core
     allow_file_ops: bool = False
     allowed_hosts: tuple[str, ...] = ()
-    indexes: dict[str, Index] = dataclasses.field(default_factory=dict)  # in which queries of a model are searched, by its name
+    indexes: dict[str, Any] = dataclasses.field(default_factory=dict)  # model -> tfft.vectors.folder.Index that it searches
     config_file: str = ""
     config_poll_seconds: float = 0.0  # 0: the config file is read once
     limits: Limits = Limits()
