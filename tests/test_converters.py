@@ -1,14 +1,17 @@
 """Checkpoints of other formats become folders that KerasHub reads."""
 
+import json
 import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors.numpy import load_file, save_file
 
 from tfft import assets
 from tfft.errors import UserError
 from tfft.models.backbone import load_backbone, load_tokenizer
+from tfft.models.hugging_face import write_bert
 
 HIDDEN, LAYERS, FEED_FORWARD, POSITIONS = 32, 2, 64, 16
 PIECES = ["<s>", "<pad>", "</s>", "<unk>",
@@ -80,3 +83,29 @@ def test_a_damaged_file_is_told(tmp_path, damage):
     with pytest.raises(UserError, match="e5.bin begins like a checkpoint .* but is damaged"):
         assets.resolve_backbone(str(tmp_path / "e5.bin"), tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache" / "converted").iterdir()]
+
+
+@pytest.mark.parametrize("lacking", ["", "pooler", "vocab.txt", "do_lower_case"])
+def test_a_bert_without_what_is_usual_is_completed(tiny_preset, tmp_path, lacking):
+    folder, cache = tmp_path / "model", tmp_path / "cache"
+    folder.mkdir()
+    backbone, tokenizer = load_backbone(tiny_preset, precision="float32", dropout=-1), load_tokenizer(tiny_preset)
+    write_bert(backbone, tokenizer, {"cls.predictions.bias": np.arange(15, dtype=np.float32)}, folder)
+    if lacking == "pooler":
+        tensors = load_file(folder / "model.safetensors")
+        save_file({name: value for name, value in tensors.items() if "pooler" not in name}, folder / "model.safetensors")
+    elif lacking == "vocab.txt":
+        (folder / "vocab.txt").unlink()
+        (folder / "tokenizer.json").write_text(json.dumps({
+            "model": {"type": "WordPiece", "vocab": {token: i for i, token in enumerate(tokenizer.get_vocabulary())}},
+            "normalizer": {"type": "BertNormalizer", "lowercase": True, "strip_accents": None}}))
+    elif lacking:
+        (folder / "tokenizer_config.json").unlink()
+    found = assets.resolve_backbone(str(folder), cache)
+    assert (found == str(folder)) == (not lacking) and assets.resolve_backbone(str(folder), cache) == found
+    again = load_backbone(found, precision="float32", dropout=-1)
+    for ours, theirs in zip(backbone.weights, again.weights, strict=True):
+        if lacking != "pooler" or "pooled" not in ours.path:
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert load_tokenizer(found).get_vocabulary() == tokenizer.get_vocabulary() and load_tokenizer(found).lowercase
+    assert "cls.predictions.bias" in load_file(f"{found}/model.safetensors")

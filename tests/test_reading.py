@@ -141,3 +141,17 @@ def test_a_blank_line_and_the_repeated_header_are_no_rows(make):
     assert texts(source) == ["a", "b"]
     assert source.told() == ["a.csv: line 4 repeats the header and is skipped, as where files were put together"]
     assert source.fingerprint() != make(None, delimiter=",").fingerprint()
+
+
+def test_plain_text_by_lines_and_by_files(make, tmp_path):
+    source = make("\ufeffone line\n\n  \nanother\r\n\u00e9\n", "text:a.txt", (TEXT,))
+    assert [(row.values["text"], row.line) for row in source.rows()] == [("one line", 1), ("another", 4), ("\u00e9", 5)]
+    (tmp_path / "b.txt").write_text(" \n")
+    rows = list(make(None, "files:*.txt", (TEXT,)).rows())
+    assert [row.values["text"] for row in rows] == ["one line\n\n  \nanother\r\n\u00e9\n"] and rows[0].file.endswith("a.txt")
+
+
+def test_plain_text_that_is_not_utf8_is_told(make):
+    for spec in ("text:a.txt", "files:a.txt"):
+        with pytest.raises(UserError, match="line 2 is not valid utf-8 .in cp1252 it reads 'caf\u00e9"):
+            list(make(b"fine\ncaf\xe9\n", spec, (TEXT,)).rows())

@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 from steps import Rig
 
-from tfft.config import Embedding, Model, MultipleChoice, QuestionAnswering, TextClassification, TokenClassification
+from tfft.config import Embedding, MaskedLM, Model, MultipleChoice, QuestionAnswering, TextClassification, TokenClassification
 from tfft.models.adaptation import freeze
 from tfft.tasks.base import Task
 from tfft.tasks.embedding.learnt import Pairs
+from tfft.tasks.masked_lm.learnt import Vocabulary
 from tfft.tasks.multiple_choice.learnt import Choices
 from tfft.tasks.question_answering.learnt import Answers
 from tfft.tasks.table import TASKS
@@ -24,6 +25,7 @@ NAMES = Labels(("a", "b", "c"), (5, 3, 2), rows=10)
 VALUES = Labels(mean=1.0, deviation=2.0)
 TAGS = Tags(("O", "B-PER", "I-PER"), "IOB2", "IOB2", ("PER",), (5,))
 INTENTS = dataclasses.replace(TAGS, labels=("ask", "tell"), label_counts=(3, 2))
+WORDPIECES = Vocabulary(tuple(families.WORDPIECES), 4, (0, 1, 2, 3, 4), "##", False)
 EVERYTHING = {"clip_norm": 0.0, "ema_decay": 0.9, "accumulation": 2, "l2": 0.1, "schedule": "cosine"}
 CASES = {
     "single_label": (TextClassification(loss="cross_entropy"), NAMES, {}),
@@ -40,6 +42,7 @@ CASES = {
     "triplets": (Embedding(loss="triplet"), Pairs("pairs", negatives=1), {}),
     "scores": (Embedding(loss="cosent", projection=4), Pairs("scored", high=5.0), {"precision": "mixed_bfloat16"}),
     "labels": (Embedding(loss="triplet"), Pairs("labelled"), EVERYTHING),
+    "masked_lm": (MaskedLM(), WORDPIECES, EVERYTHING),
     "choices": (MultipleChoice(), Choices(3), EVERYTHING),
     "choices_binary": (MultipleChoice(loss="binary"), Choices(3), {"precision": "mixed_bfloat16"}),
     "labels_contrastive": (Embedding(loss="contrastive", normalize=False), Pairs("labelled"), {}),

@@ -10,6 +10,7 @@ COMMANDS = {
     "predict": "answer texts, or a file of them",
     "calibrate": "fit a temperature on the validation rows, and when to abstain",
     "export": "write a SavedModel that takes raw text",
+    "extend": "add words to a backbone's vocabulary",
     "index": "embed a corpus for search",
     "search": "find texts in an index",
     "mine": "find hard negatives for training pairs",

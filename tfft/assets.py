@@ -234,7 +234,9 @@ def resolve_backbone(reference: str, cache: pathlib.Path) -> str:
 
         folder = converted(folder, cache / "converted") or folder
     _check_backbone(folder, reference)
-    return os.path.abspath(folder)
+    from tfft.converters.bert import completed
+
+    return os.path.abspath(completed(folder, cache / "converted") or folder)
 
 
 def _check_backbone(folder: pathlib.Path, reference: str) -> None:

@@ -30,6 +30,7 @@ from tfft.config.groups import (
     TaskConfig,
     Train,
 )
+from tfft.config.masked_lm import MaskedLM, MaskedLMData
 from tfft.config.multiple_choice import MultipleChoice, MultipleChoiceData
 from tfft.config.question_answering import QuestionAnswering, QuestionAnsweringData
 from tfft.config.text_classification import Augmentation, TextClassification, TextClassificationData
@@ -37,7 +38,8 @@ from tfft.config.token_classification import TokenClassification, TokenClassific
 
 __all__ = [
     "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Augmentation", "Data", "Distribution", "Embedding", "EmbeddingData",
-    "Eval", "Experiment", "Export", "Model", "MultipleChoice", "MultipleChoiceData", "QuestionAnswering",
+    "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Model", "MultipleChoice", "MultipleChoiceData",
+    "QuestionAnswering",
     "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification",
     "TokenClassificationData", "Train", "check_limits", "classes_of", "default_config", "default_experiment", "differences",
     "from_json", "resolve", "split_share", "to_json",

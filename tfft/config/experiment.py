@@ -10,7 +10,15 @@ import json
 import re
 import typing
 
-from tfft.config import embedding, multiple_choice, question_answering, schema, text_classification, token_classification
+from tfft.config import (
+    embedding,
+    masked_lm,
+    multiple_choice,
+    question_answering,
+    schema,
+    text_classification,
+    token_classification,
+)
 from tfft.config.groups import Data, Distribution, Eval, Export, Model, Task, TaskConfig, Train
 from tfft.config.schema import group, setting
 from tfft.errors import UserError, unknown
@@ -20,6 +28,7 @@ TASKS: dict[str, TaskConfig] = {
     "token_classification": token_classification.CONFIG,
     "question_answering": question_answering.CONFIG,
     "embedding": embedding.CONFIG,
+    "masked_lm": masked_lm.CONFIG,
     "multiple_choice": multiple_choice.CONFIG,
 }
 

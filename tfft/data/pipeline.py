@@ -13,7 +13,7 @@ from tfft.data.plan import Plan, PlanSettings, make_plan, share
 from tfft.data.store import TokenStore
 
 # examples int64[b] of the store (any where filling), or int64[b,K] (-1 where filling or absent), batch length -> (targets,
-# weights float32[b])
+# weights float32[b]); where a Reader has `drawn`, more of both
 Targets = Callable[[np.ndarray, int], tuple[Any, np.ndarray]]
 
 
@@ -21,13 +21,15 @@ Targets = Callable[[np.ndarray, int], tuple[Any, np.ndarray]]
 class Reader:
     """What a batch is made of. inputs: of the backbone, int32[b,S] each; targets: a task's; target_specs: an array's, or those
     of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length. sequences: K, where what
-    is planned is K examples of the store each; see Epoch."""
+    is planned is K examples of the store each; see Epoch. drawn: `targets` also takes the plan's seed and the epoch, and gives
+    besides what the inputs show in place of an example's own tokens: int32[b,length], -1 where they show these."""
 
     inputs: tuple[str, ...]
     pad_id: int
     targets: Targets
     target_specs: Any
     sequences: int = 1
+    drawn: bool = False
 
 
 class Epoch:
@@ -35,13 +37,17 @@ class Epoch:
 
     examples: int64[n], or int64[n,K]: what is planned is K examples each, -1 where one is absent, which become K sequences of
     a batch, one after another: int32[b*K,S] inputs with targets and weights of b. The longest of them decides its length.
+    packed: they follow one another in one sequence, whose length is that of all of them.
     """
 
     def __init__(self, store: TokenStore, examples: np.ndarray, target_examples: np.ndarray, settings: PlanSettings,
-                 index: int):
+                 index: int, packed: bool = False):
         self.store, self.examples, self.target_examples = store, examples, target_examples
+        self.seed, self.index, self.packed = settings.seed, index, packed
         if examples.ndim == 1:
             self.plan: Plan = make_plan(np.asarray(store.lengths[examples]), settings, index)
+        elif packed:
+            self.plan = make_plan(self.lengths, settings, index)
         else:
             lengths = self._lengths(examples)
             self.plan = dataclasses.replace(make_plan(lengths.max(axis=1), settings, index), sequences=examples.shape[1],
@@ -49,9 +55,9 @@ class Epoch:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int[n]: the tokens of what is planned, the longest where it is several examples."""
+        """int[n]: the tokens of what is planned; where it is several examples the longest, or of `packed` ones all."""
         made = self._lengths(self.examples)
-        return made if made.ndim == 1 else made.max(axis=1)
+        return made if made.ndim == 1 else made.sum(axis=1) if self.packed else made.max(axis=1)
 
     def _lengths(self, examples: np.ndarray) -> np.ndarray:
         return np.where(examples >= 0, self.store.lengths[np.maximum(examples, 0)], 0)
@@ -65,10 +71,11 @@ class Epoch:
 
 class Epochs:
     """All epochs of a run. `open_epoch(epoch)` -> (store, examples, target_examples); the same for every epoch unless texts
-    are augmented. Finds the (epoch, batch) of any step without having run the steps before it."""
+    are augmented; packed: see Epoch. Finds the (epoch, batch) of any step without having run the steps before it."""
 
-    def __init__(self, open_epoch: Callable[[int], tuple[TokenStore, np.ndarray, np.ndarray]], settings: PlanSettings):
-        self._open = open_epoch
+    def __init__(self, open_epoch: Callable[[int], tuple[TokenStore, np.ndarray, np.ndarray]], settings: PlanSettings,
+                 packed: bool = False):
+        self._open, self._packed = open_epoch, packed
         self.settings = settings
         self._remembered = functools.lru_cache(maxsize=4 if settings.run_length else 2)(self._epoch)
         # the one being read and the next; a dataset of one shape, when that is rare, is further ahead
@@ -76,15 +83,15 @@ class Epochs:
         self._counts: list[int] = []
 
     def _epoch(self, index: int) -> Epoch:
-        return Epoch(*self._open(index), self.settings, index)
+        return Epoch(*self._open(index), self.settings, index, self._packed)
 
     def epoch(self, index: int) -> Epoch:
         with self._lock:
             return self._remembered(index)
 
     def num_batches(self, epoch: int) -> int:
-        """Exact number of batches of an epoch; it varies between epochs only for constant-token batches."""
-        if not self.settings.tokens_per_batch:
+        """Exact number of batches of an epoch; it varies between epochs only for constant-token and packed batches."""
+        if not self.settings.tokens_per_batch and not self._packed:
             epoch = 0
         with self._lock:
             while len(self._counts) <= epoch:
@@ -160,6 +167,24 @@ def token_inputs(store: TokenStore, examples: np.ndarray, length: int, pad_id: i
     return [token_ids, padding_mask] + ([segment_ids] if segments else [])
 
 
+def packed_inputs(store: TokenStore, examples: np.ndarray, length: int, pad_id: int, segments: bool) -> list[np.ndarray]:
+    """As token_inputs, of examples int64[b,K], -1 where absent, that follow one another; and document int32[b,length]: which of
+    them a token is of, from 1, 0 where there is padding."""
+    made = [np.full((len(examples), length), value, np.int32) for value in (pad_id, 0, 0, 0)]
+    token_ids, padding_mask, segment_ids, document = made
+    for i, row in enumerate(examples):
+        at = 0
+        for number, example in enumerate(row[row >= 0].tolist(), 1):
+            tokens = store.values("tokens", example)
+            end = at + len(tokens)
+            token_ids[i, at:end], padding_mask[i, at:end], document[i, at:end] = tokens, 1, number
+            if segments:
+                segment_ids[i, at + store.column("first_length")[example]:end] = 1
+            at = end
+        padding_mask[i, 0] = 1  # of filling too: a row of nothing but padding would make NaN in attention
+    return [token_ids, padding_mask, *([segment_ids] if segments else []), document]
+
+
 def _like(indices: np.ndarray, examples: np.ndarray) -> np.ndarray:
     """indices int64[b] with as many axes as examples have."""
     return indices.reshape(-1, *[1] * (examples.ndim - 1))
@@ -176,12 +201,17 @@ def make_batch(opened: Epoch, batch: int, reader: Reader, part: int = 0, parts: 
     examples = opened.target_examples[known]
     if examples.ndim > 1:
         examples = np.where(_like(indices, examples) >= 0, examples, -1)
-    targets, weights = reader.targets(examples, length)
+    targets, weights, *shown = reader.targets(examples, length, *((opened.seed, opened.index) if reader.drawn else ()))
     weights = np.where(indices >= 0, weights, 0).astype(np.float32)
     weights /= max(float(weights.sum(dtype=np.float64)), 1e-20)
     mine = share(len(indices), part, parts)
-    examples = np.where(_like(indices[mine], opened.examples) >= 0, opened.examples[known[mine]], -1).ravel()
-    inputs = token_inputs(opened.store, examples, length, reader.pad_id, "segment_ids" in reader.inputs)
+    examples = np.where(_like(indices[mine], opened.examples) >= 0, opened.examples[known[mine]], -1)
+    make, examples = (packed_inputs, examples) if opened.packed else (token_inputs, examples.ravel())
+    inputs = make(opened.store, examples, length, reader.pad_id, "segment_ids" in reader.inputs)
+    if "document" in reader.inputs and not opened.packed:
+        inputs.append(inputs[1])  # a text a row
+    for instead in shown:
+        inputs[0] = np.where(instead[mine] >= 0, instead[mine], inputs[0])
     return (*inputs, *(target[mine] for target in tf.nest.flatten(targets)), weights[mine], indices[mine])
 
 
@@ -195,7 +225,7 @@ def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: 
 
     Python builds the batches here, in this process, also where the dataset is read on another host of a pod slice.
     """
-    names = ("token_ids", "padding_mask") + (("segment_ids",) if "segment_ids" in reader.inputs else ())
+    names = ("token_ids", "padding_mask", *(name for name in ("segment_ids", "document") if name in reader.inputs))
     here = replicas // hosts
     specs = tf.nest.flatten(reader.target_specs)
     types = [tf.int32] * len(names) + [spec.dtype for spec in specs] + [tf.float32, tf.int64]

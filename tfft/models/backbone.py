@@ -22,7 +22,7 @@ def load_tokenizer(preset: str):
     stated = _stated(preset, "tokenizer_config.json")
     of_xlm_r = stated.get("tokenizer_class", "").startswith("XLMRobertaTokenizer")
     if of_xlm_r and _stated(preset, "config.json").get("model_type") == "bert":
-        return keras_hub.tokenizers.XLMRobertaTokenizer(str(_file(preset, "sentencepiece.bpe.model")))
+        return keras_hub.tokenizers.XLMRobertaTokenizer(str(preset_file(preset, "sentencepiece.bpe.model")))
     tokenizer = _from_preset(keras_hub.tokenizers.Tokenizer, preset)
     if getattr(tokenizer, "strip_accents", None) is False:
         if stated.get("do_lower_case") and stated.get("strip_accents") is not False:
@@ -33,12 +33,12 @@ def load_tokenizer(preset: str):
 
 def _stated(preset: str, name: str) -> dict:
     """What a JSON file of a preset in Hugging Face's layout says; {} where there is none."""
-    path = _file(preset, name)
+    path = preset_file(preset, name)
     made = json.loads(path.read_text(encoding="utf-8")) if path else {}
     return made if isinstance(made, dict) else {}
 
 
-def _file(preset: str, name: str) -> Path | None:
+def preset_file(preset: str, name: str) -> Path | None:
     """A file of a local folder or of the Hugging Face hub; None where it cannot be had."""
     if not preset.startswith("hf://"):
         path = Path(preset) / name

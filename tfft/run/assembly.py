@@ -62,6 +62,7 @@ class Built:
     model: Any
     optimizer: AdamW
     backbone_description: str
+    adopted: str = ""  # what the task says of the checkpoint's head
 
 
 def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str], None],
@@ -145,7 +146,7 @@ def make_epochs(preparer: Preparer, train: Split, settings: PlanSettings, task: 
         store = preparer.augmented(train, epoch)
         return store, np.arange(len(store)), train.rows
 
-    return Epochs(open_epoch, settings)
+    return Epochs(open_epoch, settings, task.packed)
 
 
 def build(prepared: Prepared) -> Built:
@@ -160,6 +161,8 @@ def build(prepared: Prepared) -> Built:
                             f"{limit} positions.")
         adaptation.freeze(backbone, experiment.model)
         model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
+        adopted = prepared.task.adopt(model, prepared.preset)
+        model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model
         variables = model.trainable_variables
         rates = adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay,
                                                      experiment.train.head_rate)
@@ -167,7 +170,7 @@ def build(prepared: Prepared) -> Built:
         multipliers = [rate if mine is None else mine for rate, mine in zip(rates, own, strict=True)]
         optimizer = AdamW(variables, experiment.train, multipliers=multipliers,
                           decayed=[adaptation.decays(v) for v in variables])
-    return Built(model, optimizer, description)
+    return Built(model, optimizer, description, adopted)
 
 
 def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape | None = None):
@@ -175,7 +178,7 @@ def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape 
     of that shape alone."""
     task, strategy = prepared.task, prepared.strategy
     reader = Reader(tuple(model.input), prepared.pad_id, task.targets(prepared.splits["train"].store, weighted=True),
-                    task.target_specs, task.sequences or 1)
+                    task.target_specs, task.sequences or 1, task.drawn)
     return distributed(strategy, prepared.epochs, reader, start=start, stop=stop, shape=shape,
                        **({"prefetch": max(8, 2 * strategy.num_replicas_in_sync)} if shape else {}))
 

@@ -114,7 +114,7 @@ class Session:
         kind = json.loads(self.built.backbone_description)["class_name"]
         batch = f"{config.tokens_per_batch:,} tokens" if config.tokens_per_batch else f"{config.global_batch_size} examples"
         self.console.say(f"model: {kind}, {model.count_params():,} weights, {trained:,} trained; {self.total_steps:,} steps of "
-                         f"{batch}")
+                         f"{batch}{'; ' if self.built.adopted else ''}{self.built.adopted}")
 
     def _make_evaluator(self) -> Evaluator | None:
         prepared = self.prepared

@@ -190,6 +190,7 @@ class Run:
     step: int
     tuned: dict[str, list] | None  # what the task chose on the validation rows, with these weights
     which: str = "best"  # or "last": which weights these are
+    backbone: Any = None  # the part of the model that was pretrained
 
     def fingerprint(self) -> str:
         """A hash of the file that the weights are in."""
@@ -243,4 +244,4 @@ def open_run(path: str | Path, which: str = "") -> Run:
     with local_copy(workdir.path / "tokenizer") as folder:
         tokenizer = open_tokenizer(folder)
     return Run(workdir, experiment, task, model, tokenizer, int(saved.get("step", 0)),
-               json.loads(saved.get("tuned", "null")), chosen)
+               json.loads(saved.get("tuned", "null")), chosen, backbone)

@@ -148,6 +148,8 @@ class Task(ABC):
     extra_specs: dict[str, tf.TensorSpec] = {}  # what `emit` takes beside the model's outputs, in an export's graph
     sequences: int = 0  # K, where what is planned is a row as K of its texts (`members`); 0: each example by itself
     whole_batch: bool = False  # whether the loss of an example depends on all of the global batch; see `loss`
+    packed: bool = False  # whether examples int64[n,K] of `members` follow one another in one sequence; see `for_packed`
+    drawn: bool = False  # whether an epoch draws targets, and what inputs show; see `targets`
     needed: tuple[str, ...] = ("tokens", "length", "first_length")  # columns of encoded examples that units are computed from
 
     def __init__(self, settings: Any, learnt: Any):
@@ -178,7 +180,9 @@ class Task(ABC):
     @abstractmethod
     def targets(self, store: TokenStore, *, weighted: bool) -> Targets:
         """(examples int64[b], length) -> (targets, weights float32[b]): how much of the loss each example is. `weighted`: as in
-        training, where classes may weigh differently. Examples are int64[b,K], -1 where absent, where `members` says so."""
+        training, where classes may weigh differently. Examples are int64[b,K], -1 where absent, where `members` says so.
+        Where `drawn`, the function takes a seed and the epoch besides (evaluation: 0, 0) and gives, third, what inputs show in
+        place of the examples' tokens: int32[b,length], -1 where they show these. A function of its arguments."""
 
     def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """Those of `rows` that can be judged."""
@@ -214,6 +218,19 @@ class Task(ABC):
     @abstractmethod
     def build_model(self, backbone, model: Model, seed: int) -> keras.Model:
         """The backbone with the task's head; outputs are float32."""
+
+    def adopt(self, model: keras.Model, preset: str) -> str:
+        """Puts what a pretrained checkpoint has for the head into the model; says so in half a sentence."""
+        return ""
+
+    def for_packed(self, model: keras.Model, backbone) -> keras.Model:
+        """Where `packed`: the model with the input "document" besides, of the same weights; see tfft.data.pipeline."""
+        raise NotImplementedError
+
+    def pass_on(self, model: keras.Model) -> dict[str, np.ndarray]:
+        """What of a trained head goes with an exported backbone, where `adopt` finds it: arrays by the names of Hugging Face's
+        checkpoints."""
+        return {}
 
     def learning_rate_multiplier(self, path: str) -> float | None:
         """What the learning rate of one of the head's variables is multiplied by; None: train.head_rate."""

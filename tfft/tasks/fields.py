@@ -1,6 +1,7 @@
 """Which fields of a row each task reads, by the task's name. Imports no TensorFlow: a wrong column is told before it is."""
 
 from tfft.tasks.embedding.rows import row_fields as embedding_fields
+from tfft.tasks.masked_lm.rows import row_fields as masked_lm_fields
 from tfft.tasks.multiple_choice.rows import choices
 from tfft.tasks.multiple_choice.rows import row_fields as multiple_choice_fields
 from tfft.tasks.question_answering.rows import row_fields as question_answering_fields
@@ -13,6 +14,7 @@ FIELDS = {
     "token_classification": token_classification_fields,
     "question_answering": question_answering_fields,
     "embedding": embedding_fields,
+    "masked_lm": masked_lm_fields,
     "multiple_choice": multiple_choice_fields,
 }
 # sets of fields that a task also answers, beside the asked fields of its rows

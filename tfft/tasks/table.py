@@ -2,6 +2,7 @@
 
 from tfft.tasks.base import Task
 from tfft.tasks.embedding.task import EmbeddingTask
+from tfft.tasks.masked_lm.task import MaskedLMTask
 from tfft.tasks.multiple_choice.task import MultipleChoiceTask
 from tfft.tasks.question_answering.task import QuestionAnsweringTask
 from tfft.tasks.text_classification.task import TextClassificationTask
@@ -12,5 +13,6 @@ TASKS: dict[str, type[Task]] = {
     "token_classification": TokenClassificationTask,
     "question_answering": QuestionAnsweringTask,
     "embedding": EmbeddingTask,
+    "masked_lm": MaskedLMTask,
     "multiple_choice": MultipleChoiceTask,
 }

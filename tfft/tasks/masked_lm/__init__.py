@@ -1,0 +1,1 @@
+"""Masked words: what was hidden of texts is guessed."""
