@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfft.config import groups
-from tfft.config.groups import TaskConfig
+from tfft.config.groups import TaskConfig, no_calibration
 from tfft.config.schema import setting
 from tfft.errors import UserError
 
@@ -50,9 +50,6 @@ def _check(e) -> None:
                         "together.")
 
 
-def _check_calibration(task: MaskedLM, precision: float) -> None:
-    raise UserError("Calibration is for text classification; masked words are judged by their perplexity.")
-
-
 CONFIG = TaskConfig(settings=MaskedLM, data=MaskedLMData, metrics=_metrics, fill=_fill, check=_check,
-                    check_calibration=_check_calibration, lower_is_better=("perplexity", "loss"))
+                    check_calibration=no_calibration("masked words are judged by their perplexity"),
+                    lower_is_better=("perplexity", "loss"))
