@@ -152,10 +152,10 @@ def main() -> None:
     take_turns(parser, __file__, {"hf": baseline, "tfft": own})
 
 
-def flags(about: str) -> argparse.ArgumentParser:
+def flags(about: str, files: tuple[str, ...] = ("train", "test")) -> argparse.ArgumentParser:
     """The flags that benchmarks of a task on its own files have in common."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("train", "test"):
+    for name in files:
         parser.add_argument(f"--{name}", required=True, type=os.path.abspath)
     parser.add_argument("--rate", type=float, default=2e-4)
     return parser
