@@ -180,7 +180,7 @@ def take_turns(parser: argparse.ArgumentParser, script: str, systems: dict) -> N
     for turn in range(arguments.rounds):
         for system in arguments.systems.split(","):
             with tempfile.TemporaryDirectory() as folder:
-                python = arguments.python if system == "hf" else sys.executable
+                python = sys.executable if system == "tfft" else arguments.python
                 own_flags = [a for a in sys.argv[1:] if not a.startswith(("--systems", "--python", "--rounds", "--seed"))]
                 done = subprocess.run([python, script, *own_flags, f"--only={system}", f"--model={model}",
                                        f"--folder={folder}", f"--seed={arguments.seed + turn}"], capture_output=True, text=True,
