@@ -4,9 +4,9 @@
     python tools/benchmark_defaults.py --data=FOLDER --output=found.jsonl --table    the means of what it has
 
 FOLDER has clinc150, goemotions and stsb as their authors published them; IMDb and rotten_tomatoes come from the package index.
-Everything but a candidate's settings is as configs/my_csv.py has it. A run trains on a part of a set, keeps its best weights by
-its validation rows, and is judged on other rows. --sets and --candidates name those to run (a part of the name will do): one
-seed of all, then more seeds of the best.
+Everything but a candidate's settings is as configs/my_csv.py has it. A run trains on a part of a set and is judged on other
+rows: with the weights that are best on its validation rows, and ("NAME, last") with those of its last step. --sets (a part of
+the name will do) and --candidates name those to run: one seed of all, then more seeds of the best.
 """
 
 import argparse
@@ -45,6 +45,7 @@ SETS = {
 }
 UNBALANCED = 12   # rotten_tomatoes with so many times fewer rows of one label
 TEST_ROWS = 1200  # where a set has more
+SUFFIX = {"best": "", "last": ", last"}  # of a candidate's name: which weights
 
 
 def rate(value: float, epochs: int, **more) -> dict:
@@ -90,8 +91,8 @@ def write(path: pathlib.Path, header: tuple, rows) -> None:
         writer.writerows(rows)
 
 
-def measure(of_set: dict, candidate: dict, seed: int, places: dict) -> tuple[dict[str, float], float]:
-    """The metrics on the test rows; minutes."""
+def measure(of_set: dict, candidate: dict, seed: int, places: dict) -> tuple[dict[str, dict[str, float]], float]:
+    """The metrics on the test rows of the weights by SUFFIX; minutes."""
     import tfft
 
     config, began = tfft.load_config("my_csv"), time.monotonic()
@@ -101,8 +102,9 @@ def measure(of_set: dict, candidate: dict, seed: int, places: dict) -> tuple[dic
         group, name = key.split(".")
         config[group][name] = value.format(**places) if isinstance(value, str) else value
     with tempfile.TemporaryDirectory() as workdir:
-        run = tfft.fine_tune(config, workdir)
-        return run.evaluate(split="test").metrics, (time.monotonic() - began) / 60
+        tfft.fine_tune(config, workdir)
+        found = {which: tfft.open_run(workdir, weights=which).evaluate(split="test").metrics for which in SUFFIX}
+    return found, (time.monotonic() - began) / 60
 
 
 def table(lines: list[dict]) -> str:
@@ -113,7 +115,8 @@ def table(lines: list[dict]) -> str:
     found = defaultdict(dict)
     for line in lines:
         found[line["set"], line["candidate"]][line["seed"]] = line["score"]
-    names = [name for name in CANDIDATES if any(key[1] == name for key in found)]
+    run = {candidate for _, candidate in found}
+    names = [name + suffix for name in CANDIDATES for suffix in SUFFIX.values() if name + suffix in run]
     most = max(len(seeds) for seeds in found.values())
     made = []
     for wanted in sorted({1, most}):
@@ -163,13 +166,15 @@ def main() -> None:
             chosen = name in arguments.candidates or "" in arguments.candidates
             if not chosen or not any(part in of_set for part in arguments.sets) or (of_set, name, seed) in done:
                 continue
-            metrics, minutes = measure(SETS[of_set], CANDIDATES[name], seed, places)
-            score = metrics[SETS[of_set].get("eval.metric") or next(iter(metrics))]
-            line = {"set": of_set, "candidate": name, "seed": seed, "score": score, "metrics": metrics,
-                    "minutes": round(minutes, 2)}
-            with open(arguments.output, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            print(of_set, name, seed, f"{line['score']:.4f}", f"{minutes:.1f} minutes", flush=True)
+            made_of, minutes = measure(SETS[of_set], CANDIDATES[name], seed, places)
+            scores = []
+            for which, metrics in made_of.items():
+                scores.append(metrics[SETS[of_set].get("eval.metric") or next(iter(metrics))])
+                line = {"set": of_set, "candidate": name + SUFFIX[which], "seed": seed, "score": scores[-1], "metrics": metrics,
+                        "minutes": round(minutes, 2)}
+                with open(arguments.output, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+            print(of_set, name, seed, "best {:.4f} last {:.4f}".format(*scores), f"{minutes:.1f} minutes", flush=True)
 
 
 if __name__ == "__main__":
