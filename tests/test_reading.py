@@ -112,6 +112,8 @@ def test_decimal_commas_are_numbers_where_semicolons_separate(make):
     assert [row.values["size"] for row in source.rows()] == [3.5, -1000.25]
     with pytest.raises(UserError, match="holds '3,5', which is no number: write a decimal point, or separate"):
         list(make('text,size\nfine,"3,5"\n', own=own).rows())
+    with pytest.raises(UserError, match="holds '3,500.5', which is no number: if it is 3500.5, write it so; if the comma"):
+        list(make('text,size\nfine,"3,500.5"\n', own=own).rows())
 
 
 @pytest.mark.parametrize("spec", ["a.csv.gz", "csv:b.gz", "a.CSV.GZ"])

@@ -17,7 +17,8 @@ GROUPS = {
     ("very good", "very  good", "very\u00a0good"): ("blanks",), ("pos", "pos\u200b", "\ufeffpos", "p\u00ados"): ("invisible",),
     ("pos", '"Pos\u200b"'): ("case", "quotes", "invisible"), ("\u2764", "\u2764\ufe0f"): ("invisible",),
     ("true", "True", "FALSE"): None, ("1.1", "1.11"): None, ("a-b", "a b"): None, ("\u200b", '"'): None, ("", "''"): None,
-    ("pos", '" pos "'): ("quotes", "blanks"), ("\u0130", "i\u0307"): ("case",)}
+    ("pos", '" pos "'): ("quotes", "blanks"), ("\u0130", "i\u0307"): ("case",),
+    ("1", "\uff11"): ("forms",), ("non-spam", "non\u2011spam", "non\u2013spam"): ("forms",), ("a", "\uff21"): ("forms", "case")}
 
 
 @pytest.mark.parametrize("names, kinds", GROUPS.items(), ids=[ascii(names) for names in GROUPS])
@@ -110,6 +111,9 @@ def test_labels_that_are_not_given_but_for_their_spelling(tmp_path):
      ["no row has the label 'neg', which cannot be learnt (ids count from 0)"]),
     (["pos", "neg", "nan"], "single_label", {},
      ["the label 'nan' (1 rows) looks like a missing value. If it is one, leave those rows out of the file"]),
+    (["pos", "null", "None"], "single_label", {}, ["the labels 'None' (1 rows), 'null' (1 rows) look like a missing value. If "
+                                                   "it is one, leave those rows out of the file"]),
+    (["a\nb", "c"], "multi_label", {}, [JOINED.format("\\n", "a\\nb", "")]),
     (["a", "b", "a|b"], "single_label", {}, [JOINED.format("|", "a|b", "config.task.problem=multi_label and ")]),
     (["a;b", "c"], "multi_label", {}, [JOINED.format(";", "a;b", "")]),
     (["a;b", "c"], "multi_label", {"label_separator": ";"}, []), (["a;b", "c"], "single_label", {}, []),

@@ -110,6 +110,8 @@ TWO = [{"text": "7", "answer_start": 7}, {"text": "is 7", "answer_start": 4}]
     (["7", "is 7"], [7, 4], TWO), ('["7", "is 7"]', "[7, 4]", TWO),
     (["7", "is 7"], None, [{"text": "7", "answer_start": -1}, {"text": "is 7", "answer_start": -1}]),
     ("{'text': ['7', 'is 7'], 'answer_start': [7, 4]}", None, TWO),
+    ("{'text': array(['7', 'is 7'], dtype=object), 'answer_start': array([7, 4], dtype=int32)}", None, TWO),
+    ("['7' 'is 7']", "[7 4]", TWO),
     ("", "", []), ("  ", None, []), (None, None, []), ([], None, []), ({}, None, []), ("[]", None, []), ("{}", "", []),
     (float("nan"), None, []),
     ("[7]", 3, [{"text": "[7]", "answer_start": 3}]), ("{7, 8}", None, [{"text": "{7, 8}", "answer_start": -1}]),
@@ -131,7 +133,7 @@ def test_forms_agree(pairs):
 @pytest.mark.parametrize("value, start, reason", [
     ({"text": ["a", "b"], "answer_start": [1]}, None, "has 2 answer texts but 1 answer starts; there must be as many"),
     (["a", "b"], 1, "has 2 answer texts but 1 answer starts"),
-    ("{'text': array(['a'], dtype=object), 'answer_start': array([1])}", None, "write them with json.dumps"),
+    ("{'text': [a], 'answer_start': [1]}", None, "write them with json.dumps"),
     ('[{"text": "a', None, "can be read neither as JSON nor as a plain text"),
     ("a", "after 3", "has \"after 3\" for the start of the answer \"a\""), ("a", "[x]", "has \"[x]\" for the start"),
     ([["a"]], None, 'has the answer ["a"], not an object'), ({"answer_start": 1}, None, "not an object with the member 'text'"),

@@ -7,7 +7,7 @@ from tfft.config.groups import TaskConfig
 from tfft.config.schema import group, setting
 from tfft.errors import UserError, unknown
 
-KINDS = ("nfc", "case", "number", "quotes", "blanks", "invisible")  # of spelling; see tfft.data.spelling
+KINDS = ("forms", "nfc", "case", "number", "quotes", "blanks", "invisible")  # of spelling; see tfft.data.spelling
 
 
 @dataclasses.dataclass(frozen=True)

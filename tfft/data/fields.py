@@ -3,10 +3,8 @@
     Field("text", "text_column", "review", text)      the column "review", named by config.data.text_column, as a text
 """
 
-import ast
 import dataclasses
 import decimal
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfft.data.literals import literal, looks_literal
 from tfft.data.records import DecimalComma
 
 
@@ -109,17 +108,15 @@ def _shortest(value: float) -> str:
 
 
 def as_list(value: Any) -> list | None:
-    """A list, also as a string of JSON or of Python ("['EU', 'rejects']"); None for what is no list."""
+    """A list, also as a string of JSON, of Python ("['EU', 'rejects']") or of numpy; None for what is no list."""
     if isinstance(value, (list, tuple)):
         return list(value)
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        for read in (json.loads, ast.literal_eval):
-            try:
-                made = read(value)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
-            if isinstance(made, list):
-                return made
+    if isinstance(value, str) and looks_literal(value) and not value.lstrip().startswith(("(", "{")):
+        try:
+            made = literal(value)
+        except ValueError:
+            return None
+        return made if isinstance(made, list) else None
     return None
 
 
@@ -147,9 +144,12 @@ def number(value: Any, column: str) -> float:
     except OverflowError as error:
         raise Unusable(f"column {column!r} holds a number that is too large") from error
     except (TypeError, ValueError) as error:
-        comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+,\d+\s*", value)
-        raise Unusable(f"column {column!r} holds {value!r:.40}, which is no number" + (
-            ": write a decimal point, or separate the fields by semicolons" if comma else "")) from error
+        written, advice = value.strip() if isinstance(value, str) else "", ""
+        if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?", written):
+            advice = f": if it is {written.replace(',', '')}, write it so; if the comma is a decimal one, write a point"
+        elif re.fullmatch(r"[-+]?\d+,\d+", written):
+            advice = ": write a decimal point, or separate the fields by semicolons"
+        raise Unusable(f"column {column!r} holds {value!r:.40}, which is no number{advice}") from error
     if not math.isfinite(made):
         raise Unusable(f"column {column!r} holds {value!r:.40}, which is not finite")
     return made

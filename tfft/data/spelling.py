@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from fractions import Fraction
 
-KINDS = {"nfc": "how accents are coded", "case": "case", "number": "how a number is written", "quotes": "quotes",
-         "blanks": "blanks", "invisible": "invisible characters"}
+KINDS = {"forms": "forms of a character (full width, dashes)", "nfc": "how accents are coded", "case": "case",
+         "number": "how a number is written", "quotes": "quotes", "blanks": "blanks", "invisible": "invisible characters"}
 NUMERAL = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
 INTEGER = re.compile(r"(0|[1-9][0-9]{0,8})(\.0*)?")
 TRUTH = {"true": 1, "false": 0}
 QUOTES = str.maketrans("\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a", "\"\"\"\"\"'''")
+DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 SHOWN = 5  # groups that a warning names
 
 
@@ -42,7 +43,9 @@ def folded(name: str, kinds: Iterable[str]) -> str:
     made = name
     if "invisible" in kinds:
         made = "".join(c for c in made if c.isspace() or not _invisible(c))
-    if "nfc" in kinds:
+    if "forms" in kinds:
+        made = unicodedata.normalize("NFKC", made).translate(DASHES)
+    elif "nfc" in kinds:
         made = unicodedata.normalize("NFC", made)
     if "blanks" in kinds:
         made = " ".join(made.split())
@@ -101,7 +104,7 @@ def told(groups: list[tuple[tuple[str, ...], tuple[str, ...]]], counts: dict[str
     """'pos' (9) and 'Pos' (1) by case; ..."""
     lines = []
     for group, kinds in groups[:SHOWN]:
-        show = ascii if {"nfc", "invisible", "blanks"} & set(kinds) else repr  # what cannot be seen is written out
+        show = ascii if {"forms", "nfc", "invisible", "blanks"} & set(kinds) else repr  # what cannot be seen is written out
         shown = [f"{show(name)} ({counts[name]:,})" for name in group]
         lines.append(f"{', '.join(shown[:-1])} and {shown[-1]} by {' and '.join(KINDS[kind] for kind in kinds)}")
     return "; ".join(lines) + (f"; and {len(groups) - SHOWN} more" if len(groups) > SHOWN else "")

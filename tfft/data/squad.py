@@ -4,11 +4,13 @@ Either way a question becomes {"id", "title", "question", "context", "answers": 
 place is not told has answer_start -1; `answers.align` looks for it.
 """
 
-import ast
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from tfft.data.fields import as_list
+from tfft.data.literals import literal
 
 UNKNOWN = -1  # the answer_start of an answer whose place is not told
 NAMES = ("id", "title", "question", "context", "answers", "answer_text", "answer_start")
@@ -160,8 +162,7 @@ def read_answers(value: Any, start: Any = None) -> list[dict]:
     """
     if isinstance(value, str):
         value = _written(value)
-    if isinstance(start, str) and start.strip().startswith("["):
-        start = _python(start.strip()) or start
+    start = as_list(start) or start
     if _empty(value):
         return []
     if isinstance(value, str):
@@ -219,7 +220,7 @@ def _empty(value: Any) -> bool:
 
 
 def _written(text: str) -> Any:
-    """The value that a cell holds as JSON, or as Python's own notation; the text itself where it is neither.
+    """The value that a cell holds as JSON, Python or numpy write it; the text itself where it is neither.
 
     '["a"]' -> ["a"], '[]' -> [], '[1]' -> '[1]' (a text that has brackets), "{'text': ['a']}" -> {"text": ["a"]}
     """
@@ -227,19 +228,11 @@ def _written(text: str) -> Any:
     if bare[:1] not in ("[", "{"):
         return text
     try:
-        value = json.loads(bare)
-    except (ValueError, RecursionError):
-        value = _python(bare)
+        value = literal(bare)
+    except ValueError:
+        value = None
     if value is None and bare[1:].lstrip(" {[").startswith(("'text'", '"text"')):
         raise ValueError(f"has the answers {_shown(text)}, which can be read neither as JSON nor as a plain text; write them "
                          f"with json.dumps")
     parts = [value] if isinstance(value, dict) else value if isinstance(value, list) else [None]
     return value if all(isinstance(one, dict) for one in parts) or all(isinstance(one, str) for one in parts) else text
-
-
-def _python(text: str) -> Any:
-    """The value of a Python literal; None where it is none (array(...), as pandas writes, is none)."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None

@@ -1,7 +1,6 @@
 """The fields of rows to learn embeddings from, and what the store keeps of them. Imports no TensorFlow."""
 
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -109,14 +108,10 @@ def _kept(value: Any) -> list[tuple[Any, Any]]:
 
 
 def _listed(value: str) -> Any:
-    """The list of texts that a text is in JSON, or the text itself."""
-    if value.strip()[:1] == "[" and value.strip()[-1:] == "]":
-        try:
-            made = json.loads(value)
-        except ValueError:
-            return value
-        if isinstance(made, list) and all(isinstance(one, str) or isinstance(one, dict) and "text" in one for one in made):
-            return made
+    """The list of texts that a text is as JSON, Python or numpy writes it, or the text itself."""
+    made = fields.as_list(value)
+    if made is not None and all(isinstance(one, str) or isinstance(one, dict) and "text" in one for one in made):
+        return made
     return value
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tfft.config import Experiment
 from tfft.data import fields
 from tfft.data.fields import Field, Unusable
+from tfft.data.literals import literal, looks_literal
 from tfft.data.sources import Row
 from tfft.data.spelling import bit_of
 from tfft.data.store import Ragged
@@ -107,14 +108,11 @@ def _taken_apart(value: Any, column: str) -> tuple[list, list]:
 
 def _document(text: str, column: str) -> Any:
     """The list or object that a cell is, as JSON or Python write it."""
-    listed = fields.as_list(text)
-    if listed is not None:
-        return listed
     try:
-        made = json.loads(text) if text[0] == "{" else None
+        made = literal(text) if looks_literal(text) else None
     except ValueError:
         made = None
-    if made is None:
+    if not isinstance(made, (list, dict)):
         raise Unusable(f"column {column!r} holds {text[:40]!r}, which is no list of candidates such as [\"red\", \"blue\"]")
     return made
 

@@ -7,7 +7,7 @@ from tfft.data.store import TokenStore
 from tfft.tasks.text_classification.labels import LabelColumn, Labels, check_scaled, label_counts
 
 MISSING = ("nan", "NaN", "NAN", "null", "NULL", "None", "N/A", "n/a", "#N/A", "<NA>", "NaT")  # as programs write it
-SEPARATORS = "|;,"
+SEPARATORS = "|;\n,"
 
 
 def remarks(problem: str, labels: Labels, store: TokenStore, rows: np.ndarray, training: bool) -> list[str]:
@@ -46,8 +46,9 @@ def _of_table(problem: str, labels: Labels, store: TokenStore, rows: np.ndarray,
     made.append(spelling.warning("labels", apart, _advice))
     made.append(_joined(problem, labels, written))
     if absent := [name for name in labels.names if name in MISSING and name in written]:
-        made.append(f"the label {absent[0]!r} ({written[absent[0]]:,} rows) looks like a missing value. If it is one, leave "
-                    "those rows out of the file")
+        shown = ", ".join(f"{name!r} ({written[name]:,} rows)" for name in absent)
+        made.append(f"the label{'s' if len(absent) > 1 else ''} {shown} look{'s' if len(absent) == 1 else ''} like a missing "
+                    "value. If it is one, leave those rows out of the file")
     return made
 
 

@@ -1,23 +1,22 @@
 """What a value of the label column holds: a name, several names, a number. Of one row; what numbers stand for is decided when a
 whole column is known (labels.py). Imports no TensorFlow."""
 
-import ast
 import csv
-import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 from tfft.data import fields
 from tfft.data.fields import Unusable
+from tfft.data.literals import literal, looks_literal
 from tfft.data.spelling import bit_of, number_of
 
 # several 0 and 1 in one text, whatever stands between them: "0 1 1", "0;1;1", "1.0, 0.0"
 BIT = r"\s*([01](\.0*)?|true|false)"
 BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT})+\s*", re.IGNORECASE)
 MANY_BITS = re.compile(rf"{BIT}(\s*[\s,;|]{BIT}){{2,}}\s*", re.IGNORECASE)  # "0,1" could be a number
-WRAPPED = re.compile(r"(?:np\.)?(?:array|tensor)\((\[.*\])(?:,\s*dtype=[\w.]+)?\)", re.DOTALL)
 DIGITS = re.compile("[01]+")
+ARRAY = re.compile(r"\s*\{([^{}:]*)\}\s*")  # as PostgreSQL writes one: {billing,"late delivery"}
 BETWEEN = re.compile(r"\s*[\s,;|]\s*")
 
 
@@ -80,21 +79,17 @@ def listed(text: str) -> list | str | None:
     """A text that is a list of JSON, Python or numpy; the text again where it is in brackets and no such list; None for what is
     none at all."""
     text = text.strip()
-    if wrapped := WRAPPED.fullmatch(text):
-        text = wrapped[1]
-    if text[:1] + text[-1:] not in ("[]", "()", "{}"):
+    if not looks_literal(text):
         return None
-    for read in (json.loads, ast.literal_eval):
-        try:
-            made = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(made, (list, tuple, set)):
-            return sorted(made, key=str) if isinstance(made, set) else list(made)
-        return made if isinstance(made, dict) else None
-    if text[0] == "[" and BITS.fullmatch(text[1:-1]):  # numpy's own: [1 0 1], [1. 0. 1.]
-        return BETWEEN.split(text[1:-1].strip())
-    return text if text[0] == "[" else None
+    try:
+        made = literal(text)
+    except ValueError:
+        if text[0] == "[" and BITS.fullmatch(text[1:-1]):
+            return BETWEEN.split(text[1:-1].strip())
+        return text if text[0] == "[" else None
+    if isinstance(made, set):
+        return sorted(made, key=str)
+    return made if isinstance(made, (list, dict)) else None
 
 
 def _parts(text: str, column: str, separator: str, ways: str) -> list | dict:
@@ -106,7 +101,9 @@ def _parts(text: str, column: str, separator: str, ways: str) -> list | dict:
             raise Unusable(f"column {column!r} holds {text!r:.60}, which is in brackets but no list of JSON or Python: its "
                            "names need quotes. Where brackets are part of names, set config.data.label_values=names")
     if found is not None:
-        return found
+        return found or []
+    if ways != "names" and (array := ARRAY.fullmatch(text)):
+        return _quoted(array[1], ",") or array[1].split(",")
     if ways != "names" and BITS.fullmatch(text):
         return BETWEEN.split(text.strip())
     if ways == "multi_hot" and DIGITS.fullmatch(text.strip()):
