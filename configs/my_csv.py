@@ -29,4 +29,5 @@ def get_config(variant: str = ""):
     config.train.epochs = 0  # by the number of rows: about 250 steps, 3 to 10 epochs
     config.train.peak_learning_rate = 1e-4
     config.train.head_rate = 10.0  # the new layer above the backbone learns ten times as fast
+    config.export.weights = "last"  # of the last step; "best" on many validation rows, or with eval.patience
     return config

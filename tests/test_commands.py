@@ -36,6 +36,8 @@ def test_train_leaves_a_whole_workdir(trained):
     assert [line["epoch"] for line in judged] == [1, 2, 3, 4, 5, 6]
     assert max(line["accuracy"] for line in judged) >= 0.9  # the label is in the first word
     assert re.search(r"on the validation rows accuracy [\d.]+ is .* that of a constant answer \([\d.]+\)", said)
+    last = re.search(r"last validation accuracy +([\d.]+) at step \d+, which is used \(config.export.weights\)", said)
+    assert float(last[1]) == pytest.approx(judged[-1]["accuracy"], abs=1e-4)
     assert "best validation accuracy" in said and f"python -m tfft.evaluate --workdir={workdir}" in said
     assert (workdir / "labels.txt").read_text() == "neg\npos\n"
 
@@ -66,9 +68,10 @@ def test_evaluate_repeats_what_training_found(trained, shared_cache):
     out, error = run(["evaluate", f"--workdir={workdir}"], shared_cache)
     assert "changed since" not in error and "tokenising" not in error
     report = json.loads((workdir / "evaluation-validation.json").read_text())
-    best = [line for line in map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines()) if line.get("best")][-1]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "validation"][-1]
     for name in ("accuracy", "macro_f1", "mcc", "auc"):
-        assert report["metrics"][name] == pytest.approx(best[name], abs=1e-9)
+        assert report["metrics"][name] == pytest.approx(last[name], abs=1e-9)
     assert "accuracy" in out and "precision" in out and "of a linear model of TF-IDF features (" in out
 
 
@@ -154,7 +157,7 @@ def test_calibrate_then_export_with_it(trained, shared_cache, tmp_path):
     found = json.loads((workdir / "calibration.json").read_text())
     assert found["error_after"] <= found["error_before"] + 0.05 and found["precision"] >= 0.9 and "--calibrated" in out
     run(["evaluate", f"--workdir={workdir}"], shared_cache)
-    out, _ = run(["export", f"--workdir={workdir}", f"--output={tmp_path}/reviews", "--calibrated", "--weights=best,bfloat16"],
+    out, _ = run(["export", f"--workdir={workdir}", f"--output={tmp_path}/reviews", "--calibrated", "--weights=last,bfloat16"],
                  shared_cache)
     assert "abstained int32(None,)" in out and "allowed 5.0e-02" in out
     card = (tmp_path / "reviews/1/model_card.md").read_text()
@@ -173,7 +176,7 @@ def test_wrong_weights_are_told_before_tensorflow(trained, shared_cache, words, 
 def test_plan_tells_rows_lengths_and_time(tiny_preset, reviews, shared_cache, tmp_path):
     command = ["plan", *arguments(tiny_preset, reviews, tmp_path)[1:]]
     command = [c for c in command if not c.startswith("--workdir")]
-    out, _ = run([*command, "--timed_steps=2"], shared_cache)
+    out, _ = run([*command, "--timed_steps=2", "--config.export.weights=best"], shared_cache)
     for expected in ("training rows", "longest untruncated", "padding, this plan", "steps in all", "real tokens/s",
                      "memory for weights", "90% have at most", "unknown characters", "(2 epochs)",
                      "which is little to learn from: --config.train.epochs=0", "validation rows choose the best weights"):

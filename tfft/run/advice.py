@@ -24,7 +24,8 @@ def _steps(prepared: Prepared) -> list[str]:
 
 def _validation(prepared: Prepared) -> list[str]:
     split = prepared.splits.get("validation")
-    if split is None or len(split.rows) >= JUDGED:
+    chosen = prepared.experiment.export.weights == "best" or prepared.experiment.eval.patience
+    if split is None or len(split.rows) >= JUDGED or not chosen:
         return []
     rows = len(split.rows)
     return [f"{rows:,} validation rows choose the best weights, of which one more that is right is {1 / rows:.1%}: give more "

@@ -229,7 +229,8 @@ class Session:
             rows += [("steps skipped (float16 overflow)", f"{int(scale.skipped_steps.numpy()):,}"),
                      ("loss scale at the end", f"{float(scale.scale.numpy()):,.0f}")]
         if state.best is not None:
-            rows += [(f"best validation {self.experiment.eval.metric}", f"{state.best:.4f} at step {state.best_step:,}")]
+            rows += [(f"{which} validation {self.experiment.eval.metric}", f"{value:.4f} at step {at:,}{used}")
+                     for which, value, at, used in self._judged(state)]
         if self.loop.start_step == step:
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
@@ -244,13 +245,20 @@ class Session:
                                     f"  python -m tfft.export --workdir={path}", f"  tensorboard --logdir={path}/tensorboard"]))
         self._flush()
 
+    def _judged(self, state) -> list[tuple[str, float, int, str]]:
+        """(which weights, the metric, their step, what to say of them)"""
+        best = ("best", state.best, state.best_step, "")
+        if self.experiment.export.weights == "best" or state.last is None:
+            return [best]
+        return [best, ("last", state.last, state.evaluated_step, ", which is used (config.export.weights)")]
+
     def _compare(self, state) -> None:
-        """Says whether the best weights are better than simple methods."""
+        """Says whether the weights that are used are better than simple methods."""
         validation = self.prepared.splits.get("validation")
         if state.best is None or validation is None or not self.experiment.eval.baseline or not self.hosts.chief:
             return
         said = compared(self.workdir, self.experiment, self.prepared.task, self.prepared.splits["train"], validation,
-                        {self.experiment.eval.metric: state.best})
+                        {self.experiment.eval.metric: self._judged(state)[-1][1]})
         if said:
             self.console.say(f"on the validation rows {said}")
 

@@ -240,6 +240,8 @@ def open_run(path: str | Path, which: str = "") -> Run:
     chosen = which or experiment.export.weights
     if chosen == "best" and not workdir.weights("best").exists():
         chosen = "last"  # a run without validation rows has no best
+    if not which and not workdir.weights(chosen).exists() and workdir.weights("best").exists():
+        chosen = "best"  # of a run that has not come to its end
     saved = load_weights(workdir.weights(chosen), model)
     with local_copy(workdir.path / "tokenizer") as folder:
         tokenizer = open_tokenizer(folder)

@@ -29,6 +29,7 @@ class State:
 
     best: float | None = None
     best_step: int = 0
+    last: float | None = None  # of evaluated_step
     evaluated_step: int = 0
     without_gain: int = 0
     stopped_early: bool = False
@@ -209,6 +210,7 @@ class Loop:
             if gain is not None and config.metric in TASKS[self.experiment.task.name].lower_is_better:
                 gain = -gain
             better = gain is None or gain > config.min_delta
+            state.last = value
             if better:
                 state.best, state.best_step, state.without_gain = value, step, 0
                 self.hooks.save_best(step, metrics)
