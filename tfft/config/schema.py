@@ -114,7 +114,7 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
             lines += differences(a, b, f"{prefix}{field.name}.")
         elif dataclasses.is_dataclass(a):
             lines.append(f"{prefix}{field.name}: another task's settings")
-        elif isinstance(a, dict):
+        elif isinstance(a, dict) and isinstance(b, dict):
             lines += [f"{prefix}{field.name}.{name}: {a.get(name, {})} -> {b.get(name, {})}" for name in {**a, **b}
                       if a.get(name) != b.get(name)]
         elif a != b and not field.metadata["free"]:
