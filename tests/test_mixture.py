@@ -121,11 +121,11 @@ def test_a_source_is_the_experiment_with_what_it_has_of_its_own():
     ({"sources": {"a": {"where": "s=a", "rate": 1}, "b": {}}}, "config.data.sources.a has a rate, b has none."),
     ({"sources": {"a": {"where": "s=a", "rate": 1}, "b": {"rate": 1}}, "mixture": {"cap": 5}}, "config.data.mixture.cap makes"),
     ({"sources": {"a": {"where": "s=a", "rate": 1}, "b": {"rate": 1, "cap": 2}}}, "config.data.sources.b.cap makes rates of"),
-    ({"sources": {"a": {"text_pair_column": "x"}, "b": {}}}, "sources.a.text_pair_column is set, config.data.text_pair_column is"),
+    ({"sources": {"a": {"text_pair_column": "x"}, "b": {}}}, "a.text_pair_column is set, config.data.text_pair_column is"),
     ({"mixture": {"cap": 5}}, "config.data.sources names none."),
     ({"mixture": {"temprature": 5}}, "In config.data.mixture: Unknown setting 'temprature'. Did you mean 'temperature'?"),
     ({"sources": {"a": {"where": "s=a"}, "b": {}}, "metric": "c/accuracy"}, "eval.metric=c/accuracy: Unknown source 'c'."),
-    ({"sources": {"a": {"where": "s=a"}, "b": {}}, "metric": "a/acuracy"}, "Unknown metric 'acuracy'. Did you mean 'accuracy'?"),
+    ({"sources": {"a": {"where": "s=a"}, "b": {}}, "metric": "a/acuracy"}, "Unknown metric 'acuracy'. Did you mean"),
     ({"sources": {"a": {"where": "s=a", "validation": ""}, "b": {}}, "metric": "a/loss"}, "this source has no validation rows"),
 ])
 def test_mistakes_in_the_config(data, message):
