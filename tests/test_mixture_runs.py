@@ -11,8 +11,10 @@ import tensorflow as tf
 from commands import ROOT, killed_is_like_whole, run
 from conftest import write_reviews
 from safetensors.numpy import load_file
+from stores import make_store
 
 from tfft.config import resolve
+from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.evaluation.by_source import of_source
 from tfft.evaluation.evaluator import Evaluator
@@ -181,6 +183,16 @@ def test_what_is_judged_with_all_is_judged_with_each():
     assert a.units[:, 0].tolist() == [*range(6), *range(12, 20)] and a.offsets.tolist() == [0, 1, 3, 6, 9, 14]
     assert b.rows.tolist() == [3, 4, 7, 8] and b.units[:, 0].tolist() == list(range(6, 20))
     assert of_source(judged, range(3), 9).units.base is units  # without documents nothing is copied
+
+
+def test_joined_stores_are_joined_again_with_documents(tmp_path):
+    stores = [make_store(tmp_path / name, labels) for name, labels in (("a", ["x", "y"]), ("b", ["y", "z", "x"]), ("c", ["w"]))]
+    whole, nested = TokenStore.joined(stores), TokenStore.joined([TokenStore.joined(stores[:2]), stores[2]])
+    assert len(nested) == 6 and nested.folder != whole.folder != stores[0].folder
+    for name in whole.meta["columns"]:
+        np.testing.assert_array_equal(nested.column(name)[:], whole.column(name)[:])
+        np.testing.assert_array_equal(nested.column(name)[np.array([0])], whole.column(name)[np.array([0])])
+    assert [nested.names_of("label", row) for row in range(6)] == [("x",), ("y",), ("y",), ("z",), ("x",), ("w",)]
 
 
 # ---- sources that do not belong together
