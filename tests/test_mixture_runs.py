@@ -36,7 +36,7 @@ def write_lines(path, count: int, seed: int) -> str:
         words = [draw.choice(WORDS) for _ in range(draw.randrange(3, 12))]
         lines.append({"text": " ".join([*words, str(i), str(seed)]), "label": f"l{i % 2}", "s": float(i % 5),
                       "p": " ".join(words[::-1]), "words": words, "tags": ["B-X" if w == "film" else "O" for w in words],
-                      "question": words[0], "context": " ".join(["film", *words]), "answers": words[-1],
+                      "question": words[0], "context": " ".join(["film", *words, f"word{i}"]), "answers": f"word{i}",
                       "choices": [*dict.fromkeys([*words, "good", "bad"])][:2 + i % 3], "right": i % 2})
     path.write_text("\n".join(map(json.dumps, lines)) + "\n", "utf-8")
     return str(path)

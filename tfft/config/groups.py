@@ -149,8 +149,8 @@ class Eval:
 
     every_steps: int = setting(0, "steps between evaluations; 0: after each epoch", low=0)
     global_batch_size: int = setting(64, "examples in one evaluation batch", low=1, free=True)
-    metric: str = setting("auto", "names the best weights; auto: accuracy, macro_f1 or spearman by problem; SOURCE/METRIC: that of one "
-                                   "source of a mixture")
+    metric: str = setting("auto", "names the best weights; auto: accuracy, macro_f1 or spearman by problem; "
+                                   "SOURCE/METRIC: that of one source of a mixture")
     patience: int = setting(0, "stop after so many evaluations without a better metric; 0 never", low=0)
     min_delta: float = setting(0.0, "what counts as better", low=0)
     baseline: bool = setting(True, "text classification: compare the result with a constant answer's and a linear model's on "
