@@ -13,6 +13,7 @@ from conftest import write_reviews
 from safetensors.numpy import load_file
 from stores import make_store
 
+from tfft.config import TASKS as CONFIGS
 from tfft.config import resolve
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
@@ -100,6 +101,8 @@ def test_every_task_trains_on_a_mixture(kind, files, thin_preset):
             assert len(set(pairs)) == len(pairs) and (opened.turns % (1 << 32) == number).all()
     assert (seen[:60] == 1).all() and set(seen[60:].tolist()) == {6, 7}  # three epochs of 20 rows each
 
+    if kind not in CONFIGS:
+        return
     built = build(prepared)
     trainer = Trainer(built.model, built.optimizer, prepared.task.loss, chosen.train, dataset=make_dataset(
         prepared, built.model, 0, 1), global_step=tf.Variable(0, dtype=tf.int64), total_steps=prepared.total_steps,
@@ -182,7 +185,7 @@ def test_what_is_judged_with_all_is_judged_with_each():
     assert a.rows.tolist() == [0, 1, 7, 8] and a.examples.tolist() == [0, 1, 2, 6, 7] and a.losses.tolist() == [0, 1, 2, 6, 7]
     assert a.units[:, 0].tolist() == [*range(6), *range(12, 20)] and a.offsets.tolist() == [0, 1, 3, 6, 9, 14]
     assert b.rows.tolist() == [3, 4, 7, 8] and b.units[:, 0].tolist() == list(range(6, 20))
-    assert of_source(judged, range(3), 9).units.base is units  # without documents nothing is copied
+    assert np.shares_memory(of_source(judged, range(3), 9).units, units)  # without documents nothing is copied
 
 
 def test_joined_stores_are_joined_again_with_documents(tmp_path):
@@ -235,8 +238,8 @@ def test_killed_and_resumed_and_on_two_replicas(files, tiny_preset, tmp_path):
     folder, paths = files
     settings = [f"--config={ROOT}/configs/my_corpus.py", f"--config.model.backbone={tiny_preset}", "--config.data.train=",
                 *(f"--config.data.sources.{name}.train={path}" for name, path in paths.items()), "--config.data.validation=20%",
-                "--config.data.max_length=16", "--config.data.mixture.temperature=3", "--config.task.pack=True",
-                "--config.train.epochs=6", "--config.train.global_batch_size=4", "--config.train.checkpoint_every_steps=4",
+                "--config.data.sources.small.validation=", "--config.data.max_length=16", "--config.task.pack=True",
+                "--config.data.mixture.temperature=3", "--config.train.epochs=4", "--config.train.global_batch_size=4", "--config.train.checkpoint_every_steps=4",
                 "--config.train.peak_learning_rate=0.01", "--config.model.dropout=0"]
     killed_is_like_whole(settings, str(folder / "cache"), tmp_path, 8)
     run(["train", *settings, f"--workdir={tmp_path}/two", "--config.distribution.cpu_replicas=2"], str(folder / "cache"))

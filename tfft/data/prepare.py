@@ -259,8 +259,9 @@ def _of_one(preparer: Preparer) -> dict[str, Split]:
             splits[name] = _split(name, other, np.arange(len(other)), limit)
     for name, split in splits.items():
         if not len(split.rows):
+            way = f"Give it more rows, another share, or none: --config.data.{name}=''."
             raise UserError(f"The {name} split has no rows ({len(store):,} rows in {data.train}). "
-                            f"{'Give it more rows or another share.' if name != 'train' else 'Take smaller shares off.'}")
+                            f"{way if name != 'train' else 'Take smaller shares off.'}")
     return splits
 
 
