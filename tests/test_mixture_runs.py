@@ -239,8 +239,8 @@ def test_killed_and_resumed_and_on_two_replicas(files, tiny_preset, tmp_path):
     settings = [f"--config={ROOT}/configs/my_corpus.py", f"--config.model.backbone={tiny_preset}", "--config.data.train=",
                 *(f"--config.data.sources.{name}.train={path}" for name, path in paths.items()), "--config.data.validation=20%",
                 "--config.data.sources.small.validation=", "--config.data.max_length=16", "--config.task.pack=True",
-                "--config.data.mixture.temperature=3", "--config.train.epochs=4", "--config.train.global_batch_size=4", "--config.train.checkpoint_every_steps=4",
-                "--config.train.peak_learning_rate=0.01", "--config.model.dropout=0"]
+                "--config.data.mixture.temperature=3", "--config.train.epochs=4", "--config.train.global_batch_size=4",
+                "--config.train.checkpoint_every_steps=4", "--config.train.peak_learning_rate=0.01", "--config.model.dropout=0"]
     killed_is_like_whole(settings, str(folder / "cache"), tmp_path, 8)
     run(["train", *settings, f"--workdir={tmp_path}/two", "--config.distribution.cpu_replicas=2"], str(folder / "cache"))
     one, two = (load_file(tmp_path / name / "last" / "weights.safetensors") for name in ("whole", "two"))

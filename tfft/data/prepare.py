@@ -301,7 +301,7 @@ def describe_data(data: Data) -> str:
     """One line for logs: what is read."""
     told = []
     for source, one in data.by_source().items():
-        where = f" where {one.where}" if source and one.where else ""
-        told.append(", ".join(f"{name} {spec.split('#sha256')[0]}{where}" for name, spec in
-                              (("train", one.train), ("validation", one.validation), ("test", one.test)) if spec))
-    return "; ".join(f"{source}: {line}" if source else line for source, line in zip(data.by_source(), told, strict=True))
+        line = ", ".join(f"{name} {spec.split('#sha256')[0]}" for name, spec in
+                         (("train", one.train), ("validation", one.validation), ("test", one.test)) if spec)
+        told.append(f"{source}: {line}{f', where {one.where}' if one.where else ''}" if source else line)
+    return "; ".join(told)
