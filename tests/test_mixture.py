@@ -126,6 +126,7 @@ def test_a_source_is_the_experiment_with_what_it_has_of_its_own():
     ({"mixture": {"temprature": 5}}, "In config.data.mixture: Unknown setting 'temprature'. Did you mean 'temperature'?"),
     ({"sources": {"a": {"where": "s=a"}, "b": {}}, "metric": "c/accuracy"}, "eval.metric=c/accuracy: Unknown source 'c'."),
     ({"sources": {"a": {"where": "s=a"}, "b": {}}, "metric": "a/acuracy"}, "Unknown metric 'acuracy'. Did you mean"),
+    ({"metric": "a/accuracy"}, "config.eval.metric: Unknown metric 'a/accuracy'. Did you mean 'accuracy'?"),
     ({"sources": {"a": {"where": "s=a", "validation": ""}, "b": {}}, "metric": "a/loss"}, "this source has no validation rows"),
 ])
 def test_mistakes_in_the_config(data, message):

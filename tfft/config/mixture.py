@@ -105,7 +105,7 @@ def _check_apart(by_source: dict) -> None:
 
 def check_metric(e, known: tuple[str, ...]) -> None:
     """eval.metric is one of the task's, or SOURCE/METRIC. Raises: UserError."""
-    source, slash, metric = e.eval.metric.rpartition("/")
+    source, slash, metric = e.eval.metric.rpartition("/") if e.data.sources else ("", "", e.eval.metric)
     if slash and source not in e.data.sources:
         raise UserError(f"config.eval.metric={e.eval.metric}: {unknown('source', source, e.data.sources)}")
     if slash and not e.data.by_source()[source].validation:
