@@ -1,5 +1,10 @@
 """How a mixture's epochs are drawn, to the row; what its config may say; which sources cannot be learnt from together."""
 
+import json
+import os
+import pathlib
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -9,6 +14,8 @@ from tfft.config import from_json, resolve, to_json
 from tfft.data.alike import same_names, same_range
 from tfft.data.mixture import Drawing, parts, permuted, times, whole_numbers
 from tfft.errors import UserError
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 def made(task="text_classification", metric="auto", **data):
@@ -133,6 +140,56 @@ def test_mistakes_in_the_config(data, message):
     with pytest.raises(UserError) as caught:
         made(**data)
     assert message in str(caught.value)
+
+
+COMMAND = """import json, sys
+from tfft import flags
+flags.define_config()
+
+
+def main():
+    data = flags.experiment().data
+    assert "tensorflow" not in sys.modules
+    print(json.dumps([data.sources, data.mixture.cap]))
+
+
+flags.run(main)
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    """A command that prints the sources of a config of one.py, with overrides, and what it says of mistakes."""
+    (tmp_path / "command.py").write_text(COMMAND)
+    (tmp_path / "one.py").write_text("from tfft.config import default_config\n\n\ndef get_config(variant=''):\n"
+                                     "    config = default_config()\n    config.data.train = 'csv:a.csv'\n"
+                                     "    config.data.sources.one = {'where': 's=1'}\n    return config\n")
+
+    def run(*overrides: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "command.py", "--config=one.py", *overrides], capture_output=True, text=True,
+                              cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400"}, timeout=60)
+
+    return run
+
+
+def test_sources_on_the_command_line(command):
+    done = command("--config.data.sources.two.where=s=2", "--config.data.sources.two.header=False",
+                   "--config.data.sources.one.train_rows", "5", "--config.data.sources.two.columns=('a','b')",
+                   "--config.data.mixture.cap=9")
+    assert json.loads(done.stdout) == [{"one": {"where": "s=1", "train_rows": 5},
+                                        "two": {"where": "s=2", "header": False, "columns": ["a", "b"]}}, 9], done.stderr
+
+
+@pytest.mark.parametrize("override, message", [
+    ("--config.data.sources.two.trian=csv:b.csv", "sources.two.trian: Unknown setting 'trian'. Did you mean 'train'?"),
+    ("--config.data.sources.one.train_rows=few", "--config.data.sources.one.train_rows=few: must be int."),
+    ("--config.data.sources.one.max_length=9", "All sources have one: --config.data.max_length."),
+    ("--config.data.sources.one=csv:a.csv", "--config.data.sources.one is no setting"),
+    ("--config.data.mixture.rows=5", "config.data.sources names 'one' alone"),
+])
+def test_mistakes_on_the_command_line(command, override, message):
+    done = command(override)
+    assert done.returncode == 2 and message in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
 
 
 # ---- sources that are unlike each other
