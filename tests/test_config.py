@@ -1,5 +1,6 @@
 import ast
 import dataclasses
+import functools
 import importlib.util
 import json
 import pathlib
@@ -307,8 +308,8 @@ def test_only_free_settings_may_change(task, path, hint, field):
         return dataclasses.replace(node, **{names[0]: inner})
 
     old = default_experiment(task)
-    lines = differences(old, replaced(old, path))
-    assert lines == ([] if field.metadata["free"] else [f"{'.'.join(path)}: {field.default!r} -> {value!r}"])
+    lines, was = differences(old, replaced(old, path)), functools.reduce(getattr, path, old)
+    assert lines == ([] if field.metadata["free"] else [f"{'.'.join(path)}: {was!r} -> {value!r}"])
 
 
 def test_what_decides_the_weights_is_not_free():

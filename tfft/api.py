@@ -151,7 +151,7 @@ class Run:
                     file.writelines(json.dumps(record, default=_plain) + "\n" for record in records)
             if data and split:
                 raise UserError("Give data or split, not both.")
-            name = name or split or ("test" if self.experiment.data.test else "validation")
+            name = name or split or ("test" if self.experiment.data.specs("test") else "validation")
             opened = self._open()[0]
 
             from tfft.run.judge import examine, told

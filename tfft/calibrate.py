@@ -21,7 +21,7 @@ def main() -> int:
     from tfft.run.workdir import Workdir
 
     experiment = Workdir(WORKDIR.value).experiment()
-    if not experiment.data.validation:
+    if not experiment.data.specs("validation"):
         raise UserError("This run has no validation rows to calibrate on: train with --config.data.validation=10%.")
     TASKS[experiment.task.name].check_calibration(experiment.task, PRECISION.value)
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)

@@ -13,6 +13,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tfft.config import Experiment, classes_of, resolve, shipped
+from tfft.config.mixture import Share
+from tfft.config.schema import settings_of_named
 from tfft.data.dialect import dialect
 from tfft.data.encodings import known
 from tfft.errors import UserError, exit_code, unknown
@@ -21,6 +23,8 @@ from tfft.errors import UserError, exit_code, unknown
 EXPECTED = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, NameError, ImportError)
 CACHE_ADVICE = re.compile(r"--config\.data\.cache=FOLDER or | or --config\.data\.cache\b")
 OVERRIDE = re.compile(r"--?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
+OF_SOURCE = re.compile(r"--?config\.data\.sources\.([^=]*?)\.(\w+)(?:=(.*))?", re.DOTALL)
+_of_sources: list[tuple[str, str, typing.Any]] = []  # (source, setting, value) of the command line
 
 
 flags.disclaim_key_flags()  # --help lists --config among the flags of the command that defines it
@@ -87,7 +91,12 @@ def experiment() -> Experiment:
         raise UserError("Name an experiment: --config=imdb:quick, or a config file of your own, which tfft init FILE "
                         f"writes for a file of rows. These come with tfft: {', '.join(shipped.names())}.")
     try:
-        return resolve(flags.FLAGS.config)
+        config = flags.FLAGS.config
+        if _of_sources:
+            config = config.to_dict()
+            for source, name, value in _of_sources:
+                config["data"]["sources"].setdefault(source, {})[name] = value
+        return resolve(config)
     except OSError as error:  # raised by the config file; ml_collections keeps it until the first look
         raise UserError(_explain(error, sys.argv)) from error
 
@@ -101,6 +110,7 @@ def _parse(argv: list[str]) -> list[str]:
     def parse():
         argv[:] = _with_config_file(argv)
         _check_config_flags(argv)
+        argv[:] = _without_sources(argv)
         parsed.extend(flags.FLAGS(argv))
 
     parsed: list[str] = []
@@ -187,16 +197,55 @@ def _check_config_flags(argv: list[str]) -> None:
     """
     path = _config_file(argv)
     for i, argument in enumerate(argv):
-        match = OVERRIDE.fullmatch(argument)
-        if match and path is None:
+        match, of_source = OVERRIDE.fullmatch(argument), OF_SOURCE.fullmatch(argument)
+        if (match or of_source) and path is None:
             raise UserError(f"{argument} overrides a field of a config, but there is no --config before it.")
-        if match:
+        if match and not of_source:
             _check_override(match.group(1), match.group(2), argv[i + 1] if i + 1 < len(argv) else None)
+
+
+def _without_sources(argv: list[str]) -> list[str]:
+    """The command line without settings of sources, which are kept: ml_collections knows no names that no config has.
+
+    Raises: UserError with the nearest known name.
+    """
+    known = {name: found for kind in classes_of(("data",)) for name, found in settings_of_named(kind, Share).items()}
+    made, arguments = [], iter(argv)
+    _of_sources.clear()
+    for argument in arguments:
+        match = OF_SOURCE.fullmatch(argument)
+        if not match:
+            made.append(argument)
+            continue
+        source, name, value = match.groups()
+        flag = f"--config.data.sources.{source}.{name}"
+        if name not in known:
+            told = f" All sources have one: --config.data.{name}." if name in _fields(("data",)) else ""
+            raise UserError(f"{flag}: {unknown('setting', name, known)}{told}")
+        field, hint = known[name]
+        if value is None:
+            value = "true" if hint is bool else next(arguments, "")
+        if wanted := _misfit(hint, value):
+            raise UserError(f"{flag}={value}: must be {wanted}. ({field.metadata['doc']})")
+        _of_sources.append((source, name, _read(hint, value)))
+    return made
+
+
+def _read(hint, value: str):
+    """A value of the command line as the type of its field, which it fits."""
+    if hint is bool:
+        return value.lower() in ("true", "1", "t")
+    if hint in (int, float, str):
+        return hint(value)
+    return ast.literal_eval(value) if "," in value else (value,)
 
 
 def _check_override(name: str, value: str | None, following: str | None) -> None:
     """Checks --config.NAME=VALUE, or --config.NAME `following` where value is None (but a bool stands alone)."""
     *groups, last = parts = name.split(".")
+    if parts[:2] == ["data", "sources"]:
+        raise UserError(f"--config.{name} is no setting: config.data.sources has sources by their names. Name one and its "
+                        "setting, such as --config.data.sources.NAME.train=csv:FILE")
     for depth in range(len(groups)):
         known = _fields(tuple(groups[:depth]))
         if groups[depth] not in known:

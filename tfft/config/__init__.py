@@ -7,6 +7,7 @@ from tfft.config.embedding import Embedding, EmbeddingData
 from tfft.config.experiment import (
     TASKS,
     Experiment,
+    by_source,
     check_limits,
     classes_of,
     default_config,
@@ -31,6 +32,7 @@ from tfft.config.groups import (
     Train,
 )
 from tfft.config.masked_lm import MaskedLM, MaskedLMData
+from tfft.config.mixture import Mixture, in_source
 from tfft.config.multiple_choice import MultipleChoice, MultipleChoiceData
 from tfft.config.question_answering import QuestionAnswering, QuestionAnsweringData
 from tfft.config.text_classification import Augmentation, TextClassification, TextClassificationData
@@ -38,9 +40,8 @@ from tfft.config.token_classification import TokenClassification, TokenClassific
 
 __all__ = [
     "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Augmentation", "Data", "Distribution", "Embedding", "EmbeddingData",
-    "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Model", "MultipleChoice", "MultipleChoiceData",
-    "QuestionAnswering",
-    "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification",
-    "TokenClassificationData", "Train", "check_limits", "classes_of", "default_config", "default_experiment", "differences",
-    "from_json", "resolve", "split_share", "to_json",
+    "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture", "Model", "MultipleChoice", "MultipleChoiceData",
+    "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification", "TextClassificationData",
+    "TokenClassification", "TokenClassificationData", "Train", "by_source", "check_limits", "classes_of", "default_config",
+    "default_experiment", "differences", "from_json", "in_source", "resolve", "split_share", "to_json",
 ]

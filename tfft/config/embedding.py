@@ -27,13 +27,13 @@ class EmbeddingData(groups.Data):
     """Which column is what. Pairs that belong together: text and text_pair, perhaps negatives. Scored pairs: a score besides.
     Labelled texts: text and label."""
 
-    text_column: str = setting("text", "column of the text: the query, where there are queries")
+    text_column: str = setting("text", "column of the text: the query, where there are queries", own=True)
     text_pair_column: str = setting("text_pair", "column of the text that belongs to it, or a list of several, or with "
-                                                 "score_column of the other text; '' with label_column")
+                                                 "score_column of the other text; '' with label_column", own=True)
     negative_columns: tuple[str, ...] = setting((), "columns of texts that do not belong to it though they are like it (hard "
-                                                    "negatives): a text or a list in each; may be empty")
-    score_column: str = setting("", "column of how alike the two texts are, a number; '' where rows have none")
-    label_column: str = setting("", "column of the text's label: texts of one label belong together")
+                                                    "negatives): a text or a list in each; may be empty", own=True)
+    score_column: str = setting("", "column of how alike the two texts are, a number; '' where rows have none", own=True)
+    label_column: str = setting("", "column of the text's label: texts of one label belong together", own=True)
     corpus: str = setting("", "pairs: the collection whose documents evaluations search, beir:FOLDER or trec:FOLDER; '': the "
                               "texts that belong to the rows that are judged, and their hard negatives")
 

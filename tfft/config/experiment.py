@@ -13,6 +13,7 @@ import typing
 from tfft.config import (
     embedding,
     masked_lm,
+    mixture,
     multiple_choice,
     question_answering,
     schema,
@@ -58,7 +59,9 @@ def default_config(task: str = "text_classification"):
     """Returns the locked `ml_collections.ConfigDict` of all defaults for a task."""
     import ml_collections
 
-    return ml_collections.ConfigDict(dataclasses.asdict(default_experiment(task))).lock()
+    made = ml_collections.ConfigDict(dataclasses.asdict(default_experiment(task))).lock()
+    made.data.sources.unlock()  # their names are the user's
+    return made
 
 
 def resolve(config) -> Experiment:
@@ -118,8 +121,25 @@ def split_share(spec: str) -> float | None:
     return float(match.group(1)) / 100 if match else None
 
 
+def by_source(e: Experiment) -> dict[str, Experiment]:
+    """The experiment of each source of a mixture by its name, as if it were the only one; {"": e} where there is but one."""
+    metric = dataclasses.replace(e.eval, metric=e.eval.metric.rpartition("/")[2])
+    return {name: dataclasses.replace(e, data=data, eval=metric) for name, data in e.data.by_source().items()}
+
+
 def _check_rules(e: Experiment) -> None:
     """Rules between fields."""
+    mixture.check(e)
+    mixture.check_metric(e, TASKS[e.task.name].metrics(e.task))
+    for name, one in by_source(e).items():
+        with mixture.in_source(name, one.data):
+            _check_one(one)
+    if e.eval.patience and not e.data.specs("validation"):
+        raise UserError("config.eval.patience needs validation rows: set data.validation.")
+
+
+def _check_one(e: Experiment) -> None:
+    """The rules of an experiment with one source."""
     task, data, train = e.task, e.data, e.train
     if not data.train:
         raise UserError("config.data.train is empty. Name where the training rows are, for example "
@@ -135,9 +155,6 @@ def _check_rules(e: Experiment) -> None:
         raise UserError("config.data.validation and test cannot be a share of 0%; write '' for no rows at all.")
     if sum(filter(None, shares)) >= 1:
         raise UserError(f"config.data.validation={data.validation} and test={data.test} leave no row to train on.")
-    known = TASKS[task.name].metrics(task)
-    if e.eval.metric not in known:
-        raise UserError(f"config.eval.metric: {unknown('metric', e.eval.metric, known)}")
     TASKS[task.name].check(e)
     if data.where and "=" not in data.where:
         raise UserError(f"config.data.where={data.where!r} must be COLUMN=VALUE, e.g. source=imdb.")
@@ -155,14 +172,14 @@ def _check_rules(e: Experiment) -> None:
         raise UserError("config.train.accumulation needs batches of a fixed number of examples: set tokens_per_batch=0.")
     if train.schedule == "exponential" and train.end_learning_rate_fraction <= 0:
         raise UserError("config.train.schedule=exponential needs end_learning_rate_fraction above 0, e.g. 0.01.")
-    if e.eval.patience and not data.validation:
-        raise UserError("config.eval.patience needs validation rows: set data.validation.")
     if e.model.frozen_layers == -1 and train.layer_decay != 1.0:
         raise UserError("config.train.layer_decay has no layer to act on where model.frozen_layers=-1.")
     if e.distribution.cpu_replicas > 1 and e.distribution.strategy not in ("auto", "mirrored"):
         raise UserError("config.distribution.cpu_replicas above 1 needs strategy=mirrored.")
     if e.distribution.strategy == "tpu" and train.precision == "mixed_float16":
         raise UserError("config.train.precision=mixed_float16 is for GPUs; a TPU computes in bfloat16: use mixed_bfloat16.")
+
+
 def check_limits(e: Experiment, *, max_length: int | None, num_layers: int | None) -> None:
     """Checks the experiment against the backbone's own limits, where these are known."""
     if max_length and e.data.max_length > max_length:

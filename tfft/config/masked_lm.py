@@ -14,7 +14,7 @@ METRICS = ("perplexity", "accuracy", "loss")
 class MaskedLMData(groups.Data):
     """Which column is what."""
 
-    text_column: str = setting("text", "column of the text; text: and files: sources have the column 'text'")
+    text_column: str = setting("text", "column of the text; text: and files: sources have the column 'text'", own=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,17 +16,19 @@ class MultipleChoiceData(groups.Data):
     """Which column is what. The candidates are a list in choices_column, or are a column each (choice_columns), or a row each
     (choice_column)."""
 
-    question_column: str = setting("question", "column of the question, or of whatever is to be gone on with")
-    context_column: str = setting("", "column of a text that the question is about; '' where rows have none")
+    question_column: str = setting("question", "column of the question, or of whatever is to be gone on with", own=True)
+    context_column: str = setting("", "column of a text that the question is about; '' where rows have none", own=True)
     choices_column: str = setting("choices", "column of the candidates: a list of texts, or of texts with labels, "
-                                             "{'label': [...], 'text': [...]}; '' with choice_columns or choice_column")
-    choice_columns: tuple[str, ...] = setting((), "columns of the candidates, one each; the last may be empty in some rows")
+                                             "{'label': [...], 'text': [...]}; '' with choice_columns or choice_column",
+                                             own=True)
+    choice_columns: tuple[str, ...] = setting((), "columns of the candidates, one each; the last may be empty in some rows",
+                                              own=True)
     choice_column: str = setting("", "one candidate a row: its column; rows of one question, which follow one another, are "
-                                     "one, and label_column has 1 where the candidate is right, else 0")
-    label_column: str = setting("label", "column of the right candidate, or a list of several")
+                                     "one, and label_column has 1 where the candidate is right, else 0", own=True)
+    label_column: str = setting("label", "column of the right candidate, or a list of several", own=True)
     label_values: str = setting("auto", "what the label is: the candidate's index (from 0), number (from 1), letter (A, or as "
                                         "the candidates are labelled) or text; auto: what alone it can be",
-                                choices=("auto", "index", "number", "letter", "text"))
+                                choices=("auto", "index", "number", "letter", "text"), own=True)
     truncation: str = setting("head", "which end of a too long context, or question, is kept", choices=("head", "tail"))
 
 

@@ -15,12 +15,12 @@ class QuestionAnsweringData(groups.Data):
     """Which column is what, and how a context is cut into windows."""
 
     max_length: int = setting(384, "longest window in tokens, the question and special tokens included", low=16)
-    question_column: str = setting("question", "column of the question")
-    context_column: str = setting("context", "column of the text that the answer is a part of")
+    question_column: str = setting("question", "column of the question", own=True)
+    context_column: str = setting("context", "column of the text that the answer is a part of", own=True)
     answers_column: str = setting("answers", "column of the answers: a text, or a list or object of texts and their starts, as "
-                                             "SQuAD and Hugging Face write them; an empty one: there is no answer")
+                                             "SQuAD and Hugging Face write them; an empty one: there is no answer", own=True)
     answer_start_column: str = setting("", "where answers_column holds texts alone: column of their starts, in characters "
-                                           "from 0; '' looks for the texts")
+                                           "from 0; '' looks for the texts", own=True)
     question_limit: int = setting(64, "tokens of a question that are read; half of a window at most", low=1)
     window_overlap: int = setting(-1, "tokens that two windows of a context share; -1: a third of max_length", low=-1)
     word_split: str = setting("punctuation", "words, at whose edges answers begin and end: 'punctuation' sets every sign "

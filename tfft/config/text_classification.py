@@ -30,11 +30,11 @@ class Augmentation:
 class TextClassificationData(groups.Data):
     """Which column is what, how labels are read, what of a long text is kept."""
 
-    text_column: str = setting("text", "column of the text (a name; an index from 0 where there is no header)")
-    text_pair_column: str = setting("", "column of the second text; '' for single texts")
-    label_column: str = setting("label", "column of the label, the labels or the value")
+    text_column: str = setting("text", "column of the text (a name; an index from 0 where there is no header)", own=True)
+    text_pair_column: str = setting("", "column of the second text; '' for single texts", own=True)
+    label_column: str = setting("label", "column of the label, the labels or the value", own=True)
     label_columns: tuple[str, ...] = setting((), "instead of label_column: a column for each label, 1 where it holds, else 0; "
-                                                 "their names are the labels")
+                                                 "their names are the labels", own=True)
     labels: tuple[str, ...] = setting((), "label names in the order of their ids; () takes them from the training rows")
     labels_file: str = setting("", "a file with one label name a line, in the order of their ids, such as a run's labels.txt")
     label_values: str = setting("auto", "what numbers in the label column are: names of labels, ids (0 for the first of labels "
@@ -42,7 +42,7 @@ class TextClassificationData(groups.Data):
                                 choices=("auto", "names", "ids", "multi_hot"))
     label_normalisation: tuple[str, ...] = setting((), "read labels as one that differ by these kinds of spelling "
                                                        f"alone: {', '.join(KINDS)}; or all")
-    label_separator: str = setting(",", "multi-label: what joins the labels of one row")
+    label_separator: str = setting(",", "multi-label: what joins the labels of one row", own=True)
     truncation: str = setting("head", "what of a longer text is kept: its head, tail, or both (head_fraction from the head)",
                               choices=("head", "tail", "head_tail"))
     head_fraction: float = setting(0.25, "head_tail: share of the kept tokens that comes from the head", low=0, high=1)

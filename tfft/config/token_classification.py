@@ -16,19 +16,23 @@ SENTENCES = ("sentence_accuracy", "exact")
 class TokenClassificationData(groups.Data):
     """Which column is what: words with tags, or a text with spans; how words and tags are read."""
 
-    words_column: str = setting("words", "column of the words (a list; conll: a number or a name); '' for texts with spans")
-    tags_column: str = setting("tags", "column of the words' tags")
+    words_column: str = setting("words", "column of the words (a list; conll: a number or a name); '' for texts with spans",
+                                own=True)
+    tags_column: str = setting("tags", "column of the words' tags", own=True)
     tags_scheme: str = setting("auto", "how tags are written: IOB2 (or BIO), IOBES (or BIOES), ..., 'none' where every word "
                                        "has a tag of its own (parts of speech); auto finds out", choices=SCHEMES)
-    text_column: str = setting("", "column of the text, where entities are spans of characters; words_column must be '' then")
-    spans_column: str = setting("spans", "column of the spans: a list of (start, end, type) or of objects with these")
+    text_column: str = setting("", "column of the text, where entities are spans of characters; words_column must be '' then",
+                               own=True)
+    spans_column: str = setting("spans", "column of the spans: a list of (start, end, type) or of objects with these", own=True)
     span_end: str = setting("exclusive", "whether a span's end is its last character or the one after it",
-                            choices=("exclusive", "inclusive"))
+                            choices=("exclusive", "inclusive"), own=True)
     word_split: str = setting("auto", "words of a text: 'whitespace', 'characters', or 'auto': at white space, punctuation at "
                                       "either end apart, scripts without spaces by characters",
                               choices=("auto", "whitespace", "characters"))
-    predicate_column: str = setting("", "semantic roles: column of the number of the word, from 0, whose roles are asked for")
-    label_column: str = setting("", "column of a label of the whole sentence (its intent), learnt together with the tags")
+    predicate_column: str = setting("", "semantic roles: column of the number of the word, from 0, whose roles are asked for",
+                                    own=True)
+    label_column: str = setting("", "column of a label of the whole sentence (its intent), learnt together with the tags",
+                                own=True)
     types: tuple[str, ...] = setting((), "the types of entities (or the tags, where every word has its own); () takes them "
                                          "from the training rows")
     window_overlap: int = setting(-1, "tokens that two windows of a text longer than max_length share; -1: a quarter of "

@@ -21,8 +21,9 @@ Targets = Callable[[np.ndarray, int], tuple[Any, np.ndarray]]
 class Reader:
     """What a batch is made of. inputs: of the backbone, int32[b,S] each; targets: a task's; target_specs: an array's, or those
     of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length. sequences: K, where what
-    is planned is K examples of the store each; see Epoch. drawn: `targets` also takes the plan's seed and the epoch, and gives
-    besides what the inputs show in place of an example's own tokens: int32[b,length], -1 where they show these."""
+    is planned is K examples of the store each; see Epoch. drawn: `targets` also takes the plan's seed and the epoch (of a
+    mixture Epoch.turns), and gives besides what the inputs show in place of an example's own tokens: int32[b,length], -1 where
+    they show these."""
 
     inputs: tuple[str, ...]
     pad_id: int
@@ -37,13 +38,14 @@ class Epoch:
 
     examples: int64[n], or int64[n,K]: what is planned is K examples each, -1 where one is absent, which become K sequences of
     a batch, one after another: int32[b*K,S] inputs with targets and weights of b. The longest of them decides its length.
-    packed: they follow one another in one sequence, whose length is that of all of them.
+    packed: they follow one another in one sequence, whose length is that of all of them. mixed: an example may be there several
+    times.
     """
 
     def __init__(self, store: TokenStore, examples: np.ndarray, target_examples: np.ndarray, settings: PlanSettings,
-                 index: int, packed: bool = False):
+                 index: int, packed: bool = False, mixed: bool = False):
         self.store, self.examples, self.target_examples = store, examples, target_examples
-        self.seed, self.index, self.packed = settings.seed, index, packed
+        self.seed, self.index, self.packed, self.mixed = settings.seed, index, packed, mixed
         if examples.ndim == 1:
             self.plan: Plan = make_plan(np.asarray(store.lengths[examples]), settings, index)
         elif packed:
@@ -59,6 +61,16 @@ class Epoch:
         made = self._lengths(self.examples)
         return made if made.ndim == 1 else made.sum(axis=1) if self.packed else made.max(axis=1)
 
+    @functools.cached_property
+    def turns(self) -> np.ndarray:
+        """int64, as examples: what is drawn for each follows from it. The epoch's number; what is there for the second time and
+        more often has others, which are no epoch's."""
+        flat = self.target_examples.ravel()
+        order = np.argsort(flat, kind="stable")
+        turn = np.empty(len(flat), np.int64)
+        turn[order] = np.arange(len(flat)) - np.searchsorted(flat[order], flat[order])
+        return (self.index + (turn << 32)).reshape(self.target_examples.shape)
+
     def _lengths(self, examples: np.ndarray) -> np.ndarray:
         return np.where(examples >= 0, self.store.lengths[np.maximum(examples, 0)], 0)
 
@@ -71,11 +83,12 @@ class Epoch:
 
 class Epochs:
     """All epochs of a run. `open_epoch(epoch)` -> (store, examples, target_examples); the same for every epoch unless texts
-    are augmented; packed: see Epoch. Finds the (epoch, batch) of any step without having run the steps before it."""
+    are augmented or epochs drawn; packed, mixed: see Epoch. Finds the (epoch, batch) of any step without having run the steps
+    before it."""
 
     def __init__(self, open_epoch: Callable[[int], tuple[TokenStore, np.ndarray, np.ndarray]], settings: PlanSettings,
-                 packed: bool = False):
-        self._open, self._packed = open_epoch, packed
+                 packed: bool = False, mixed: bool = False):
+        self._open, self._packed, self._mixed = open_epoch, packed, mixed
         self.settings = settings
         self._remembered = functools.lru_cache(maxsize=4 if settings.run_length else 2)(self._epoch)
         # the one being read and the next; a dataset of one shape, when that is rare, is further ahead
@@ -83,17 +96,19 @@ class Epochs:
         self._counts: list[int] = []
 
     def _epoch(self, index: int) -> Epoch:
-        return Epoch(*self._open(index), self.settings, index, self._packed)
+        return Epoch(*self._open(index), self.settings, index, self._packed, self._mixed)
 
     def epoch(self, index: int) -> Epoch:
         with self._lock:
             return self._remembered(index)
 
     def num_batches(self, epoch: int) -> int:
-        """Exact number of batches of an epoch; it varies between epochs only for constant-token and packed batches."""
-        if not self.settings.tokens_per_batch and not self._packed:
-            epoch = 0
+        """Exact number of batches of an epoch; it varies between epochs only for constant-token and packed batches, and where
+        the rows of an epoch are drawn and may be several examples each."""
         with self._lock:
+            several = self._mixed and "row" in self.epoch(0).store
+            if not self.settings.tokens_per_batch and not self._packed and not several:
+                epoch = 0
             while len(self._counts) <= epoch:
                 self._counts.append(self.epoch(len(self._counts)).plan.num_batches)
         return self._counts[epoch]
@@ -201,7 +216,8 @@ def make_batch(opened: Epoch, batch: int, reader: Reader, part: int = 0, parts: 
     examples = opened.target_examples[known]
     if examples.ndim > 1:
         examples = np.where(_like(indices, examples) >= 0, examples, -1)
-    targets, weights, *shown = reader.targets(examples, length, *((opened.seed, opened.index) if reader.drawn else ()))
+    turn = opened.turns[known] if reader.drawn and opened.mixed else opened.index
+    targets, weights, *shown = reader.targets(examples, length, *((opened.seed, turn) if reader.drawn else ()))
     weights = np.where(indices >= 0, weights, 0).astype(np.float32)
     weights /= max(float(weights.sum(dtype=np.float64)), 1e-20)
     mine = share(len(indices), part, parts)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfft.config import Data, split_share
+from tfft.config import Data, in_source, split_share
 from tfft.data.fields import Field
 from tfft.data.sources import Row, Source
 from tfft.data.splits import draw, leaks, split_masks
@@ -39,11 +39,17 @@ PART = 1 << 20  # rows of which columns are in memory at once
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Some rows, int64[n] ascending, of a store."""
+    """Some rows, int64[n] ascending, of a store. sources: of a mixture, the rows of the store that are of each."""
 
     name: str
     store: TokenStore
     rows: np.ndarray
+    sources: dict[str, range] = dataclasses.field(default_factory=dict)
+
+    def by_source(self) -> dict[str, np.ndarray]:
+        """The rows of each source of a mixture, int64, ascending."""
+        return {name: self.rows[slice(*np.searchsorted(self.rows, (rows.start, rows.stop)))]
+                for name, rows in self.sources.items()}
 
     @property
     def examples(self) -> np.ndarray:
@@ -76,7 +82,7 @@ class Reading:
     encoder: rows -> examples; columns: what is kept of rows besides; details: what decides the examples beside the fields.
     augmented(split, epoch): the split's rows as changed for one epoch, whose settings are `augmentation`; None where rows
     stay as they are. corpus(spec): a source, and how it is read, of rows that are judged together with others: with those of
-    `spec`, '' for the experiment's own; None where they are judged alone.
+    `spec`, '' for the experiment's own; None where they are judged alone. sources: how those of a mixture are read.
     """
 
     fields: tuple[Field, ...]
@@ -87,6 +93,7 @@ class Reading:
     augmented: Callable[[Split, int], Iterator[Row]] | None = None
     augmentation: Any = None
     corpus: Callable[[str], "tuple[str, Reading] | None"] = lambda spec: None
+    sources: "dict[str, Reading]" = dataclasses.field(default_factory=dict)
 
 
 class Preparer:
@@ -95,6 +102,7 @@ class Preparer:
     def __init__(self, data: Data, reading: Reading, cache: Path, say: Say):
         self.data, self.reading, self.cache, self.say = data, reading, cache, say
         self._own: tempfile.TemporaryDirectory | None = None  # augmented epochs
+        self._augmented: dict[int, str] = {}  # their stores' names
         # the seed: a store holds the salted hashes that split its rows
         self._settings = [*reading.details, data.max_length, data.split_seed]
 
@@ -135,7 +143,7 @@ class Preparer:
         data = dataclasses.replace(data or self.data, id_column="id", where="")
         store = Preparer(data, reading, self.cache, self.say).store(source)
         rows = np.concatenate([split.rows, len(split.store) + np.arange(len(store))])
-        return Split(split.name, TokenStore.joined([split.store, store]), rows)
+        return Split(split.name, TokenStore.joined([split.store, store]), rows, split.sources)
 
     def augmented(self, split: Split, epoch: int) -> TokenStore:
         """The store of a split's rows as augmented for one epoch: row i is row split.rows[i] of the split's store.
@@ -144,17 +152,15 @@ class Preparer:
         """
         # words that replace others are part of what the epoch's texts are made from, and follow from the rows
         chosen = hashlib.blake2b(split.rows.tobytes(), digest_size=16).hexdigest()
-
-        def name(epoch: int) -> str:
-            return fingerprint("augmented", split.store.folder.name, chosen, dataclasses.asdict(self.reading.augmentation),
-                               epoch)
-
+        name = fingerprint("augmented", split.store.folder.name, chosen, dataclasses.asdict(self.reading.augmentation), epoch)
         if self._own is None:
             self._own = temporary_folder(self.cache)
         own = Path(self._own.name)
-        remove_store(own, name(epoch - 2))
+        self._augmented[epoch] = name
+        if before := self._augmented.pop(epoch - 2, ""):
+            remove_store(own, before)
         rows = self.reading.augmented(split, epoch)
-        return open_store(own, name(epoch), lambda folder: self._write(folder, rows, lambda rows: {}))
+        return open_store(own, name, lambda folder: self._write(folder, rows, lambda rows: {}))
 
     def _write(self, folder: Path, rows: Iterator[Row], columns: Columns) -> None:
         last = time.monotonic()
@@ -204,10 +210,41 @@ def encode(chunks: Iterator[list[Row]], encoder: Encoder, vocabulary_size: int) 
 
 
 def load_splits(preparer: Preparer) -> dict[str, Split]:
-    """The train, validation and test splits that an experiment names.
+    """The train, validation and test splits that an experiment names; of a mixture those of all sources together.
 
     Raises: UserError where no training row is left.
     """
+    splits = _mixed(preparer) if preparer.data.sources else _of_one(preparer)
+    _report_leaks(splits, preparer.say)
+    tell_unknown(splits, preparer.say)
+    return splits
+
+
+def _mixed(preparer: Preparer) -> dict[str, Split]:
+    """The splits of several sources, each made as if it were the only one, one behind another."""
+    found: dict[str, dict[str, Split]] = {}
+    for name, data in preparer.data.by_source().items():
+        with in_source(name, data):
+            found[name] = _of_one(Preparer(data, preparer.reading.sources[name], preparer.cache,
+                                           lambda line, name=name: preparer.say(f"{name}: {line}")))
+    stores: dict[tuple[str, ...], TokenStore] = {}
+    made = {}
+    for split in ("train", "validation", "test"):
+        several = {name: splits[split] for name, splits in found.items() if split in splits}
+        if not several:
+            continue
+        key = tuple(each.store.folder.name for each in several.values())
+        if key not in stores:
+            stores[key] = TokenStore.joined([each.store for each in several.values()])
+        begins = np.cumsum([0, *(len(each.store) for each in several.values())]).tolist()
+        rows = np.concatenate([begin + each.rows for begin, each in zip(begins, several.values())])
+        made[split] = Split(split, stores[key], rows, {name: range(begin, end) for name, begin, end in
+                                                       zip(several, begins, begins[1:])})
+    return made
+
+
+def _of_one(preparer: Preparer) -> dict[str, Split]:
+    """The splits of one source."""
     data = preparer.data
     store = preparer.store(data.train)
     shares = [split_share(s) for s in (data.validation, data.test)]
@@ -222,10 +259,9 @@ def load_splits(preparer: Preparer) -> dict[str, Split]:
             splits[name] = _split(name, other, np.arange(len(other)), limit)
     for name, split in splits.items():
         if not len(split.rows):
+            way = f"Give it more rows, another share, or none: --config.data.{name}=''."
             raise UserError(f"The {name} split has no rows ({len(store):,} rows in {data.train}). "
-                            f"{'Give it more rows or another share.' if name != 'train' else 'Take smaller shares off.'}")
-    _report_leaks(splits, preparer.say)
-    tell_unknown(splits, preparer.say)
+                            f"{way if name != 'train' else 'Take smaller shares off.'}")
     return splits
 
 
@@ -263,5 +299,9 @@ def _report_leaks(splits: dict[str, Split], say: Say) -> None:
 
 def describe_data(data: Data) -> str:
     """One line for logs: what is read."""
-    return ", ".join(f"{name} {spec.split('#sha256')[0]}" for name, spec in
-                     (("train", data.train), ("validation", data.validation), ("test", data.test)) if spec)
+    told = []
+    for source, one in data.by_source().items():
+        line = ", ".join(f"{name} {spec.split('#sha256')[0]}" for name, spec in
+                         (("train", one.train), ("validation", one.validation), ("test", one.test)) if spec)
+        told.append(f"{source}: {line}{f', where {one.where}' if one.where else ''}" if source else line)
+    return "; ".join(told)

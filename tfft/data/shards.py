@@ -42,6 +42,10 @@ class Joined:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self), *self._parts[0].shape[1:]
+
     def _of(self, shard: int, values: np.ndarray) -> np.ndarray:
         if self._maps is not None:
             return self._maps[shard][values]

@@ -98,9 +98,10 @@ class TokenStore:
 
     @classmethod
     def joined(cls, stores: "list[TokenStore]") -> "TokenStore":
-        """Several stores with the same columns as one, the rows of each after those before; its folder is the first's."""
+        """Several stores with the same columns as one, the rows of each after those before; its folder is a name alone, which
+        follows from theirs."""
         made = cls.__new__(cls)
-        made.folder = stores[0].folder
+        made.folder = stores[0].folder.with_name(fingerprint("joined", [store.folder.name for store in stores]))
         made._columns, joined = join(stores)
         made.meta = stores[0].meta | joined
         return made
@@ -157,9 +158,14 @@ class TokenStore:
         return np.asarray(self._columns["row"][examples]) if "row" in self._columns else np.asarray(examples)
 
     def examples_of(self, rows: np.ndarray) -> np.ndarray:
-        """int64, ascending: the examples of some rows, which ascend."""
+        """int64, ascending: the examples of some rows, which ascend; of a row that is there twice they are, too."""
         if "row" not in self._columns:
             return rows
+        if len(rows) > 1 and not np.diff(rows).all():
+            which, counts = np.unique(rows, return_counts=True)
+            often = np.zeros(len(self), np.min_scalar_type(int(counts.max())))
+            often[which] = counts
+            return np.repeat(np.arange(len(self.lengths)), often[np.asarray(self._columns["row"])])
         member = np.zeros(len(self), bool)
         member[rows] = True
         return np.flatnonzero(member[np.asarray(self._columns["row"])])

@@ -12,18 +12,21 @@ from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.scratch import IN_MEMORY, let_go, parts, scratch
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
+from tfft.evaluation.by_source import of_source
 from tfft.models.kernels import fast_cpu, on_cpu
 from tfft.tasks.base import Judged, Report, Task
 from tfft.training.hosts import Hosts
 
 
 class Evaluator(orbit.AbstractEvaluator):
-    """Orbit's evaluation of one split. What a task tunes (thresholds, say) is tuned on it where `tune`, else used as given."""
+    """Orbit's evaluation of one split. What a task tunes (thresholds, say) is tuned on it where `tune`, else used as given.
+    sources: of a mixture, see tfft.data.prepare.Split; each is judged by itself besides, by what was tuned on all."""
 
     def __init__(self, model, task: Task, store: TokenStore, rows: np.ndarray, *, pad_id: int, batch_size: int,
                  max_length: int, strategy, tune: bool = False, tuned: dict[str, list] | None = None,
                  progress: Callable[[int, int], None] = lambda done, total: None, xla: bool = False,
-                 hosts: Hosts | None = None):
+                 hosts: Hosts | None = None, sources: dict[str, range] | None = None):
+        self._sources = sources or {}
         self._model, self._task, self._store, self._strategy = model, task, store, strategy
         self._hosts = hosts or Hosts(strategy)
         self.rows = task.can_judge(store, rows)
@@ -47,21 +50,31 @@ class Evaluator(orbit.AbstractEvaluator):
         return self._epochs.num_batches(0)
 
     def evaluate(self, num_steps=None) -> dict[str, float]:
-        """All rows; returns the metrics and keeps the whole report.
+        """All rows; returns the metrics, those of a source by "source/metric", and keeps the whole report.
 
         Raises: UserError where there is no row to judge, or the model answers something that is not a number.
         """
         if not len(self.rows):
             raise UserError(f"There is nothing to evaluate on: no row {self._task.nothing_to_judge()}.")
         judged = self._judged()
-        report = self._task.judge(judged, self._tuned, self._tune)
+        report = self._reported(judged, self._tuned, self._tune)
+        for name, source in self._sources.items():
+            own = of_source(judged, source, max(rows.stop for rows in self._sources.values()))
+            if ((own.rows >= source.start) & (own.rows < source.stop)).any():
+                found = self._reported(own, report.tuned or self._tuned, False)
+                report.by_source[name] = {"rows": found.judged, "metrics": found.metrics}
+        # what is decided by them must be decided alike, and processors differ in their last bits
+        report.metrics, report.by_source = json.loads(self._hosts.from_chief(json.dumps([report.metrics, report.by_source])))
+        self.report = report
+        return {**report.metrics, **{f"{name}/{metric}": value for name, found in report.by_source.items()
+                                     for metric, value in found["metrics"].items()}}
+
+    def _reported(self, judged: Judged, tuned: dict[str, list] | None, tune: bool) -> Report:
+        report = self._task.judge(judged, tuned, tune)
         weights = np.diff(judged.offsets)
         loss = float(np.sum(judged.losses * weights, dtype=np.float64) / max(1, weights.sum()))
-        # what is decided by them must be decided alike, and processors differ in their last bits
-        metrics = {**report.metrics, "loss": report.metrics.get("loss", loss)}
-        report.metrics = json.loads(self._hosts.from_chief(json.dumps(metrics)))
-        self.report = report
-        return report.metrics
+        report.metrics = {**report.metrics, "loss": report.metrics.get("loss", loss)}
+        return report
 
     def _judged(self) -> Judged:
         """Every example's units and loss, in their order; units lie on disk where they are many."""

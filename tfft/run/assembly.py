@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfft.config import Experiment
+from tfft.config import Data, Experiment
+from tfft.data import mixture
 from tfft.data.pipeline import Epochs, Reader, distributed
 from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.prepare import Preparer, Split, load_splits
@@ -75,15 +76,17 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
     xla = compiled_by_xla(strategy)
     tokenizer = load_tokenizer(preset)
     kind = TASKS[experiment.task.name]
-    reading = kind.reading(experiment, tokenizer, tokenizer_fingerprint(tokenizer), cache)
+    reading = kind.readings(experiment, tokenizer, tokenizer_fingerprint(tokenizer), cache)
     preparer = Preparer(experiment.data, reading, cache, say)
     splits = load_splits(preparer)
     train = splits["train"]
     task = kind(experiment.task, kind.infer(experiment, train.store, train.rows, cache))
     look_over(task, splits, say)
+    for line in task.unlike(experiment, train.store, train.by_source()) if train.sources else ():
+        say(line)
     if xla and experiment.train.precision == "float32":
         say("a TPU's matrix units take bfloat16: with --config.train.precision=mixed_bfloat16 activations need half the memory")
-    settings = plan_settings(experiment, strategy.num_replicas_in_sync, planned(task, train), xla, recorded)
+    settings = plan_settings(experiment, strategy.num_replicas_in_sync, planned(task, train, experiment), xla, recorded)
     return Prepared(experiment, preset, strategy, tokenizer, preparer, splits, task,
                     make_epochs(preparer, train, settings, task), xla)
 
@@ -132,21 +135,33 @@ def plan_settings(experiment: Experiment, replicas: int, examples: int, xla: boo
         multiple=multiple, length_multiple=length_multiple or (1 if on_cpu() and not xla else 8), run_length=run_length)
 
 
-def planned(task: Task, train: Split) -> int:
-    """How many of the training split are planned by themselves: rows, or examples."""
-    return len(train.rows if task.sequences else train.examples)
+def planned(task: Task, train: Split, experiment: Experiment) -> int:
+    """How many of the training split an epoch plans by themselves: rows, or examples; of a mixture about so many."""
+    number, drawing = len(train.rows if task.sequences else train.examples), drawn(train, experiment.data, 0)
+    return number * drawing.drawn // len(train.rows) if drawing else number
+
+
+def drawn(train: Split, data: Data, seed: int) -> mixture.Drawing | None:
+    """How the epochs of a mixture are drawn from its training rows; None where there is one source. Raises: UserError."""
+    if not train.sources:
+        return None
+    rows = train.by_source()
+    return mixture.Drawing(mixture.parts({name: len(own) for name, own in rows.items()}, data), list(rows.values()), seed)
 
 
 def make_epochs(preparer: Preparer, train: Split, settings: PlanSettings, task: Task) -> Epochs:
     """The epochs of the training rows."""
-    def open_epoch(epoch: int):
-        if preparer.reading.augmented is None:
-            examples = task.members(train.store, train.rows, epoch, settings.seed)
-            return train.store, examples, examples
-        store = preparer.augmented(train, epoch)
-        return store, np.arange(len(store)), train.rows
+    drawing = drawn(train, preparer.data, settings.seed)
 
-    return Epochs(open_epoch, settings, task.packed)
+    def open_epoch(epoch: int):
+        chosen = dataclasses.replace(train, rows=drawing.epoch(epoch)) if drawing else train
+        if preparer.reading.augmented is None:
+            examples = task.members(chosen.store, chosen.rows, epoch, settings.seed)
+            return chosen.store, examples, examples
+        store = preparer.augmented(chosen, epoch)
+        return store, np.arange(len(store)), chosen.rows
+
+    return Epochs(open_epoch, settings, task.packed, drawing is not None)
 
 
 def build(prepared: Prepared) -> Built:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tfft.assets import backbone_limits, cache_folder, resolve_backbone
-from tfft.config import Experiment, check_limits, split_share
+from tfft.config import Experiment, by_source, check_limits, in_source, split_share
 from tfft.data.sources import Source
 from tfft.run.workdir import Workdir
 from tfft.tasks.fields import FIELDS
@@ -18,9 +18,11 @@ def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
     """(preset for KerasHub, cache folder); the experiment is checked against its data's first rows and the backbone."""
     cache = cache_folder(experiment.data.cache)
     fields = FIELDS[experiment.task.name](experiment, cache)
-    for spec in (experiment.data.train, experiment.data.validation, experiment.data.test):
-        if spec and split_share(spec) is None:
-            Source(spec, experiment.data, fields, cache).look()
+    for name, one in by_source(experiment).items():
+        with in_source(name, one.data):
+            for spec in (one.data.train, one.data.validation, one.data.test):
+                if spec and split_share(spec) is None:
+                    Source(spec, one.data, FIELDS[one.task.name](one, cache), cache).look()
     for spec in experiment.data.other_sources:
         Source(spec, experiment.data, fields, cache)  # a missing file is told
     preset = resolve_backbone(experiment.model.backbone, cache)

@@ -15,6 +15,7 @@ from tfft.data.unknown import shares
 from tfft.models.adaptation import sections
 from tfft.run.advice import advice
 from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
+from tfft.run.mixture_table import mixture_table
 from tfft.tasks.base import Table
 from tfft.training.step import Trainer
 from tfft.training.summaries import Console, duration, table
@@ -27,6 +28,8 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
     console = Console()
     prepared = prepare(experiment, preset, cache, console.say)
     print(_splits(prepared))
+    if prepared.splits["train"].sources:
+        print("\n" + mixture_table(prepared))
     if learnt := prepared.task.describe_rows(len(prepared.splits["train"].rows)):
         print("\n" + (learnt if isinstance(learnt, str) else _told(learnt)))
     print("\n" + _histogram(prepared))

@@ -32,7 +32,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     """
     console = Console()
     workdir = Workdir(path)
-    name = data or split or ("test" if workdir.experiment().data.test else "validation")
+    name = data or split or ("test" if workdir.experiment().data.specs("test") else "validation")
     short = re.sub(r"[^\w.-]+", "-", name)[:80]
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
@@ -78,9 +78,8 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
 
 def told(run: Run, name: str, report: Report) -> str:
     """A report for a person: metrics, by length, by label, and the worst mistakes."""
-    metric, slices = run.experiment.eval.metric, report.details["slices"]
-    parts = [f"{name}: {report.judged:,} rows, weights of step {run.step:,}",
-             table([(name, value) for name, value in report.metrics.items()])]
+    metric, slices = run.experiment.eval.metric.rpartition("/")[2], report.details["slices"]
+    parts = [f"{name}: {report.judged:,} rows, weights of step {run.step:,}", _figures(report)]
     parts += [report.details["compared"]] if report.details["compared"] else []
     if len(slices) > 1:
         parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
@@ -93,6 +92,16 @@ def told(run: Run, name: str, report: Report) -> str:
         parts += [f"  {place}  label {label or '(none)'}, answer {answer or '(none)'}: {text[:100]!r}"
                   for place, text, label, answer in report.mistakes[:MISTAKES_SHOWN]]
     return "\n".join(parts)
+
+
+def _figures(report: Report) -> str:
+    """The metrics; of a mixture with a column for each source."""
+    if not report.by_source:
+        return table(list(report.metrics.items()))
+    rows = f"{report.judged:,}", *(f"{found['rows']:,}" for found in report.by_source.values())
+    lines = [(name, f"{value:.4f}", *(f"{found['metrics'][name]:.4f}" if name in found["metrics"] else "-"
+                                      for found in report.by_source.values())) for name, value in report.metrics.items()]
+    return table([("rows", *rows), *lines], ("", "all", *report.by_source))
 
 
 def calibrate_run(path: str, weights: str, precision: float) -> int:
@@ -140,7 +149,7 @@ def _report(run: Run, chosen: Split, console: Console) -> tuple[Report, np.ndarr
     evaluator = Evaluator(run.model, run.task, chosen.store, chosen.rows, pad_id=int(run.tokenizer.pad_token_id),
                           batch_size=experiment.eval.global_batch_size, max_length=experiment.data.max_length,
                           strategy=tf.distribute.get_strategy(), tuned=run.tuned,
-                          progress=lambda done, total: console.advance(done, ""))
+                          progress=lambda done, total: console.advance(done, ""), sources=chosen.sources)
     if not len(evaluator.rows):
         raise UserError(f"None of the {len(chosen.rows):,} rows {run.task.nothing_to_judge()}.")
     console.start(f"evaluating {len(evaluator.rows):,} rows", evaluator.steps)

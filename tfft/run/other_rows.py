@@ -48,7 +48,8 @@ def by_its_own_rule(data: Data, spec: str, fields: tuple[Field, ...], cache: Pat
     own = dataclasses.replace(as_trained, **{name: "auto" for name in DIALECT if name not in given})
     if own == as_trained or not _is_table(spec):
         return as_trained
-    if _kind(spec) == _kind(data.train) and _misfits(as_trained, spec, fields, cache, asked_only) <= _misfits(
+    kinds = [_kind(trained) for trained in data.specs("train")]
+    if _kind(spec) in kinds and _misfits(as_trained, spec, fields, cache, asked_only) <= _misfits(
             own, spec, fields, cache, asked_only):
         return as_trained
     told = " and ".join(f"{name}={getattr(data, name)}" for name in DIALECT if getattr(own, name) != getattr(as_trained, name))

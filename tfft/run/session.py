@@ -15,6 +15,7 @@ from tfft.evaluation.evaluator import Evaluator
 from tfft.notebook import in_notebook
 from tfft.run.assembly import build, make_feed, prepare
 from tfft.run.baseline import compared
+from tfft.run.mixture_table import mixture_table
 from tfft.run.workdir import Workdir, save_parts
 from tfft.training.cluster import Cluster
 from tfft.training.hosts import Hosts
@@ -102,6 +103,8 @@ class Session:
             cut = (lengths > self.experiment.data.max_length).mean()
             rows.append((name, len(split.rows), f"{split.lengths.sum() / len(split.rows):.0f}", f"{cut:.1%}"))
         self.console.say(table(rows, ("split", "rows", "tokens a row", "over max_length")))
+        if prepared.splits["train"].sources:
+            self.console.say(mixture_table(prepared))
         if learnt := prepared.task.describe():
             self.console.say(learnt)
         plan = prepared.epochs.epoch(0).plan
@@ -126,7 +129,7 @@ class Session:
         return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
                          batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
                          strategy=prepared.strategy, tune=prepared.task.tunes, progress=self._evaluating, xla=prepared.xla,
-                         hosts=self.hosts)
+                         hosts=self.hosts, sources=split.sources)
 
     def _evaluating(self, done: int, total: int) -> None:
         self.loop.look()
@@ -190,9 +193,13 @@ class Session:
         epoch = self.prepared.epochs.locate(step - 1)[0] + 1
         self.workdir.append_metrics({"step": step, "kind": "validation", "epoch": epoch, "best": better, **metrics})
         main = self.experiment.eval.metric
-        others = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k != main)
+        others = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k != main and "/" not in k)
         self.console.say(f"step {step:,} (epoch {epoch}): validation {main} {metrics[main]:.4f}  {others}"
                          f"{'  (best so far)' if better else ''}")
+        name = main.rpartition("/")[2]
+        if of_sources := [f"{source} {value:.4f}" for source in report.by_source
+                          if (value := metrics.get(f"{source}/{name}")) is not None]:
+            self.console.say(f"{name} by source: {'  '.join(of_sources)}")
         self._flush()
 
     def _flush(self) -> None:

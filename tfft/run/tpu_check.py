@@ -66,7 +66,7 @@ def planned_shapes(prepared: Prepared, replicas: int) -> dict[int, tuple[int, in
     Raises: UserError where batches cannot be divided over the replicas.
     """
     experiment, train = prepared.experiment, prepared.splits["train"]
-    settings = plan_settings(experiment, replicas, planned(prepared.task, train), True, None)
+    settings = plan_settings(experiment, replicas, planned(prepared.task, train, experiment), True, None)
     plan = make_epochs(prepared.preparer, train, settings, prepared.task).epoch(0).plan
     shapes = {}
     for length in np.unique(plan.lengths):

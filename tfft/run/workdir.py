@@ -201,7 +201,7 @@ class Run:
         """How the task reads rows, with the run's own tokenizer."""
         from tfft.models.backbone import tokenizer_fingerprint
 
-        return self.task.reading(self.experiment, self.tokenizer, tokenizer_fingerprint(self.tokenizer), cache)
+        return self.task.readings(self.experiment, self.tokenizer, tokenizer_fingerprint(self.tokenizer), cache)
 
 
 def save_parts(workdir: Workdir, tokenizer, backbone_description: str, learnt) -> None:

@@ -55,7 +55,7 @@ def _reports(run: Run) -> str:
         if report.get("step") != run.step:
             continue
         parts.append(f"## Evaluation: {report['data']}, {report['rows']:,} rows\n\n" + _figures(report["metrics"]))
-        metric = run.experiment.eval.metric
+        metric = run.experiment.eval.metric.rpartition("/")[2]
         if report.get("slices"):
             parts.append(_table(("length", "rows", metric), [
                 (part["slice"], f"{part['rows']:,}", f"{part['metrics'][metric]:.4f}") for part in report["slices"]]))

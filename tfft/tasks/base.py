@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfft.config import Experiment, Model
+from tfft.config import Experiment, Model, by_source
 from tfft.data.pipeline import Targets
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
@@ -80,6 +80,7 @@ class Report:
 
     tuned: what was chosen on these rows, or used on them, and belongs to the weights (thresholds, say): lists by name.
     mistakes: (place, text, right answer, given answer), the worst first. details: what the written report has besides.
+    by_source: of a mixture, the "rows" and "metrics" of each source.
     """
 
     metrics: dict[str, float]
@@ -88,10 +89,13 @@ class Report:
     tuned: dict[str, list] | None = None
     mistakes: list[tuple[str, str, str, str]] = dataclasses.field(default_factory=list)
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    by_source: dict[str, dict] = dataclasses.field(default_factory=dict)
 
     def to_json(self, **more) -> str:
         """The figures, after `more`."""
-        return json.dumps({**more, "metrics": self.metrics, "rows": self.judged, **self.details}, indent=1, ensure_ascii=False)
+        sources = {"sources": self.by_source} if self.by_source else {}
+        return json.dumps({**more, "metrics": self.metrics, "rows": self.judged, **sources, **self.details}, indent=1,
+                          ensure_ascii=False)
 
 
 class Judged(NamedTuple):
@@ -162,6 +166,12 @@ class Task(ABC):
     def reading(experiment: Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
         """How rows are read. fingerprint: the tokenizer's."""
 
+    @classmethod
+    def readings(cls, experiment: Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
+        """`reading`, with those of the sources of a mixture."""
+        sources = {name: cls.reading(one, tokenizer, fingerprint, cache) for name, one in by_source(experiment).items() if name}
+        return dataclasses.replace(cls.reading(experiment, tokenizer, fingerprint, cache), sources=sources)
+
     @staticmethod
     @abstractmethod
     def infer(experiment: Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> Learnt:
@@ -173,16 +183,18 @@ class Task(ABC):
         """What `Learnt.save` wrote."""
 
     def members(self, store: TokenStore, rows: np.ndarray, epoch: int, seed: int) -> np.ndarray:
-        """What an epoch of training plans, of rows int64[n] that ascend: their examples int64[m], or int64[n,K]: K examples of
-        each row, -1 where it has fewer, which stand side by side in a batch; K is `sequences`. A function of its arguments."""
+        """What an epoch of training plans, of rows int64[n] that ascend (of a mixture one may be there several times): their
+        examples int64[m], or int64[n,K]: K examples of each row, -1 where it has fewer, which stand side by side in a batch; K
+        is `sequences`. A function of its arguments."""
         return store.examples_of(rows)
 
     @abstractmethod
     def targets(self, store: TokenStore, *, weighted: bool) -> Targets:
         """(examples int64[b], length) -> (targets, weights float32[b]): how much of the loss each example is. `weighted`: as in
         training, where classes may weigh differently. Examples are int64[b,K], -1 where absent, where `members` says so.
-        Where `drawn`, the function takes a seed and the epoch besides (evaluation: 0, 0) and gives, third, what inputs show in
-        place of the examples' tokens: int32[b,length], -1 where they show these. A function of its arguments."""
+        Where `drawn`, the function takes a seed and the epoch besides (evaluation: 0, 0; of a mixture int64, one for each
+        example) and gives, third, what inputs show in place of the examples' tokens: int32[b,length], -1 where they show these.
+        A function of its arguments."""
 
     def can_judge(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """Those of `rows` that can be judged."""
@@ -191,6 +203,11 @@ class Task(ABC):
     def strangers(self, store: TokenStore, rows: np.ndarray) -> str:
         """What the rows have that no training row had, as one line; '' if nothing."""
         return ""
+
+    def unlike(self, experiment: Experiment, store: TokenStore, sources: dict[str, np.ndarray]) -> list[str]:
+        """What is odd about the training rows of a mixture's sources beside each other, a line each. Raises: UserError where
+        they cannot be learnt from together."""
+        return []
 
     def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         """What is odd about the rows of the split `name` and should be known before training, a line each. Raises: UserError

@@ -207,7 +207,7 @@ class Loop:
                 raise UserError(f"config.eval.metric={config.metric} could not be computed on the validation rows "
                                 f"(computed: {', '.join(metrics)}). Choose one of these, or add validation rows.")
             gain = None if state.best is None else value - state.best
-            if gain is not None and config.metric in TASKS[self.experiment.task.name].lower_is_better:
+            if gain is not None and config.metric.rpartition("/")[2] in TASKS[self.experiment.task.name].lower_is_better:
                 gain = -gain
             better = gain is None or gain > config.min_delta
             state.last = value

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfft import config
 from tfft.config.embedding import COLLECTIONS, kind_of, negatives_of
+from tfft.data.alike import same_range
 from tfft.data.prepare import Reading
 from tfft.data.spec import split_slice
 from tfft.data.store import TokenStore
@@ -103,6 +104,12 @@ class EmbeddingTask(base.Task):
             return made, there[:, 1].astype(np.float32)
 
         return read
+
+    def unlike(self, experiment: config.Experiment, store: TokenStore, sources: dict[str, np.ndarray]) -> list[str]:
+        """Labels of their own are as good as the same: texts of one label belong together."""
+        if self.kind != "scored":
+            return []
+        return same_range("scores", {name: np.asarray(store.column("score")[rows]) for name, rows in sources.items()})
 
     def describe(self) -> str:
         return self.learnt.line

@@ -51,13 +51,14 @@ def budget(tokens, share: float):
 
 
 def draw(rows: list[np.ndarray], examples: np.ndarray, length: int, settings: MaskedLM, vocabulary: Vocabulary, *, seed: int,
-         epoch: int) -> Drawn:
-    """Hides tokens of B examples. rows: their tokens int[n]; examples int64[B]: their numbers, which the draw depends on."""
+         epoch: int | np.ndarray) -> Drawn:
+    """Hides tokens of B examples. rows: their tokens int[n]; examples int64[B]: their numbers, which the draw depends on, as it
+    does on the epoch, perhaps int64[B], one of each."""
     counts = np.array([len(row) for row in rows], np.int64)
     tokens = np.concatenate(rows).astype(np.int64)
     row = np.repeat(np.arange(len(rows)), counts)
     place = np.arange(len(tokens)) - np.repeat(np.cumsum(counts) - counts, counts)
-    chance = _Chance(seed, epoch, np.asarray(examples)[row], place)
+    chance = _Chance(seed, epoch[row] if np.ndim(epoch) else epoch, np.asarray(examples)[row], place)
     unit, begins = _units(tokens, row, settings, vocabulary, chance)
     chosen = _chosen(unit, row, budget(counts - 2, settings.share), begins, settings.hide == "spans", chance)
     hidden = np.flatnonzero(chosen)
@@ -76,8 +77,8 @@ def draw(rows: list[np.ndarray], examples: np.ndarray, length: int, settings: Ma
 class _Chance:
     """Random numbers float64[n], 0 to 1, of tokens: by seed, epoch, example, place and purpose."""
 
-    def __init__(self, seed: int, epoch: int, example: np.ndarray, place: np.ndarray):
-        base = mixed(np.array([seed], np.uint64)) + np.uint64(epoch)
+    def __init__(self, seed: int, epoch: int | np.ndarray, example: np.ndarray, place: np.ndarray):
+        base = mixed(np.array([seed], np.uint64)) + np.asarray(epoch, np.uint64)
         self._keys = mixed(mixed(base) + example.astype(np.uint64)) + place.astype(np.uint64) * np.uint64(4)
 
     def __call__(self, purpose: int, at=slice(None)) -> np.ndarray:

@@ -49,7 +49,8 @@ class MaskedLMTask(base.Task):
 
     load = staticmethod(Vocabulary.load)
 
-    def draw(self, store: TokenStore, examples: np.ndarray, length: int, seed: int, epoch: int, weighted: bool) -> Drawn:
+    def draw(self, store: TokenStore, examples: np.ndarray, length: int, seed: int, epoch: int | np.ndarray, weighted: bool
+             ) -> Drawn:
         """What of examples is hidden; in evaluation always the same, and not what any epoch of training hides."""
         rows = [store.values("tokens", int(example)) for example in examples]
         return draw(rows, examples, length, self.settings, self.learnt, seed=(2 * seed + weighted) % 2**64, epoch=epoch)
@@ -63,8 +64,9 @@ class MaskedLMTask(base.Task):
 
     def targets(self, store: TokenStore, *, weighted: bool):
         """places and ids int32[b,S], -1 beyond the hidden tokens. An example weighs as many as it has of them."""
-        def read(examples: np.ndarray, length: int, seed: int, epoch: int):
+        def read(examples: np.ndarray, length: int, seed: int, epoch: int | np.ndarray):
             there = examples >= 0
+            epoch = epoch[there] if np.ndim(epoch) else epoch
             drawn = self.draw(store, examples[there], length, seed, epoch, weighted)
             if examples.ndim == 2:
                 drawn = drawn.in_rows(there.sum(axis=1), store.lengths[examples[there]])

@@ -28,7 +28,10 @@ def _augmented(split: Split, epoch: int, data: TextClassificationData) -> Iterat
     base = split.store
     some = split.rows[::-(-len(split.rows) // 2000)]  # spread evenly: files are often sorted by label
     vocabulary = vocabulary_of([base.string("text", row) for row in some])
+    before, again = -1, 0
     for row in split.rows:
-        text = augment(base.string("text", row), data.augmentation, vocabulary, epoch=epoch, row=int(row))
+        before, again = row, again + 1 if row == before else 0
+        turn = epoch + (again << 32)  # a row of a mixture that is there again is augmented otherwise
+        text = augment(base.string("text", row), data.augmentation, vocabulary, epoch=turn, row=int(row))
         others = {name: base.string(name, row) for name in base.fields if name != "text"}
         yield Row(base.string("id", row), {"text": text, **others, "label": None}, "", int(row), {})

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft import config
+from tfft.data.alike import same_names, same_range
 from tfft.data.scratch import let_go, parts, scratch
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
@@ -85,6 +86,14 @@ class TextClassificationTask(base.Task):
 
     def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         return remarks(self.problem, self.labels, store, rows, training=name == "train")
+
+    def unlike(self, experiment: config.Experiment, store: TokenStore, sources: dict[str, np.ndarray]) -> list[str]:
+        if self.problem == "regression":
+            return same_range("values", {name: store.column("value")[rows] for name, rows in sources.items()})
+        column, names = LabelColumn(store, self.labels), np.array(self.labels.names)
+        found = {name: set(names[column.counts(rows) > 0].tolist()) for name, rows in sources.items()}
+        data = experiment.data
+        return same_names("labels", found, "labels", bool(data.labels or data.labels_file or data.label_columns))
 
     def advice(self, experiment: config.Experiment) -> list[str]:
         return advice(experiment, self.labels)

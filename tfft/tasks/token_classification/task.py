@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfft import config
 from tfft.config.token_classification import window_overlap
+from tfft.data.alike import same_names
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
 from tfft.models import crf
@@ -119,6 +120,19 @@ class TokenClassificationTask(base.Task):
                 made.append(f"unknown labels: {_most(labels)}; no training row had them, and their rows are left out of "
                             "sentence_accuracy and exact")
         return "; ".join(made)
+
+    def unlike(self, experiment: config.Experiment, store: TokenStore, sources: dict[str, np.ndarray]) -> list[str]:
+        gold, kinds = self.gold(store), self.tags.types_of_tags
+        found: dict[str, set[str]] = {name: set() for name in sources}
+        for name, rows in sources.items():
+            for row in rows.tolist():
+                found[name] |= {self.tags.types[kind - 1] for kind in set(kinds[gold.of(row)].tolist()) if kind}
+        told = same_names("tags" if self.tags.scheme == "none" else "types", found, "types", bool(experiment.data.types))
+        if self.lead:
+            told += same_names("labels of sentences", {
+                name: {store.names("label")[code] for code in set(np.asarray(store.column("label")[rows]).tolist())}
+                for name, rows in sources.items()}, "", False)
+        return told
 
     def describe(self) -> str:
         tags = self.tags

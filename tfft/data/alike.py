@@ -1,0 +1,47 @@
+"""Whether the sources of a mixture have the same names and numbers to learn: what cannot be one table is refused."""
+
+import numpy as np
+
+from tfft.errors import UserError
+
+SHOWN = 8
+
+
+def same_names(what: str, found: dict[str, set[str]], setting: str, given: bool) -> list[str]:
+    """Words on the names (labels, types) that the training rows of each source have. setting: of config.data, which lists them
+    all; '' where there is none; given: whether it does.
+
+    Raises: UserError where they differ and nobody has listed them; without such a setting, where of two sources each has names
+    that the other lacks.
+    """
+    every = set().union(*found.values())
+    few = {name: every - names for name, names in found.items() if names != every}
+    if not few:
+        return []
+    first = next(iter(few))
+    other = next((name for name in found if found[name] - found[first]), first)
+    crossed = next(((a, b) for a in found for b in found if found[a] - found[b] and found[b] - found[a]), None)
+    if not given and (setting or crossed):
+        a, b = crossed or (other, first)
+        told = [f"{x} has {_shown(found[x] - found[y])}, which {y} lacks" for x, y in ((a, b), (b, a)) if found[x] - found[y]]
+        way = f" Where a source merely has no row of some, name all {what}: --config.data.{setting}=\"('one','two')\"."
+        raise UserError(f"The sources of this mixture have different {what}, and a model learns one table of them: "
+                        f"{'; '.join(told)}. Write them alike in the files, or train a run for each.{way if setting else ''}")
+    return [f"{name}: no training row has the {what} {_shown(missing)}, which other sources have" for name, missing in
+            few.items()]
+
+
+def same_range(what: str, found: dict[str, np.ndarray]) -> list[str]:
+    """A word where the numbers of one source have another range than those of another."""
+    ranges = {name: (float(values.min()), float(values.max())) for name, values in found.items() if len(values)}
+    widths = [high - low for low, high in ranges.values()]
+    if max(widths) <= 2 * min(widths):
+        return []
+    told = ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ranges.items())
+    return [f"warning: the sources have {what} of different ranges, which are learnt on one scale: {told}. Where they mean the "
+            "same, write them alike"]
+
+
+def _shown(names: set[str]) -> str:
+    some = sorted(names)
+    return f"{', '.join(map(repr, some[:SHOWN]))}{f' and {len(some) - SHOWN} more' if len(some) > SHOWN else ''}"
