@@ -21,9 +21,15 @@ WORDS = ["good", "bad", "fine", "poor", "film", "a", "the", ",", "."]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("beir")
+    write_collection(folder)
+    return folder
+
+
+def write_collection(folder: Path) -> None:
     """40 documents; 30 training and 12 test queries, which are words of a document; grades 0 to 3; a judged document is not
     there, and a query has no relevant document that is."""
-    folder, draw = tmp_path_factory.mktemp("beir"), random.Random(0)
+    draw = random.Random(0)
     texts = list(dict.fromkeys(" ".join(draw.choices(WORDS, k=draw.randrange(4, 9))) for _ in range(60)))[:40]
     documents = [{"_id": f"d{i}", "title": "", "text": text} for i, text in enumerate(texts)]
     queries = [{"_id": f"q{i}", "text": " ".join([*draw.sample(texts[i % 40].split(), 3), WORDS[i % 9]])} for i in range(42)]
@@ -32,11 +38,10 @@ def folder(tmp_path_factory) -> Path:
     judged += [("q41", "d99", 2)]
     for name, lines in (("corpus", documents), ("queries", [*queries, {"_id": "q77", "text": "bad"}])):
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (folder / "qrels").mkdir()
+    (folder / "qrels").mkdir(exist_ok=True)
     for split, chosen in (("train", range(30)), ("test", range(30, 42))):
         lines = [f"{q}\t{d}\t{grade}" for q, d, grade in judged if int(q[1:]) in chosen] + ["q77\td98\t1"] * (split == "train")
         (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]))
-    return folder
 
 
 def experiment(train: str, **data):

@@ -9,7 +9,8 @@ from stores import TEXT, encoded
 from tfft.data.pipeline import Epochs, Reader, dataset, make_batch
 from tfft.data.plan import PlanSettings, make_plan
 from tfft.data.sources import Row
-from tfft.data.store import open_store, write_rows
+from tfft.data.store import write_rows
+from tfft.data.store_folders import open_store
 from tfft.tasks.text_classification.rows import label_columns
 
 PAD, LIMIT = 7, 12

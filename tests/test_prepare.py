@@ -6,7 +6,7 @@ from conftest import WORDS, write_reviews
 
 from tfft.config import resolve
 from tfft.data import prepare
-from tfft.data.prepare import Preparer, describe_data, encode, load_splits
+from tfft.data.prepare import EncoderGraph, Preparer, describe_data, encode, load_splits
 from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.tasks.table import TASKS
@@ -69,7 +69,7 @@ def test_small_vocabularies_take_two_bytes_a_token(make, size, dtype):
     write("train.csv", ["good film,pos", "bad,neg"])
     preparer = make()[0]
     rows = list(Source("csv:train.csv", preparer.data, preparer.reading.fields, preparer.cache).rows())
-    made, = encode(iter([rows]), preparer.reading.encoder, size)
+    made, = encode(iter([rows]), EncoderGraph(preparer.reading.encoder), size)
     assert made.examples["tokens"].flat.dtype == dtype
     assert made.examples["tokens"].flat.tolist() == [CLS, GOOD, FILM, SEP, CLS, BAD, SEP]
     assert made.examples["tokens"].lengths.tolist() == made.examples["length"].tolist() == [4, 3]

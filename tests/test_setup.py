@@ -12,8 +12,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # Import name -> the distribution that brings it, where the names differ. orbit and official come with the Model Garden.
 DISTRIBUTIONS = {
-    "absl": "absl-py", "faiss": "faiss-cpu", "google": "protobuf", "grpc": "grpcio", "grpc_health": "grpcio-health-checking",
-    "jaxlib": "jax",
+    "absl": "absl-py", "apache_beam": "apache-beam", "faiss": "faiss-cpu", "google": "protobuf", "grpc": "grpcio",
+    "grpc_health": "grpcio-health-checking", "jaxlib": "jax",
     "official": "tf-models-official", "orbit": "tf-models-official", "sklearn": "scikit-learn",
     "tensorflow_serving": "tensorflow-serving-api",
 }
@@ -57,11 +57,12 @@ def test_imports_are_declared():
     third_party = imported(ROOT / "tfft") - set(sys.stdlib_module_names) - {"tfft"}
     assert "numpy" in third_party
     missing = {normal(DISTRIBUTIONS.get(name, name)) for name in third_party}
-    missing -= requirements() | requirements("preflight") | requirements("search") | IMPLIED
+    missing -= requirements() | requirements("preflight") | requirements("search") | requirements("beam") | IMPLIED
     assert not missing, f"declare in setup.cfg: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search")), ("tpu.txt", ("test",))])
+@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search")), ("tpu.txt", ("test",)),
+                                          ("beam.txt", ("test", "beam"))])
 def test_constraints_pin_everything_that_is_declared(name, extras):
     declared = requirements().union(*(requirements(extra) for extra in extras))
     assert len(declared) > 10
@@ -76,6 +77,12 @@ def test_the_two_stacks():
     assert default["setuptools"] == tpu["setuptools"] == "80.9.0" and tpu["tensorflow-metadata"] == "1.17.3"
 
 
+def test_the_stack_with_beam_is_the_default_one_but_for_what_beam_asks_for():
+    default, beam = pins("default.txt"), pins("beam.txt")
+    other = {name for name in default.keys() & beam.keys() if default[name] != beam[name]}
+    assert other == {"protobuf", "grpcio-health-checking", "pyarrow", "pillow", "python-dateutil"}
+
+
 @pytest.mark.parametrize("module", ["tfft", "tfft.errors", "tfft.config"])
 def test_import_without_tensorflow(module):
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'numpy', 'torch') if m in sys.modules])"
@@ -84,7 +91,8 @@ def test_import_without_tensorflow(module):
 
 
 def test_no_machine_paths_in_the_setup_files():
-    for name in ("setup.cfg", "pyproject.toml", "constraints/default.txt", "constraints/tpu.txt", "tools/setup.sh"):
+    for name in ("setup.cfg", "pyproject.toml", "constraints/default.txt", "constraints/tpu.txt", "constraints/beam.txt",
+                 "tools/setup.sh"):
         text = (ROOT / name).read_text("utf-8")
         assert not re.search(r"/home/|/root/|/work/|file:/|https?:", text), name
 
@@ -159,8 +167,9 @@ def test_tools_test_takes_a_stack(tmp_path):
     assert calls[-1] == "-m pytest -n 2 --dist=loadfile --no-loadscope-reorder -k unknown tests/test_config.py"
     assert not any("--editable" in call for call in run("--stack=tpu"))  # installed already
     assert any(call.endswith(install.format("default")) for call in run())
+    assert any(call.endswith(install.format("beam").replace("[test]", "[test,beam]")) for call in run("--stack=beam"))
     wrong = subprocess.run([ROOT / "tools" / "test", "--stack=gpu"], capture_output=True, text=True)
-    assert wrong.returncode == 1 and "Known: --stack=default, --stack=tpu" in wrong.stderr
+    assert wrong.returncode == 1 and "Known: --stack=default, --stack=tpu, --stack=beam" in wrong.stderr
 
 
 @pytest.mark.parametrize("user, present, works", [(0, False, True), (0, False, False), (1000, False, True), (0, True, True)])

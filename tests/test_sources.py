@@ -15,6 +15,7 @@ import pytest
 from tfft.config import Experiment, TextClassification, TextClassificationData
 from tfft.data import fields, sources
 from tfft.data.fields import Field
+from tfft.data.heard import KEPT
 from tfft.data.sources import Row, Source
 from tfft.errors import UserError
 from tfft.tasks.text_classification.rows import row_fields
@@ -209,7 +210,7 @@ def test_format_errors_are_broken_rows_too(make):
 
 def test_only_the_first_broken_rows_are_kept(make):
     source = make("text,label\n" + ",x\n" * 50, on_broken_row="skip")
-    assert texts(source) == [] and source.broken_count == 50 and len(source.broken) == sources.KEPT
+    assert texts(source) == [] and source.broken_count == 50 and len(source.broken) == KEPT
 
 
 def test_short_rows_without_header_are_broken(make):

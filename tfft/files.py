@@ -9,19 +9,23 @@ several files is complete with the one that is written last.
 
 import contextlib
 import dataclasses
+import errno
+import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from tfft.errors import UserError
 
 T = TypeVar("T")
 REMOTE = ("gs://",)
+READ_AHEAD = 4 << 20  # bytes of a file in an object store that are asked for at once
 APPEND_SECONDS = 30  # appending in an object store reads and writes the whole file
 
 
@@ -81,6 +85,66 @@ def read_record(path: Path, kind: type[T], complete: Callable[[dict], None] = la
         return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise UserError(f"Cannot read {path}: {error}. Is {path.parent} the workdir of a run?") from error
+
+
+def open_bytes(path: str) -> BinaryIO:
+    """A file to be read, here or in an object store."""
+    if not is_remote(path):
+        return open(path, "rb")
+    with store_errors():
+        return io.BufferedReader(_Remote(path), READ_AHEAD)
+
+
+class _Remote(io.RawIOBase):
+    """A file in an object store, as Python's own are."""
+
+    def __init__(self, path: str):
+        import tensorflow as tf
+
+        self._path, self._file = path, tf.io.gfile.GFile(path, "rb")
+        self._file.seek(0)  # opens it: what is missing is told here
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        try:
+            with store_errors():
+                read = self._file.read(len(buffer))
+        except OSError as error:
+            raise OSError(errno.EIO, str(error), self._path) from error
+        buffer[:len(read)] = read
+        return len(read)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with store_errors():
+            self._file.seek(offset, whence)
+            return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def find(pattern: str) -> list[str]:
+    """The files of an object store that a path or a pattern names, sorted; in a pattern * and ? stand for parts of names."""
+    with store_errors():
+        if not (wild := re.search(r"[*?[]", pattern)):
+            path = to_path(pattern)
+            return [pattern] if path.exists() and not path.is_dir() else []
+        folder, _, names = pattern[:wild.start()].rpartition("/")
+        return sorted(str(path) for path in to_path(folder).glob(names + pattern[wild.start():]) if not path.is_dir())
+
+
+def file_size(path: str) -> int:
+    return size(to_path(path))
 
 
 def size(path: Path) -> int:

@@ -44,7 +44,7 @@ def preparer(chosen: config.Experiment, cache: pathlib.Path):
 
 
 def tokenize() -> dict:
-    from tfft.data.prepare import encode
+    from tfft.data.prepare import EncoderGraph, encode
     from tfft.data.sources import Source
     from tfft.data.store import CHUNK
 
@@ -55,16 +55,21 @@ def tokenize() -> dict:
         reading, cache = made.reading, assets.cache_folder()
         rows = list(Source(chosen.data.train, chosen.data, reading.fields, cache).rows())
         chunks = [rows[i:i + CHUNK] for i in range(0, len(rows), CHUNK)]
-        list(encode(iter(chunks[:1]), reading.encoder, reading.vocabulary_size))  # traces
+        graph = EncoderGraph(reading.encoder)
+        list(encode(iter(chunks[:1]), graph, reading.vocabulary_size))  # traces
         began = time.perf_counter()
         tokens = sum(int(encoded.rows["full_length"].sum())
-                     for encoded in encode(iter(chunks), reading.encoder, reading.vocabulary_size))
+                     for encoded in encode(iter(chunks), graph, reading.vocabulary_size))
         seconds = time.perf_counter() - began
         again = Source(chosen.data.train, chosen.data, reading.fields, cache).rows()
         began = time.perf_counter()
-        made._write(pathlib.Path(folder), again, reading.columns)
+        made.write(pathlib.Path(folder), again)
         store_seconds = time.perf_counter() - began
-    return {"tokens": tokens, "tokens_per_second": tokens / seconds, "csv_to_store_tokens_per_second": tokens / store_seconds}
+        began = time.perf_counter()
+        made.source(chosen.data.train).counts(0, 1)
+        reading_seconds = time.perf_counter() - began
+    return {"tokens": tokens, "tokens_per_second": tokens / seconds, "csv_to_store_tokens_per_second": tokens / store_seconds,
+            "reading_share_of_store": reading_seconds / store_seconds}
 
 
 def pipeline() -> dict:

@@ -49,7 +49,8 @@ SUFFIX = {"best": "", "last": ", last"}  # of a candidate's name: which weights
 
 
 def rate(value: float, epochs: int, **more) -> dict:
-    return {"train.peak_learning_rate": value, "train.epochs": epochs, **{key.replace("__", "."): v for key, v in more.items()}}
+    return {"train.peak_learning_rate": value, "train.epochs": epochs, "train.head_rate": 1.0,
+            **{key.replace("__", "."): v for key, v in more.items()}}
 
 
 CANDIDATES = {

@@ -3,8 +3,9 @@
 #   tfft_setup ""          the project alone
 #   tfft_setup test        with the extra "test"
 #   tfft_setup test tpu    with the versions of the TPU stack (constraints/tpu.txt), on TensorFlow for the CPU
+#   tfft_setup test,beam beam    with those of the stack for Apache Beam (constraints/beam.txt)
 #
-# TFFT_VENV names the virtual environment (default: .venv in the repository, .venv-tpu for the TPU stack), TFFT_PYTHON
+# TFFT_VENV names the virtual environment (default: .venv in the repository, .venv-tpu or .venv-beam for these stacks), TFFT_PYTHON
 # the Python to make it with.
 # A stamp inside the environment holds a hash of all that decides an installation, and the extra that was installed;
 # as long as it fits, nothing is done. A lock keeps two concurrent runs from installing into one environment.

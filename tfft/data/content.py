@@ -19,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from tfft.data.guess import is_utf8
 from tfft.errors import UserError
+from tfft.files import open_bytes
 
 HEAD = 1 << 20  # bytes that what a file is, and how it is written, are decided by
 
@@ -31,15 +32,15 @@ class Content(NamedTuple):
     packed: str = ""
 
 
-def _zstandard(path: str) -> BinaryIO:
+def _zstandard(file: BinaryIO) -> BinaryIO:
     try:
         import pyarrow
     except ImportError as error:
         raise UserError("Reading .zst files needs pyarrow (pip install pyarrow).") from error
-    return pyarrow.CompressedInputStream(path, "zstd")
+    return pyarrow.CompressedInputStream(file, "zstd")
 
 
-PACKED: dict[bytes, tuple[str, str, Callable[[str], BinaryIO]]] = {  # first bytes -> name, suffix, how it is opened
+PACKED: dict[bytes, tuple[str, str, Callable[[BinaryIO], BinaryIO]]] = {  # first bytes -> name, suffix, how it is opened
     b"\x1f\x8b": ("gzip", ".gz", gzip.open), b"BZh": ("bzip2", ".bz2", bz2.open), b"\xfd7zXZ\x00": ("xz", ".xz", lzma.open),
     b"\x28\xb5\x2f\xfd": ("zstandard", ".zst", _zstandard)}
 PACKED_SUFFIXES = (*(suffix for _, suffix, _ in PACKED.values()), ".zip")
@@ -84,13 +85,14 @@ def opened(path: str, text: bool = True) -> Iterator[Content]:
 
 
 def _unpacked(path: str, stack: contextlib.ExitStack) -> Content:
-    file = stack.enter_context(open(path, "rb"))
+    file = stack.enter_context(open_bytes(path))
     head = file.read(HEAD)
     for magic, (name, suffix, opener) in PACKED.items():
         if head.startswith(magic):
-            return _content(stack.enter_context(opener(path)), "" if path.lower().endswith(suffix) else name)
+            file.seek(0)
+            return _content(stack.enter_context(opener(file)), "" if path.lower().endswith(suffix) else name)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _content(stack.enter_context(_zip_member(path, stack)), "" if path.lower().endswith(".zip") else "zip")
+        return _content(stack.enter_context(_zip_member(path, file, stack)), "" if path.lower().endswith(".zip") else "zip")
     return Content(head, io.BufferedReader(_Whole(head, file), HEAD))
 
 
@@ -117,10 +119,10 @@ class _Whole(io.RawIOBase):
         return len(chunk)
 
 
-def _zip_member(path: str, stack: contextlib.ExitStack) -> BinaryIO:
+def _zip_member(path: str, file: BinaryIO, stack: contextlib.ExitStack) -> BinaryIO:
     """The only file of a zip archive."""
     try:
-        archive = stack.enter_context(zipfile.ZipFile(path))
+        archive = stack.enter_context(zipfile.ZipFile(file))
     except zipfile.BadZipFile as error:
         what = SUFFIXES.get(pathlib.PurePath(path).suffix.lower(), "")
         raise UserError(f"{path} begins like {what or 'a zip archive (as Excel workbooks are)'}, and is damaged. If a "

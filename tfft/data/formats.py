@@ -5,6 +5,7 @@ Every reader but json's streams. A line ends at a line feed only: U+0085, U+2028
 
 import io
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from tfft.data.content import opened
 from tfft.data.encodings import readable
@@ -12,6 +13,7 @@ from tfft.data.json_rows import read_json, read_jsonl, read_squad
 from tfft.data.records import Broken, Note, Record, own_names
 from tfft.data.table import read_table
 from tfft.errors import UserError
+from tfft.files import is_remote, open_bytes
 
 
 def read(kind: str, path: str, *, header: bool = True, delimiter: str = "auto", quoting: str = "auto", encoding: str = "utf-8",
@@ -54,11 +56,11 @@ def _read_parquet(path: str) -> Iterator[Record | Broken]:
         raise UserError(f"{path} is not a readable parquet file ({str(error).splitlines()[0]}).") from error
 
 
-def _whole(path: str) -> str | io.BytesIO:
+def _whole(path: str) -> str | BinaryIO:
     """A parquet file; in memory where it is compressed once more. Raises: UserError where it is something else."""
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
         if file.read(4) == b"PAR1":
-            return path
+            return open_bytes(path) if is_remote(path) else path
     with opened(path, text=False) as content:
         if not content.head.startswith(b"PAR1"):
             raise UserError(f"{path} is not a readable parquet file: it begins with {content.head[:20]!r}. Write what it is "

@@ -1,7 +1,6 @@
 """Config -> token stores and splits, with everything a user should know about the data before training on it."""
 
 import dataclasses
-import functools
 import hashlib
 import os
 import tempfile
@@ -17,17 +16,8 @@ from tfft.config import Data, in_source, split_share
 from tfft.data.fields import Field
 from tfft.data.sources import Row, Source
 from tfft.data.splits import draw, leaks, split_masks
-from tfft.data.store import (
-    Columns,
-    Encoded,
-    Ragged,
-    TokenStore,
-    fingerprint,
-    open_store,
-    remove_store,
-    temporary_folder,
-    write_rows,
-)
+from tfft.data.store import Columns, Encoded, Ragged, TokenStore, fingerprint, write_rows
+from tfft.data.store_folders import open_store, remove_store, temporary_folder
 from tfft.data.tokenize import Encoder
 from tfft.data.unknown import shares, told, warning
 from tfft.errors import UserError
@@ -103,47 +93,60 @@ class Preparer:
         self.data, self.reading, self.cache, self.say = data, reading, cache, say
         self._own: tempfile.TemporaryDirectory | None = None  # augmented epochs
         self._augmented: dict[int, str] = {}  # their stores' names
+        self._graph = EncoderGraph(reading.encoder)
         # the seed: a store holds the salted hashes that split its rows
         self._settings = [*reading.details, data.max_length, data.split_seed]
 
     def store(self, spec: str, data: Data | None = None) -> TokenStore:
         """The token store of a source; made on first use. `data` reads it by other settings than the experiment's; what
         decides its examples must be the same."""
-        data = data or self.data
-        source = Source(spec, data, self.reading.fields, self.cache)
-        name = fingerprint("source", source.fingerprint(), *self._settings)
-
-        built = False
+        source, built = self.source(spec, data), False
 
         def build(folder: Path):
             nonlocal built
             self.say(f"tokenising {spec.split('#sha256')[0]}")
-            self._write(folder, source.rows(), self.reading.columns)
+            self.write(folder, source.rows())
             built = True
-            if told := source.told():
-                (folder / "told.txt").write_text("\n".join(told), "utf-8", "backslashreplace")
-            for line in told:
+            keep_told(folder, source.told())
+            for line in source.told():
                 self.say(line)
 
-        store = open_store(self.cache, name, build)
-        kept = store.folder / "told.txt"
-        if not built and kept.exists():
-            for line in kept.read_text("utf-8").split("\n"):
+        store = open_store(self.cache, self.name(source), build)
+        if not built:
+            for line in kept_told(store.folder):
                 self.say(line)
         if not len(store):
-            raise UserError(f"{spec} has no rows{f' where {data.where}' if data.where else ''}.")
+            raise UserError(f"{spec} has no rows{f' where {source.data.where}' if source.data.where else ''}.")
         return store
+
+    def source(self, spec: str, data: Data | None = None) -> Source:
+        """What a spec names; see `store`."""
+        return Source(spec, data or self.data, self.reading.fields, self.cache)
+
+    def name(self, source: Source) -> str:
+        """What the store of a source is called. All of its files are read."""
+        return fingerprint("source", source.fingerprint(), *self._settings)
+
+    def write(self, folder: Path, rows: Iterator[Row]) -> None:
+        """Writes rows of a source as the store, or a shard of it, in an empty folder."""
+        self._write(folder, rows, self.reading.columns)
 
     def judged_with(self, split: Split, spec: str = "", data: Data | None = None) -> Split:
         """A split as it is judged: with the rows of the task's corpus, where it has one, after its own. spec: where those come
         from, if they are not the experiment's; data: how they were read."""
-        if not (corpus := self.reading.corpus(spec)):
+        if not (corpus := self.of_corpus(spec, data)):
             return split
-        source, reading = corpus
-        data = dataclasses.replace(data or self.data, id_column="id", where="")
-        store = Preparer(data, reading, self.cache, self.say).store(source)
+        preparer, source = corpus
+        store = preparer.store(source)
         rows = np.concatenate([split.rows, len(split.store) + np.arange(len(store))])
         return Split(split.name, TokenStore.joined([split.store, store]), rows, split.sources)
+
+    def of_corpus(self, spec: str = "", data: Data | None = None) -> "tuple[Preparer, str] | None":
+        """What prepares the task's corpus, where it has one, and its source; see `judged_with`."""
+        if not (corpus := self.reading.corpus(spec)):
+            return None
+        source, reading = corpus
+        return Preparer(dataclasses.replace(data or self.data, id_column="id", where=""), reading, self.cache, self.say), source
 
     def augmented(self, split: Split, epoch: int) -> TokenStore:
         """The store of a split's rows as augmented for one epoch: row i is row split.rows[i] of the split's store.
@@ -172,14 +175,40 @@ class Preparer:
                 self.say(f"tokenised {done:,} rows")
 
         reading = self.reading
-        write_rows(folder, rows, reading.fields, lambda chunks: encode(chunks, reading.encoder, reading.vocabulary_size),
+        write_rows(folder, rows, reading.fields, lambda chunks: encode(chunks, self._graph, reading.vocabulary_size),
                    columns, seed=self.data.split_seed, progress=progress)
 
 
-def encode(chunks: Iterator[list[Row]], encoder: Encoder, vocabulary_size: int) -> Iterator[Encoded]:
+def keep_told(folder: Path, lines: list[str]) -> None:
+    """Keeps with a store what reading its source told."""
+    if lines:
+        (folder / "told.txt").write_bytes("\n".join(lines).encode("utf-8", "backslashreplace"))
+
+
+def kept_told(folder: Path) -> list[str]:
+    kept = folder / "told.txt"
+    return kept.read_text("utf-8").split("\n") if kept.exists() else []
+
+
+class EncoderGraph:
+    """An encoder as a graph that is traced once, for as many stores or shards as there are. Ragged columns become pairs of flat
+    values and lengths; kinds: of examples and of rows, whether a column is one."""
+
+    def __init__(self, encoder: Encoder):
+        self.encoder = encoder
+        self.kinds: list[dict[str, bool]] = []
+        self.parts = tf.function(self._parts, input_signature=encoder.signature, autograph=False)
+
+    def _parts(self, *fed):
+        made = self.encoder(*fed)
+        self.kinds[:] = [{name: isinstance(column, tf.RaggedTensor) for name, column in columns.items()} for columns in made]
+        return tuple({name: (column.flat_values, column.row_lengths()) if isinstance(column, tf.RaggedTensor) else column
+                      for name, column in columns.items()} for columns in made)
+
+
+def encode(chunks: Iterator[list[Row]], graph: EncoderGraph, vocabulary_size: int) -> Iterator[Encoded]:
     """Runs chunks of rows through tf.data and the encoder's graph, on all cores of the machine, in order."""
-    failure: list[BaseException] = []
-    kinds: list[dict[str, bool]] = []  # of examples and of rows: whether a column is ragged
+    encoder, failure = graph.encoder, []
 
     def guarded():
         try:
@@ -188,18 +217,11 @@ def encode(chunks: Iterator[list[Row]], encoder: Encoder, vocabulary_size: int) 
         except BaseException as error:  # tf.data would turn it into a message with a traceback
             failure.append(error)
 
-    @functools.partial(tf.function, autograph=False)
-    def parts(*fed):
-        made = encoder(*fed)
-        kinds[:] = [{name: isinstance(column, tf.RaggedTensor) for name, column in columns.items()} for columns in made]
-        return tuple({name: (column.flat_values, column.row_lengths()) if isinstance(column, tf.RaggedTensor) else column
-                      for name, column in columns.items()} for columns in made)
-
     cores = len(os.sched_getaffinity(0))
     made = tf.data.Dataset.from_generator(guarded, output_signature=encoder.signature)
-    for columns in made.map(parts, num_parallel_calls=cores).prefetch(cores).as_numpy_iterator():
+    for columns in made.map(graph.parts, num_parallel_calls=cores).prefetch(cores).as_numpy_iterator():
         examples, rows = ({name: Ragged(*values) if kind[name] else values for name, values in several.items()}
-                          for several, kind in zip(columns, kinds, strict=True))
+                          for several, kind in zip(columns, graph.kinds, strict=True))
         tokens = examples.get("tokens")
         if tokens is not None:
             narrow = np.uint16 if vocabulary_size <= 1 << 16 else np.int32

@@ -27,7 +27,8 @@ def join(shards: list) -> tuple[dict[str, Any], dict]:
                              np.int32) for meta in metas]
         columns[name] = Joined(parts, add, maps)
     return columns, {"rows": sum(meta["rows"] for meta in metas), "names": tables, "files": files,
-                     "fields": metas[0]["fields"], "columns": metas[0]["columns"]}
+                     "fields": metas[0]["fields"], "columns": metas[0]["columns"],
+                     "too_many": {name: text for meta in metas for name, text in meta.get("too_many", {}).items()}}
 
 
 class Joined:
@@ -56,27 +57,49 @@ class Joined:
             start, stop, step = index.indices(len(self))
             if step != 1:
                 return self[np.arange(start, stop, step)]
-            first = int(np.searchsorted(self._starts, start, "right")) - 1
-            made = []
-            for shard in range(max(first, 0), len(self._parts)):
-                low, high = max(start - self._starts[shard], 0), stop - self._starts[shard]
-                if high <= 0:
-                    break
-                made.append(self._of(shard, self._parts[shard][low:high]))
-            return made[0] if len(made) == 1 else np.concatenate(made or [self._parts[0][:0].astype(self.dtype)])
+            first = min(max(int(np.searchsorted(self._starts, start, "right")), 1), len(self._parts)) - 1
+            if stop <= self._starts[first + 1]:
+                return self._of(first, self._parts[first][start - self._starts[first]:max(start, stop) - self._starts[first]])
+            made = self._empty(stop - start)
+            for shard in range(first, int(np.searchsorted(self._starts, stop))):
+                low, high = max(start, self._starts[shard]), min(stop, self._starts[shard + 1])
+                made[low - start:high - start] = self._of(shard, self._parts[shard][low - self._starts[shard]:
+                                                                                  high - self._starts[shard]])
+            return made
         index = np.asarray(index)
         if index.dtype == bool:
             index = np.flatnonzero(index)
-        places = np.where(index < 0, index + len(self), index)
-        shards = np.searchsorted(self._starts, places, "right") - 1
-        made = np.zeros((*index.shape, *self._parts[0].shape[1:]), self.dtype)
-        for shard in np.unique(shards):
-            mine = shards == shard
+        places = index.ravel()
+        if len(places) and places.min() < 0:
+            places = np.where(places < 0, places + len(self), places)
+        if not _ascend(places):
+            order = np.argsort(places, kind="stable")
+            made = self._empty(len(places))
+            made[order] = self._at(places[order])
+        else:
+            made = self._at(places)
+        return made.reshape((*index.shape, *made.shape[1:]))[()]
+
+    def _at(self, places: np.ndarray) -> np.ndarray:
+        """The values at places that ascend: shard after shard, so that time does not grow with their product."""
+        made, bounds = self._empty(len(places)), np.searchsorted(places, self._starts)
+        if len(places) and (bounds[0] or bounds[-1] < len(places)):
+            raise IndexError(f"no place {places[-1] if bounds[-1] < len(places) else places[0]} among {len(self)}")
+        for shard in np.flatnonzero(np.diff(bounds)):
+            mine = slice(bounds[shard], bounds[shard + 1])
             made[mine] = self._of(shard, self._parts[shard][places[mine] - self._starts[shard]])
-        return made[()]
+        return made
+
+    def _empty(self, count: int) -> np.ndarray:
+        return np.empty((count, *self._parts[0].shape[1:]), self.dtype)
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self[:], dtype)
 
     def astype(self, dtype):
         return self[:].astype(dtype)
+
+
+def _ascend(places: np.ndarray, step: int = 1 << 20) -> bool:
+    """Whether no place is below the one before it; looked at part by part, for there may be many."""
+    return all((part[1:] >= part[:-1]).all() for part in (places[at:at + step + 1] for at in range(0, len(places), step)))

@@ -10,8 +10,7 @@ import json
 import os
 import pathlib
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tfft import assets
@@ -20,9 +19,12 @@ from tfft.data import collection_rows, conll, tfds
 from tfft.data.ahead import read_in_order
 from tfft.data.collections import open_collection
 from tfft.data.fields import Field, Undecodable, Unusable, name, read_all
+from tfft.data.heard import Heard, encoding_advice
+from tfft.data.parts import Part
 from tfft.data.records import Broken, Note, Record
 from tfft.data.spec import COLLECTIONS, matching, parse, position, split_slice
 from tfft.errors import UserError, unknown
+from tfft.files import file_size, open_bytes
 
 
 class Row(NamedTuple):
@@ -36,10 +38,8 @@ class Row(NamedTuple):
 
 
 ROWS_VERSION = 3  # raise it whenever the same file and settings give other rows: fingerprints change with it
-KEPT = 20
 WHOLE = ("parquet", "tfds", "conll", "props")  # kinds of which each row has all columns
 LOOKED_AT = 1000  # rows of a file without a header that may come before one with a column
-UNDECODABLE = 0.01  # share of a file's rows above which its encoding is not that of the config
 
 
 class Source:
@@ -59,18 +59,21 @@ class Source:
 
     def __init__(self, spec: str, data: Data, fields: tuple[Field, ...], cache: pathlib.Path):
         self.spec, self.data, self.fields, self.cache = spec.strip(), data, fields, cache
-        self._start()
+        self.heard = Heard()
+        self._part: Part | None = None
         body, self.slice = split_slice(self.spec)
         self.kind, self.body, self.key = parse(body, self.spec)
         self.where = data.where.partition("=")[::2] if data.where else None
         if self.kind != "tfds" and not self.body.startswith("pypi:"):
             _ = self.files  # a wrong path is told at once
 
-    def _start(self) -> None:
-        self.broken_count, self.broken = 0, []
-        self._notes: dict[str, list[str]] = {}  # what is to be told, of which files
-        self._read: Counter[str] = Counter()  # rows by file
-        self._undecodable: dict[str, tuple[Broken, int]] = {}  # file -> the first, how many
+    @property
+    def broken_count(self) -> int:
+        return self.heard.broken_count
+
+    @property
+    def broken(self) -> list[Broken]:
+        return self.heard.broken
 
     @functools.cached_property
     def files(self) -> list[str]:
@@ -89,6 +92,12 @@ class Source:
         return [str(path)]
 
     @functools.cached_property
+    def units(self) -> list[int]:
+        """The bytes of what can be read by itself: each file, or all there is, as 0, where files belong together."""
+        apart = self.kind not in ("tfds", "parallel", *COLLECTIONS)
+        return [file_size(file) for file in self.files] if apart else [0]
+
+    @functools.cached_property
     def _builder(self):
         return tfds.open_builder(self.body, self.data.tfds_data_dir)
 
@@ -97,15 +106,36 @@ class Source:
 
         Raises: UserError for a missing column, an unreadable file and, under on_broken_row=error, the first broken row.
         """
-        first, last = self._window()
-        self._start()
-        for record in itertools.islice(self._records(asked_only), first, last):
+        first, last = self.window(lambda: self._count)
+        self._part, self.heard = None, Heard()
+        yield from self._rows(itertools.islice(self._records(asked_only), first, last), asked_only)
+        self.heard.check_encodings(self.kind)
+
+    def rows_of(self, part: Part) -> Iterator[Row]:
+        """The rows of a part; what is heard is of this part alone, and may be too little to judge a file's encoding by."""
+        self._part, self.heard = part, Heard()
+        records = self._records(asked_only=False)
+        for _ in itertools.islice(records, part.skip):
+            pass
+        if not part.first:
+            self.heard.forget_counts()  # the part before has counted that
+        return self._rows(itertools.islice(records, part.take), asked_only=False)
+
+    def counts(self, begin: int, end: int) -> list[int]:
+        """How many records each of the units begin..end-1 has."""
+        made = []
+        for unit in range(begin, end):
+            self._part = Part(unit, unit + 1, 0, None)
+            made.append(self._count_records())
+        return made
+
+    def _rows(self, records: Iterator[Record | Broken], asked_only: bool) -> Iterator[Row]:
+        for record in records:
             row = self._row(record, asked_only) if isinstance(record, Record) else record
             if isinstance(row, Row):
                 yield row
             else:
                 self._note(row)
-        self._check_encodings()
 
     def look(self) -> None:
         """Reads the first row of local files, and what fields are read by, to tell of a wrong column, value of `where` or
@@ -116,18 +146,11 @@ class Source:
 
     def broken_report(self) -> str:
         """What the last rows() skipped, in one line; '' if nothing."""
-        if not self.broken_count:
-            return ""
-        plural = "row" if self.broken_count == 1 else "rows"
-        first = self.broken[0]
-        return f"{self.broken_count} broken {plural} skipped; first: {first.file}:{first.line}: {first.reason}"
+        return self.heard.broken_report()
 
     def told(self) -> list[str]:
         """What a user should know of the last rows(), a line for each: how files were read, and what was skipped."""
-        lines = [f"{files[0]}{f' and {len(files) - 1} more' if files[1:] else ''}: {text}"
-                 for text, files in self._notes.items()]
-        more = [f"... and {len(lines) - KEPT} more such words on files"] if len(lines) > KEPT else []
-        return lines[:KEPT] + more + ([self.broken_report()] if self.broken_count else [])
+        return self.heard.told(self.broken_report())
 
     def fingerprint(self) -> str:
         """A hash of everything that decides the rows: file contents (not names), slice, mapping, reading settings."""
@@ -141,8 +164,8 @@ class Source:
             settings += [info.full_name, split, sizes]
         digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)
         for file in [] if self.kind == "tfds" else self.files:
-            digest.update(b"file %d\n" % os.path.getsize(file))
-            with open(file, "rb") as content:
+            digest.update(b"file %d\n" % file_size(file))
+            with open_bytes(file) as content:
                 while chunk := content.read(1 << 20):
                     digest.update(chunk)
         return digest.hexdigest()
@@ -152,15 +175,19 @@ class Source:
         return [(field.name, field.column, *field.more, *(field.details() if callable(field.details) else field.details))
                 for field in self.fields]
 
-    def _window(self) -> tuple[int, int | None]:
-        """The first row of the slice and the one after its last. Percentages cost a counting pass."""
+    def window(self, count: Callable[[], int]) -> tuple[int, int | None]:
+        """The first row of the slice and the one after its last. Percentages are of `count()`, all of them."""
         if not any("%" in end for end in self.slice):
             return int(self.slice[0] or 0), int(self.slice[1]) if self.slice[1] else None
-        first, last = (position(end, self._count) if end else None for end in self.slice)
+        first, last = (position(end, count()) if end else None for end in self.slice)
         return first or 0, last
 
     @functools.cached_property
     def _count(self) -> int:
+        self._part = None
+        return self._count_records()
+
+    def _count_records(self) -> int:
         return sum(1 for _ in self._records(asked_only=True))
 
     def _records(self, asked_only: bool) -> Iterator[Record | Broken]:
@@ -168,6 +195,7 @@ class Source:
         d, kept, seen = self.data, False, {}
         for records in self._readers():
             for record in self._with_columns(self._listened(records), asked_only):
+                self.heard.count(record)
                 if isinstance(record, Record) and self.where:
                     value = _where_value(record.values.get(self.where[0]))
                     if value != self.where[1]:
@@ -176,24 +204,17 @@ class Source:
                         continue
                     kept = True
                 yield record
-        if seen and not kept:
+        if seen and not kept and self._part is None:
             raise UserError(f"{self.spec}: no row has config.data.where={d.where}. "
                             f"{unknown(f'value of column {self.where[0]}', self.where[1], seen)}")
 
     def _listened(self, records: Iterator[Record | Broken | Note]) -> Iterator[Record | Broken]:
-        """A file's records, counted, without the notes between them."""
+        """A file's records, without the notes between them."""
         for record in records:
             if isinstance(record, Note):
-                self._notes.setdefault(record.text, []).append(record.file)
-                continue
-            self._read[record.file] += 1
-            if isinstance(record, Broken) and record.undecodable:
-                self._count_undecodable(record)
-            yield record
-
-    def _count_undecodable(self, broken: Broken) -> None:
-        first, count = self._undecodable.get(broken.file, (broken, 0))
-        self._undecodable[broken.file] = first, count + 1
+                self.heard.note(record)
+            else:
+                yield record
 
     def _readers(self) -> Iterator[Iterator[Record | Broken]]:
         if self.kind == "tfds":
@@ -210,18 +231,19 @@ class Source:
             columns = {"id": d.id_column or "id", **{field.name: field.column for field in self.fields if field.column}}
             yield collection_rows.read(self.body, d.encoding, self.kind == "documents", columns)
             return
+        files = self.files[self._part.begin:self._part.end] if self._part else self.files
         if self.kind in ("conll", "props"):
-            readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in self.files]
+            readers = [(self.kind, {"path": file, "encoding": d.encoding, "names": d.columns}) for file in files]
         elif self.kind == "files":  # small ones, many: a process for each would take longer than it saves
-            readers = [("files", {"paths": self.files, "encoding": d.encoding})]
+            readers = [("files", {"paths": files, "encoding": d.encoding})]
         elif self.kind in ("squad", "text"):
-            readers = [(self.kind, {"path": file, "encoding": d.encoding}) for file in self.files]
+            readers = [(self.kind, {"path": file, "encoding": d.encoding}) for file in files]
         else:
             readers = [("table", {"kind": self.kind, "path": file, "header": d.header, "delimiter": d.delimiter,
                                   "quoting": d.quoting, "encoding": d.encoding, "key": self.key,
                                   "sentence_column": d.sentence_column})
-                       for file in self.files]
-        yield from read_in_order(readers, sum(os.path.getsize(file) for file in self.files))
+                       for file in files]
+        yield from read_in_order(readers, sum(file_size(file) for file in files))
 
     def _wanted(self, asked_only: bool) -> list[Field]:
         return [field for field in self.fields if field.column and (field.asked or not asked_only)]
@@ -295,36 +317,18 @@ class Source:
         except Unusable as reason:
             broken = Broken(record.file, record.line, str(reason), isinstance(reason, Undecodable))
             if broken.undecodable:
-                self._count_undecodable(broken)
+                self.heard.count_undecodable(broken)
             return broken
         return Row(row_id, made, record.file, record.line, record.values)
 
     def _note(self, broken: Broken) -> None:
         """Counts a broken row, or raises where there may be none."""
         if self.data.on_broken_row == "error" and broken.undecodable:
-            raise UserError(f"{broken.file}:{broken.line}: {broken.reason}.{self._encoding_advice(broken)}")
+            raise UserError(f"{broken.file}:{broken.line}: {broken.reason}.{encoding_advice(broken, self.kind)}")
         if self.data.on_broken_row == "error":
             raise UserError(f"{broken.file}:{broken.line}: this row is broken: {broken.reason}. Mend it, or leave such "
                             f"rows out with --config.data.on_broken_row=skip.")
-        self.broken_count += 1
-        if len(self.broken) < KEPT:
-            self.broken.append(broken)
-
-
-    def _encoding_advice(self, broken: Broken) -> str:
-        if "--config.data.encoding=" in broken.reason:
-            return ""
-        if self.kind == "parquet":
-            return " Write the column as text, decoded, where the file is made."
-        return " Set --config.data.encoding to what the file is in, or mend the file."
-
-    def _check_encodings(self) -> None:
-        """Raises: UserError where more of a file's rows would be left out for their encoding than a few that are damaged."""
-        for file, (first, count) in self._undecodable.items():
-            if count > UNDECODABLE * self._read[file]:
-                raise UserError(f"{file}: {count:,} of {self._read[file]:,} rows are not in the encoding that they are read "
-                                "in: on_broken_row=skip leaves out 1% of a file's rows for that, no more. The first: line "
-                                f"{first.line}: {first.reason}.{self._encoding_advice(first)}")
+        self.heard.skip(broken)
 
 
 def _column(field: Field, record: Record) -> str:

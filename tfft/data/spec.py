@@ -9,6 +9,7 @@ import re
 from tfft import assets
 from tfft.data import content
 from tfft.errors import UserError, unknown
+from tfft.files import find, is_remote
 
 COLLECTIONS = ("beir", "trec", "documents")
 SCHEMES = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "props", "parallel", "squad", "text", "files", "tfds", "pypi",
@@ -44,7 +45,7 @@ def position(end: str, count: int) -> int:
 def parse(body: str, spec: str) -> tuple[str, str, str]:
     """(kind, path or name, json member or tfds split) of a spec without its slice."""
     match = re.match(r"([A-Za-z][\w+.-]*):", body)
-    scheme = match[1] if match else ""
+    scheme = match[1] if match and not is_remote(body) else ""
     if scheme and scheme not in SCHEMES and not os.path.exists(os.path.expanduser(body)):
         raise UserError(f"{spec!r}: {unknown('kind of source', scheme, SCHEMES)} Write e.g. csv:train.csv.")
     if scheme in COLLECTIONS:
@@ -75,6 +76,10 @@ def parse(body: str, spec: str) -> tuple[str, str, str]:
 
 def matching(pattern: str, spec: str) -> list[str]:
     """The files a path or glob pattern names, sorted."""
+    if is_remote(pattern):
+        if found := find(pattern):
+            return found
+        raise UserError(f"{spec}: there is no file {pattern}, or no right to see it.")
     full = os.path.expanduser(pattern)
     if os.path.isdir(full):
         raise UserError(f"{spec}: {full} is a folder. Name its files, e.g. {pattern.rstrip('/')}/*.")

@@ -19,16 +19,10 @@ A store may have several shards, folders of this very form, each perhaps made on
 their rows follow one another.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
 import math
 import os
-import re
-import shutil
-import socket
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfft.data.fields import Field
+from tfft.data.mapped import mapped
 from tfft.data.shards import join
 from tfft.data.sources import Row, asked_texts
 from tfft.data.splits import split_hash, text_hash
@@ -92,8 +87,7 @@ class TokenStore:
             path = folder / f"{name}.bin"
             if path.stat().st_size != count * math.prod(item) * np.dtype(dtype).itemsize:
                 raise ValueError(f"{path} has the wrong size")
-            # a plain view: indexing a np.memmap itself is several times slower
-            flat = np.memmap(path, dtype, mode="r").view(np.ndarray) if count else np.zeros(0, dtype)
+            flat = mapped(path, np.dtype(dtype)) if count else np.zeros(0, dtype)
             self._columns[name] = flat.reshape(count, *item) if item else flat
 
     @classmethod
@@ -179,6 +173,7 @@ class Writer:
         self._files: dict[str, Any] = {}
         self.columns: dict[str, list] = {}
         self.names: dict[str, dict[str, int]] = {}
+        self.too_many: dict[str, str] = {}
 
     def append(self, name: str, values: np.ndarray) -> None:
         if name not in self._files:
@@ -193,10 +188,9 @@ class Writer:
             self.append_ragged(name, *values)
         elif isinstance(values, Names):
             codes = self.names.setdefault(name, {})
+            self.too_many[name] = values.too_many
             flat = [codes.setdefault(one, len(codes)) for row in values.rows for one in row]
-            if len(codes) > MAX_NAMES:
-                such = next(row[0] for row in values.rows if row)
-                raise UserError(values.too_many.format(found=f"more than {MAX_NAMES:,} different values", such=repr(such)))
+            check_names(len(codes), values.too_many, next((row[0] for row in values.rows if row), ""))
             self.append_ragged(name, np.array(flat, np.int32), np.array([len(row) for row in values.rows], np.int64))
         else:
             self.append(name, values)
@@ -219,83 +213,24 @@ class Writer:
             os.fsync(file.fileno())
             file.close()
         (self.folder / "meta.json").write_text(json.dumps({
-            **meta, "names": {name: list(codes) for name, codes in self.names.items()}, "columns": self.columns}))
+            **meta, "names": {name: list(codes) for name, codes in self.names.items()}, "too_many": self.too_many,
+            "columns": self.columns}))
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
 
 
+def check_names(number: int, too_many: str, such: str) -> None:
+    """Raises: UserError where a column has more than MAX_NAMES different names; see Names."""
+    if number > MAX_NAMES:
+        raise UserError(too_many.format(found=f"more than {MAX_NAMES:,} different values", such=repr(such)))
+
+
 def fingerprint(*parts: Any) -> str:
     """A short name for what a store was made from."""
     text = json.dumps([FORMAT, *parts], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def open_store(cache: Path, name: str, build: Callable[[Path], None]) -> TokenStore:
-    """Opens the store called `name`, building it first where it is absent or damaged.
-
-    Raises: UserError where the disk is full or the cache cannot be written.
-    """
-    folder = cache / "stores" / name
-    store = _whole(folder)
-    if store is not None:
-        return store
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _clean(folder.parent)
-        with temporary_folder(cache) as temporary:
-            made = Path(temporary) / "store"
-            made.mkdir()
-            build(made)
-            _publish(made, folder)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"The disk is full: no room for the token store in {folder.parent}. Free some space, or "
-                            "name another folder with TFFT_CACHE or --config.data.cache.") from error
-        raise UserError(f"Cannot write the token store in {folder.parent}: {error}. Name another folder with "
-                        "TFFT_CACHE or --config.data.cache.") from error
-    return TokenStore(folder)
-
-
-def temporary_folder(cache: Path) -> tempfile.TemporaryDirectory:
-    """A folder beside the stores that lives no longer than this process: another one removes what it leaves when killed."""
-    (cache / "stores").mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=f".making-{os.getpid()}-{socket.gethostname()}-", dir=cache / "stores")
-
-
-def remove_store(cache: Path, name: str) -> None:
-    """Removes a store if it is there; processes that have it open keep reading it."""
-    shutil.rmtree(cache / "stores" / name, ignore_errors=True)
-
-
-def _whole(folder: Path) -> TokenStore | None:
-    """The store in a folder, or None where it is absent or damaged."""
-    try:
-        return TokenStore(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _publish(made: Path, folder: Path) -> None:
-    """Renames a finished store into its place. A damaged one there gives way; another run's whole one stays."""
-    if folder.exists() and _whole(folder) is None:
-        with contextlib.suppress(FileNotFoundError):  # another run moved it already
-            folder.rename(made.with_name("damaged"))
-    try:
-        made.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-
-
-def _clean(folder: Path) -> None:
-    """Removes what runs of this host that no longer live left half made."""
-    ours = re.compile(rf"\.making-(\d+)-{re.escape(socket.gethostname())}-[^-]*")
-    for path in folder.glob(".making-*"):
-        match = ours.fullmatch(path.name)
-        if match and not Path(f"/proc/{match[1]}").exists():
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def write_rows(folder: Path, rows: Iterable[Row], fields: tuple[Field, ...], encode: Encode, columns: Columns, *, seed: int,
