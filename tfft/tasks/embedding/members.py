@@ -39,5 +39,7 @@ def _of_same_label(labels: np.ndarray, asked: np.ndarray, chance: np.ndarray) ->
     place[order] = np.arange(len(labels))
     at = place[asked]
     begin, count = np.repeat(begins, counts)[at], np.repeat(counts, counts)[at]
-    step = 1 + (chance * (count - 1)).astype(np.int64)
+    turn = np.empty(len(at), np.int64)
+    turn[np.argsort(at, kind="stable")] = np.arange(len(at))  # chance is spent label by label
+    step = 1 + (chance[turn] * (count - 1)).astype(np.int64)
     return np.where(count > 1, order[begin + (at - begin + step) % count], -1)
