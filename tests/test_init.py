@@ -63,6 +63,12 @@ def test_labels(tmp_path, labels, expected):
     assert (found["text_column"], found["label_column"], found["task"]) == ("text", "label", "text_classification")
 
 
+def test_it_begins_with_what_the_template_has(tmp_path):
+    ours, template = Sketch(labelled(tmp_path, ["good", "bad"]), {}, "").config(), shipped.load("my_csv")
+    for group in ("model", "train", "export"):
+        assert ours[group].to_dict() == template[group].to_dict()
+
+
 def test_names_decide(tmp_path):
     """A longer text, an id, a date and other columns of few values do not."""
     count = range(len(TEXTS))

@@ -125,14 +125,15 @@ class Sketch:
         else:
             made["data.max_length"] = template.data.max_length
         default = default_config(guess.task)
-        for group in ("model", "train"):
+        for group in ("model", "train", "export"):
             for field, value in template[group].items():
                 if value != default[group][field]:
                     made[f"{group}.{field}"] = value
                     why[f"{group}.{field}"] = f"as in {TEMPLATES[guess.task]}, which comes with tfft"
         if reason := self._no_english():
             made["model.backbone"], why["model.backbone"] = MULTILINGUAL, reason
-        return dict(sorted(made.items(), key=lambda item: ("data", "task", "model", "train").index(item[0].split(".")[0]))), why
+        groups = ("data", "task", "model", "train", "export")
+        return dict(sorted(made.items(), key=lambda item: groups.index(item[0].split(".")[0]))), why
 
     def _no_english(self) -> str:
         """Why the default encoder knows too little of the texts; '' where most letters are Latin."""
