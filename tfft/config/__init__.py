@@ -14,6 +14,7 @@ from tfft.config.experiment import (
     default_experiment,
     differences,
     from_json,
+    named_sources,
     resolve,
     split_share,
     to_json,
@@ -43,5 +44,5 @@ __all__ = [
     "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture", "Model", "MultipleChoice", "MultipleChoiceData",
     "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification", "TextClassificationData",
     "TokenClassification", "TokenClassificationData", "Train", "by_source", "check_limits", "classes_of", "default_config",
-    "default_experiment", "differences", "from_json", "in_source", "resolve", "split_share", "to_json",
+    "default_experiment", "differences", "from_json", "in_source", "named_sources", "resolve", "split_share", "to_json",
 ]

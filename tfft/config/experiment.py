@@ -121,6 +121,11 @@ def split_share(spec: str) -> float | None:
     return float(match.group(1)) / 100 if match else None
 
 
+def named_sources(data: Data) -> list[str]:
+    """What an experiment with one source names as sources: of training rows, and of others that are no share of these."""
+    return [spec for spec in (data.train, data.validation, data.test) if spec and split_share(spec) is None]
+
+
 def by_source(e: Experiment) -> dict[str, Experiment]:
     """The experiment of each source of a mixture by its name, as if it were the only one; {"": e} where there is but one."""
     metric = dataclasses.replace(e.eval, metric=e.eval.metric.rpartition("/")[2])

@@ -2,9 +2,8 @@
 
 import numpy as np
 
+from tfft.data.spelling import some
 from tfft.errors import UserError
-
-SHOWN = 8
 
 
 def same_names(what: str, found: dict[str, set[str]], setting: str, given: bool) -> list[str]:
@@ -23,11 +22,11 @@ def same_names(what: str, found: dict[str, set[str]], setting: str, given: bool)
     crossed = next(((a, b) for a in found for b in found if found[a] - found[b] and found[b] - found[a]), None)
     if not given and (setting or crossed):
         a, b = crossed or (other, first)
-        told = [f"{x} has {_shown(found[x] - found[y])}, which {y} lacks" for x, y in ((a, b), (b, a)) if found[x] - found[y]]
+        told = [f"{x} has {some(sorted(own))}, which {y} lacks" for x, y in ((a, b), (b, a)) if (own := found[x] - found[y])]
         way = f" Where a source merely has no row of some, name all {what}: --config.data.{setting}=\"('one','two')\"."
         raise UserError(f"The sources of this mixture have different {what}, and a model learns one table of them: "
                         f"{'; '.join(told)}. Write them alike in the files, or train a run for each.{way if setting else ''}")
-    return [f"{name}: no training row has the {what} {_shown(missing)}, which other sources have" for name, missing in
+    return [f"{name}: no training row has the {what} {some(sorted(missing))}, which other sources have" for name, missing in
             few.items()]
 
 
@@ -40,8 +39,3 @@ def same_range(what: str, found: dict[str, np.ndarray]) -> list[str]:
     told = ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ranges.items())
     return [f"warning: the sources have {what} of different ranges, which are learnt on one scale: {told}. Where they mean the "
             "same, write them alike"]
-
-
-def _shown(names: set[str]) -> str:
-    some = sorted(names)
-    return f"{', '.join(map(repr, some[:SHOWN]))}{f' and {len(some) - SHOWN} more' if len(some) > SHOWN else ''}"

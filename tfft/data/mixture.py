@@ -82,6 +82,16 @@ def times(name: str, rows: int, drawn: int, epoch: int, seed: int) -> np.ndarray
     return made + made.dtype.type(whole)
 
 
+def turns(drawn: np.ndarray, epoch: int) -> np.ndarray:
+    """int64, as `drawn`, an epoch's rows or examples: what chance decides for each follows from it. The epoch's number; what
+    is there for the second time and more often has others, which are no epoch's."""
+    flat = drawn.ravel()
+    order = np.argsort(flat, kind="stable")
+    turn = np.empty(len(flat), np.int64)
+    turn[order] = np.arange(len(flat)) - np.searchsorted(flat[order], flat[order])
+    return (epoch + (turn << 32)).reshape(drawn.shape)
+
+
 def permuted(places: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
     """int64: what stands at some places of a permutation of range(size) that `key` decides. None of the others is computed:
     a shuffle takes 400 MB and 10 s for 100 million rows, of which an epoch may need few.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfft.data.mixture import turns
 from tfft.data.plan import Plan, PlanSettings, make_plan, share
 from tfft.data.store import TokenStore
 
@@ -63,13 +64,8 @@ class Epoch:
 
     @functools.cached_property
     def turns(self) -> np.ndarray:
-        """int64, as examples: what is drawn for each follows from it. The epoch's number; what is there for the second time and
-        more often has others, which are no epoch's."""
-        flat = self.target_examples.ravel()
-        order = np.argsort(flat, kind="stable")
-        turn = np.empty(len(flat), np.int64)
-        turn[order] = np.arange(len(flat)) - np.searchsorted(flat[order], flat[order])
-        return (self.index + (turn << 32)).reshape(self.target_examples.shape)
+        """int64, as examples; see tfft.data.mixture."""
+        return turns(self.target_examples, self.index)
 
     def _lengths(self, examples: np.ndarray) -> np.ndarray:
         return np.where(examples >= 0, self.store.lengths[np.maximum(examples, 0)], 0)

@@ -14,6 +14,13 @@ TRUTH = {"true": 1, "false": 0}
 QUOTES = str.maketrans("\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a", "\"\"\"\"\"'''")
 DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 SHOWN = 5  # groups that a warning names
+NAMED = 8  # names that a message has
+
+
+def some(names: Iterable[str]) -> str:
+    """Some names, as a message has them: 'a', 'b' and 3 more."""
+    first, more = (names := list(names))[:NAMED], len(names) - NAMED
+    return f"{', '.join(map(repr, first))}{f' and {more} more' if more > 0 else ''}"
 
 
 def number_of(name: str) -> Fraction | None:

@@ -58,8 +58,9 @@ class Evaluator(orbit.AbstractEvaluator):
             raise UserError(f"There is nothing to evaluate on: no row {self._task.nothing_to_judge()}.")
         judged = self._judged()
         report = self._reported(judged, self._tuned, self._tune)
+        end = max((rows.stop for rows in self._sources.values()), default=0)
         for name, source in self._sources.items():
-            own = of_source(judged, source, max(rows.stop for rows in self._sources.values()))
+            own = of_source(judged, source, end)
             if ((own.rows >= source.start) & (own.rows < source.stop)).any():
                 found = self._reported(own, report.tuned or self._tuned, False)
                 report.by_source[name] = {"rows": found.judged, "metrics": found.metrics}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfft.config import Data, split_share
+from tfft.config import Data, named_sources
 from tfft.data.spec import parse, split_slice
 from tfft.errors import UserError, unknown
 from tfft.files import is_remote, to_path, write_text
@@ -33,8 +33,8 @@ class OnBeam:
         """Raises: UserError where other machines would look for files that this one has."""
         if self.runner == "DirectRunner" or shared:
             return
-        sources = [spec for spec in (data.train, data.validation, data.test) if spec and split_share(spec) is None]
-        here = [spec for spec in sources if not _reachable(spec, data)] + ["the folder of stores"] * (not is_remote(stores))
+        here = [spec for spec in named_sources(data) if not _reachable(spec, data)]
+        here += ["the folder of stores"] * (not is_remote(stores))
         if here:
             raise UserError(f"--runner={self.runner} works on other machines, and {' and '.join(here)} "
                             f"{'are' if here[1:] else 'is'} on this one. Put data in an object store "

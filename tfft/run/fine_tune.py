@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tfft.assets import backbone_limits, cache_folder, resolve_backbone
-from tfft.config import Experiment, by_source, check_limits, in_source, split_share
+from tfft.config import Experiment, by_source, check_limits, in_source, named_sources
 from tfft.data.sources import Source
 from tfft.run.workdir import Workdir
 from tfft.tasks.fields import FIELDS
@@ -20,9 +20,8 @@ def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
     fields = FIELDS[experiment.task.name](experiment, cache)
     for name, one in by_source(experiment).items():
         with in_source(name, one.data):
-            for spec in (one.data.train, one.data.validation, one.data.test):
-                if spec and split_share(spec) is None:
-                    Source(spec, one.data, FIELDS[one.task.name](one, cache), cache).look()
+            for spec in named_sources(one.data):
+                Source(spec, one.data, FIELDS[one.task.name](one, cache), cache).look()
     for spec in experiment.data.other_sources:
         Source(spec, experiment.data, fields, cache)  # a missing file is told
     preset = resolve_backbone(experiment.model.backbone, cache)

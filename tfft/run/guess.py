@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfft.assets import cache_folder
-from tfft.config import MULTILINGUAL, classes_of, default_config, resolve, shipped, split_share
+from tfft.config import MULTILINGUAL, classes_of, default_config, named_sources, resolve, shipped
 from tfft.data.look import Column, Guess, Look, look, script, tokens
 from tfft.data.sources import Source
 from tfft.errors import UserError, unknown
@@ -159,9 +159,8 @@ class Sketch:
         experiment = resolve(self.config())
         data = dataclasses.replace(experiment.data, on_broken_row="skip")
         source = Source(data.train, data, FIELDS[experiment.task.name](experiment, cache), cache)
-        for spec in (data.validation, data.test):
-            if spec and split_share(spec) is None:
-                Source(spec, data, source.fields, cache).look()
+        for spec in named_sources(data)[1:]:
+            Source(spec, data, source.fields, cache).look()
         good = sum(1 for _ in itertools.islice(source.rows(), READ))
         if not good:
             raise UserError(f"No row of {self.look.file} can be read as {self.guess.what}. {source.broken_report()}")

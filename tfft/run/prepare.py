@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfft.assets import cache_folder, resolve_backbone
-from tfft.config import Experiment, by_source, from_json, in_source, split_share, to_json
+from tfft.config import Experiment, by_source, from_json, in_source, named_sources, to_json
 from tfft.data.prepare import Preparer
 from tfft.data.sharding import Making, usual_shards
 from tfft.errors import UserError
@@ -120,9 +120,7 @@ def _make(making: Making, job: Job, shards: int, size: int, run: Runner, console
 
 def _sources(experiment: Experiment, text: str, cache: Path) -> Iterable[tuple[str, bool]]:
     """(source, whether it is the corpus of the task) of each store, the training rows' first."""
-    data = experiment.data
-    yield data.train, False
-    yield from ((spec, False) for spec in (data.validation, data.test) if spec and split_share(spec) is None)
+    yield from ((spec, False) for spec in named_sources(experiment.data))
     if corpus := _preparer(text, str(cache), False).of_corpus():
         yield corpus[1], True
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tfft.config import Experiment, TextClassificationData
 from tfft.data.augment import augment, vocabulary_of
+from tfft.data.mixture import turns
 from tfft.data.prepare import Reading, Split
 from tfft.data.sources import Row
 from tfft.data.tokenize import TextEncoder, TextTokenizer
@@ -28,10 +29,7 @@ def _augmented(split: Split, epoch: int, data: TextClassificationData) -> Iterat
     base = split.store
     some = split.rows[::-(-len(split.rows) // 2000)]  # spread evenly: files are often sorted by label
     vocabulary = vocabulary_of([base.string("text", row) for row in some])
-    before, again = -1, 0
-    for row in split.rows:
-        before, again = row, again + 1 if row == before else 0
-        turn = epoch + (again << 32)  # a row of a mixture that is there again is augmented otherwise
+    for row, turn in zip(split.rows, turns(split.rows, epoch).tolist(), strict=True):
         text = augment(base.string("text", row), data.augmentation, vocabulary, epoch=turn, row=int(row))
         others = {name: base.string(name, row) for name in base.fields if name != "text"}
         yield Row(base.string("id", row), {"text": text, **others, "label": None}, "", int(row), {})

@@ -38,7 +38,7 @@ def _of_table(problem: str, labels: Labels, store: TokenStore, rows: np.ndarray,
         written = {}
     if unseen := [name for name, count in zip(labels.names, labels.counts, strict=True) if not count]:
         by_id = labels.values == "ids" and any(spelling.number_of(name) is not None for name in written)
-        made.append(f"no row has the label{'s' if len(unseen) > 1 else ''} {_some(unseen)}, which cannot be learnt"
+        made.append(f"no row has the label{'s' if len(unseen) > 1 else ''} {spelling.some(unseen)}, which cannot be learnt"
                     f"{' (ids count from 0)' if by_id else ''}")
     if labels.normalisation:
         made.append(_merged(written, column))
@@ -108,7 +108,3 @@ def _conflicts(store: TokenStore, rows: np.ndarray, of, what: str, advice: str, 
     return (f"{len(found):,} text{'s' if len(found) > 1 else ''} ({sum(map(len, found)):,} rows) with different {what}, such "
             f"as {store.texts(first)[0][:60]!r}: {shown(first)} ({store.place(first)}) and {shown(other)} "
             f"({store.place(other)}){'. ' if advice else ''}{advice}")
-
-
-def _some(names: list[str]) -> str:
-    return f"{', '.join(map(repr, names[:8]))}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"

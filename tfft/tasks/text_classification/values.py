@@ -103,23 +103,24 @@ def _parts(text: str, column: str, separator: str, ways: str) -> list | dict:
     if found is not None:
         return found or []
     if ways != "names" and (array := ARRAY.fullmatch(text)):
-        return _quoted(array[1], ",") or array[1].split(",")
+        return _split(array[1], ",")
     if ways != "names" and BITS.fullmatch(text):
         return BETWEEN.split(text.strip())
     if ways == "multi_hot" and DIGITS.fullmatch(text.strip()):
         return list(text.strip())
-    return _quoted(text, separator) or text.split(separator)
+    return _split(text, separator)
 
 
-def _quoted(text: str, separator: str) -> list[str] | None:
-    """The names of '"a,b",c', where one is in quotes for what it holds."""
-    if len(separator) > 1 or separator not in text or not any(part.lstrip().startswith('"') for part in text.split(separator)):
-        return None
+def _split(text: str, separator: str) -> list[str]:
+    """The names that a separator joins; '"a,b",c' has two, where one is in quotes for what it holds."""
+    parts = text.split(separator)
+    if len(separator) > 1 or separator not in text or not any(part.lstrip().startswith('"') for part in parts):
+        return parts
     try:
         made, = csv.reader([text], delimiter=separator, strict=True, skipinitialspace=True)
     except (csv.Error, ValueError, TypeError):
-        return None
-    return made if any(separator in name for name in made) else None
+        return parts
+    return made if any(separator in name for name in made) else parts
 
 
 def _held(value: dict, column: str) -> list[str]:
