@@ -16,7 +16,7 @@ import pathlib
 import sys
 import time
 
-from benchmark_entities import ROOT, command, flags, take_turns
+from benchmark_entities import ROOT, command, flags, new_clock, take_turns, train_lines
 
 BATCH, ASKED_AT_ONCE, LENGTH, SHARED, LONGEST = 16, 32, 256, 85, 30
 
@@ -59,14 +59,7 @@ def baseline(arguments: argparse.Namespace) -> dict:
         rows.append({"input_ids": ids, "attention_mask": made["attention_mask"][i],
                      "token_type_ids": made["token_type_ids"][i], "start_positions": places[0], "end_positions": places[1]})
 
-    class Clock(transformers.TrainerCallback):
-        def on_train_begin(self, *args, **kwargs):
-            self.began = time.perf_counter()
-
-        def on_step_end(self, *args, **kwargs):
-            self.ended = time.perf_counter()
-
-    clock = Clock()
+    clock = new_clock()
     settings = transformers.TrainingArguments(
         output_dir=arguments.folder, per_device_train_batch_size=BATCH, max_steps=arguments.steps,
         learning_rate=arguments.rate, use_cpu=True, save_strategy="no", logging_strategy="no", report_to="none",
@@ -107,8 +100,7 @@ def own(arguments: argparse.Namespace) -> dict:
                 "model.backbone": assets.fetch(config.MINILM, assets.cache_folder())}
     command(["tfft.train", f"--config={ROOT / 'configs' / 'squad.py'}:{arguments.train},{arguments.test}", f"--workdir={run}",
              *(f"--config.{name}={value}" for name, value in settings.items())])
-    lines = [json.loads(line) for line in open(run / "metrics.jsonl", encoding="utf-8")]
-    lines = [line for line in lines if line["kind"] == "train"][1:]  # the first has traced the step
+    lines = train_lines(run)
     examples = sum(line["examples_per_second"] * line["seconds"] for line in lines)
     command(["tfft.export", f"--workdir={run}", "--weights=last"])
     import tensorflow as tf

@@ -22,6 +22,7 @@ import time
 
 import numpy as np
 from benchmark_entities import BATCH, ROOT, command, take_turns
+from benchmark_similarity import mean_pooled
 
 LENGTH = 256
 
@@ -56,12 +57,10 @@ def measured(embed, embed_all, rows: list[str]) -> dict:
 
 
 def sentence_transformers(arguments: argparse.Namespace) -> dict:
-    import sentence_transformers as st
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    encoder = st.models.Transformer(arguments.model, max_seq_length=LENGTH)
-    model = st.SentenceTransformer(modules=[encoder, st.models.Pooling(384, "mean")], device="cpu")
+    model = mean_pooled(arguments.model, LENGTH)
 
     def embed(some):
         return model.encode(some, batch_size=BATCH, show_progress_bar=False)

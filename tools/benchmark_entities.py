@@ -62,13 +62,6 @@ def baseline(arguments: argparse.Namespace) -> dict:
             made.append({**row, "labels": labels})
         return made
 
-    class Clock(transformers.TrainerCallback):
-        def on_train_begin(self, *args, **kwargs):
-            self.began = time.perf_counter()
-
-        def on_step_end(self, *args, **kwargs):
-            self.ended = time.perf_counter()
-
     tokens = 0
 
     class Trainer(transformers.Trainer):
@@ -77,7 +70,7 @@ def baseline(arguments: argparse.Namespace) -> dict:
             tokens += int(inputs["attention_mask"].sum())
             return super().training_step(model, inputs, *args, **kwargs)
 
-    clock, rows, asked = Clock(), encoded(train), encoded(test)
+    clock, rows, asked = new_clock(), encoded(train), encoded(test)
     settings = transformers.TrainingArguments(
         output_dir=arguments.folder, per_device_train_batch_size=BATCH, num_train_epochs=arguments.epochs,
         max_steps=arguments.steps or -1, learning_rate=arguments.rate, use_cpu=True, save_strategy="no", logging_strategy="no",
@@ -114,9 +107,7 @@ def own(arguments: argparse.Namespace) -> dict:
     command(["tfft.train", f"--config={ROOT / 'configs' / 'wnut17.py'}", f"--workdir={run}",
              *(f"--config.{name}={value}" for name, value in settings.items())])
     command(["tfft.evaluate", f"--workdir={run}", "--weights=last"])
-    lines = [json.loads(line) for line in open(run / "metrics.jsonl", encoding="utf-8")]
-    lines = [line for line in lines if line["kind"] == "train"][1:]  # the first has traced the step
-    made = {"tokens_per_second": sum(line["tokens"] for line in lines) / sum(line["seconds"] for line in lines),
+    made = {"tokens_per_second": rate_of(train_lines(run), "tokens"),
             "f1": json.loads((run / "evaluation-test.json").read_text())["metrics"]["f1"]}
     command(["tfft.export", f"--workdir={run}", "--weights=last"])
     return {**made, "words_per_second": answered(run / "export" / "1", arguments.test)}
@@ -136,6 +127,31 @@ def answered(export: pathlib.Path, test: str) -> float:
     for batch in batches:
         ask(words=batch)
     return sum(map(len, rows)) / (time.perf_counter() - began)
+
+
+def new_clock():
+    """A callback of transformers' Trainer that knows when the first step began and the last ended."""
+    import transformers
+
+    class Clock(transformers.TrainerCallback):
+        def on_train_begin(self, *args, **kwargs):
+            self.began = time.perf_counter()
+
+        def on_step_end(self, *args, **kwargs):
+            self.ended = time.perf_counter()
+
+    return Clock()
+
+
+def train_lines(run: pathlib.Path) -> list[dict]:
+    """What a run of tfft tells of its training steps, but for the first, which have traced the step."""
+    lines = [json.loads(line) for line in open(run / "metrics.jsonl", encoding="utf-8")]
+    return [line for line in lines if line["kind"] == "train"][1:]
+
+
+def rate_of(lines: list[dict], what: str) -> float:
+    """So many a second."""
+    return sum(line[what] for line in lines) / sum(line["seconds"] for line in lines)
 
 
 def command(words: list) -> None:

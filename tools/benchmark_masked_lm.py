@@ -13,12 +13,10 @@ tokens a second, special ones included.
 """
 
 import argparse
-import json
 import os
 import pathlib
-import time
 
-from benchmark_entities import BATCH, ROOT, command, flags, take_turns
+from benchmark_entities import BATCH, ROOT, command, flags, new_clock, rate_of, take_turns, train_lines
 
 SHARE = 0.15
 
@@ -46,14 +44,7 @@ def baseline(arguments: argparse.Namespace) -> dict:
         rows = {name: [values[begin:begin + length] for begin in begins] for name, values in flat.items()}
     rows = [{name: rows[name][i] for name in rows} for i in range(len(rows["input_ids"]))]
 
-    class Clock(transformers.TrainerCallback):
-        def on_train_begin(self, *args, **kwargs):
-            self.began = time.perf_counter()
-
-        def on_step_end(self, *args, **kwargs):
-            self.ended = time.perf_counter()
-
-    clock, tokens = Clock(), 0
+    clock, tokens = new_clock(), 0
 
     class Trainer(transformers.Trainer):
         def training_step(self, model, inputs, *args, **kwargs):
@@ -78,10 +69,9 @@ def own(arguments: argparse.Namespace) -> dict:
                 "task.hide": "tokens", "task.share": SHARE, "task.pack": arguments.layout == "groups"}
     command(["tfft.train", f"--config={ROOT / 'configs' / 'my_corpus.py'}", f"--workdir={run}",
              *(f"--config.{name}={value}" for name, value in settings.items())])
-    lines = [json.loads(line) for line in open(run / "metrics.jsonl", encoding="utf-8")]
-    lines = [line for line in lines if line["kind"] == "train"][1:]  # the first has traced the step
-    tokens = sum(line["tokens"] for line in lines)
-    return {"tokens_per_second": tokens / sum(line["seconds"] for line in lines), "tokens": tokens, "loss": lines[-1]["loss"]}
+    lines = train_lines(run)
+    return {"tokens_per_second": rate_of(lines, "tokens"), "tokens": sum(line["tokens"] for line in lines),
+            "loss": lines[-1]["loss"]}
 
 
 def main() -> None:

@@ -90,12 +90,13 @@ def run_fold(fold: int, folder: pathlib.Path, parts: tuple, arguments: argparse.
     """{"queries": ..., "untrained": metrics, "fine-tuned": ..., "untrained, re-ranked": ..., "fine-tuned, re-ranked": ...}"""
     made: dict = {}
     for name, learn in (("untrained", False), ("fine-tuned", True)):
-        workdir, index = folder / f"{name}{fold}", folder / f"index-{name}{fold}"
+        workdir = folder / f"{name}{fold}"
         train(folder, fold, workdir, arguments, learn)
-        command("tfft.index", f"--workdir={workdir}", f"--corpus=beir:{folder}", f"--output={index}", "--weights=last")
+        command("tfft.index", f"--workdir={workdir}", f"--corpus=beir:{folder}", f"--output={folder / f'index-{name}{fold}'}",
+                "--weights=last")
     pairs, cross = folder / f"pairs{fold}" / "pairs.jsonl", folder / f"cross{fold}"
     pairs.parent.mkdir()
-    make_pairs(fold, index, parts, pairs, arguments)
+    make_pairs(fold, folder / f"index-fine-tuned{fold}", parts, pairs, arguments)
     command("tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}", f"--config.data.train=jsonl:{pairs}",
             "--config.data.text_pair_column=text_pair", "--config.data.validation=10%", "--config.data.id_column=id",
             f"--workdir={cross}", f"--config.train.seed={arguments.seed}", "--config.train.checkpoint_minutes=0",

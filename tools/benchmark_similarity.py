@@ -11,12 +11,11 @@ of the pretrained ones.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import time
 
-from benchmark_entities import BATCH, ROOT, command, flags, take_turns
+from benchmark_entities import BATCH, ROOT, command, flags, new_clock, rate_of, take_turns, train_lines
 
 LENGTH = 128
 
@@ -51,19 +50,27 @@ def timed(embed, rows: list[tuple[str, str, float]]):
     return np.asarray(made), len(texts) / (time.perf_counter() - began)
 
 
+def mean_pooled(folder: str, length: int):
+    """A SentenceTransformer (version 6) of the weights in a folder, without a normalisation."""
+    import sentence_transformers as st
+    from sentence_transformers.sentence_transformer import modules
+
+    encoder = modules.Transformer(folder, max_seq_length=length)
+    return st.SentenceTransformer(modules=[encoder, modules.Pooling(encoder.get_embedding_dimension(), "mean")], device="cpu")
+
+
 def baseline(arguments: argparse.Namespace) -> dict:
     """sentence-transformers' trainer on PyTorch."""
     import sentence_transformers as st
     import torch
     import transformers
     from datasets import Dataset
+    from sentence_transformers.sentence_transformer import losses
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     transformers.set_seed(arguments.seed)
     train, test = read(arguments.train), read(arguments.test)
-    encoder = st.models.Transformer(arguments.model, max_seq_length=LENGTH)
-    pooling = st.models.Pooling(encoder.get_word_embedding_dimension(), "mean")
-    model = st.SentenceTransformer(modules=[encoder, pooling], device="cpu")
+    model = mean_pooled(arguments.model, LENGTH)
 
     def embed(texts):
         return model.encode(texts, batch_size=BATCH, convert_to_numpy=True, show_progress_bar=False)
@@ -72,14 +79,7 @@ def baseline(arguments: argparse.Namespace) -> dict:
     rows = Dataset.from_dict({"first": [row[0] for row in train], "second": [row[1] for row in train],
                               "score": [row[2] / 5 for row in train]})
 
-    class Clock(transformers.TrainerCallback):
-        def on_train_begin(self, *args, **kwargs):
-            self.began = time.perf_counter()
-
-        def on_step_end(self, *args, **kwargs):
-            self.ended = time.perf_counter()
-
-    clock, tokens, loss = Clock(), 0, st.losses.CoSENTLoss(model)
+    clock, tokens, loss = new_clock(), 0, losses.CoSENTLoss(model)
 
     class Trainer(st.SentenceTransformerTrainer):
         def training_step(self, model, inputs, *args, **kwargs):
@@ -106,9 +106,7 @@ def own(arguments: argparse.Namespace) -> dict:
                 "train.checkpoint_minutes": 0.0}
     command(["tfft.train", f"--config={ROOT / 'configs' / 'stsb_embedding.py'}", f"--workdir={run}",
              *(f"--config.{name}={value}" for name, value in settings.items())])
-    lines = [json.loads(line) for line in open(run / "metrics.jsonl", encoding="utf-8")]
-    lines = [line for line in lines if line["kind"] == "train"][1:]  # the first has traced the step
-    made = {"tokens_per_second": sum(line["tokens"] for line in lines) / sum(line["seconds"] for line in lines)}
+    made = {"tokens_per_second": rate_of(train_lines(run), "tokens")}
     command(["tfft.export", f"--workdir={run}", "--weights=last"])
     import tensorflow as tf
     import tensorflow_text  # noqa: F401 - the export's ops
