@@ -1,5 +1,6 @@
 """Texts in, answers out, in the run's own process; files of any size are streamed."""
 
+import contextlib
 import functools
 import itertools
 import json
@@ -18,6 +19,8 @@ from tfft.data.tokenize import features
 from tfft.data.unknown import told, warning
 from tfft.errors import UserError
 from tfft.files import local_path
+from tfft.models.inference import Arranged
+from tfft.models.kernels import on_cpu
 from tfft.run.judge import check_writable
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, open_run
@@ -33,23 +36,27 @@ CHUNK = 4096  # rows in memory at once
 class Predictor:
     """A run's model behind its encoder: rows -> what the task responds, as an export does.
 
-    unknown: int64[4], what tfft.data.unknown counted of all rows so far.
+    Computes on a CPU as a server does (tfft.models.inference), with the weights that the model has now; plainly: with Keras's
+    own layers. unknown: int64[4], what tfft.data.unknown counted of all rows so far.
     """
 
-    def __init__(self, run: Run, batch_size: int = 64, calibration: Any = None):
+    def __init__(self, run: Run, batch_size: int = 64, calibration: Any = None, plainly: bool = False):
         self.task, self._model, self._batch_size = run.task, run.model, batch_size
         self.separator = self.task.separator
         self._context = Context(run.tuned, calibration, run.task.constants(run.model))
         reading = run.reading(cache_folder(run.experiment.data.cache))
         self.encoder, self.fields = reading.encoder, reading.encoder.fields
         self.unknown = np.zeros(4, np.int64)
+        self._kernels = contextlib.nullcontext if plainly or not on_cpu() else _as_served(run.model)
         self._encode = tf.function(functools.partial(self.encoder.asked, counted=True), autograph=False, reduce_retracing=True)
         self._forward = tf.function(self._units, autograph=False, reduce_retracing=True)
         self._respond = tf.function(self._response, autograph=False, reduce_retracing=True)
 
     def _units(self, examples):
         inputs = features(examples, self.encoder.pad_id, tuple(self._model.input), multiple=8)
-        return self.task.emit(self._model(inputs, training=False), self.task.extras(examples))
+        with self._kernels():
+            outputs = self._model(inputs, training=False)
+        return self.task.emit(outputs, self.task.extras(examples))
 
     def _response(self, examples, rows, units):
         return self.task.respond(examples, rows, units, self._context)
@@ -79,6 +86,14 @@ class Predictor:
     def answers(self, rows: Sequence[dict[str, Any]]) -> list[tuple[dict, dict[str, float]]]:
         """Each row's answer under names a reader understands, and each label's probability where there are labels."""
         return self.task.answers({name: decoded(value) for name, value in self(rows).items()}) if rows else []
+
+
+def _as_served(model) -> Callable[[], contextlib.AbstractContextManager]:
+    """What the model is called in, to compute as a server does."""
+    arranged = Arranged(model)
+    joined = {key: functools.partial(tuple, [tf.constant(kernel), tf.constant(bias)])
+              for key, (kernel, bias) in arranged.joined.items()}
+    return functools.partial(arranged, joined, compact=True)
 
 
 def predict_texts(workdir: str, weights: str, rows: list[dict[str, str]]) -> int:

@@ -43,7 +43,7 @@ def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[d
     held_out: rows of asked fields. Raises: UserError where it does not load, has an op that servers lack, or answers
     otherwise.
     """
-    predictor = Predictor(run, calibration=calibration)
+    predictor = Predictor(run, calibration=calibration, plainly=True)  # so that the two have only the weights in common
     nasty = run.task.nasty(predictor.fields)
     columns = {name: filled([*nasty[name], *(_as(nasty[name][0], row[name]) for row in held_out)])
                for name in predictor.fields}
