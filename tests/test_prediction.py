@@ -3,6 +3,7 @@
 import csv
 import json
 
+import keras
 import numpy as np
 import pytest
 import tiny_run
@@ -113,6 +114,19 @@ def test_answers_are_the_models_own_in_the_rows_order(predict, run):
     assert [row["text"] for row in rows] == texts and "12 rows in out.jsonl" in said
     np.testing.assert_allclose([row["probabilities"]["pos"] for row in rows], expected[:, 1], atol=2e-6)
     assert [row["predicted_label"] for row in rows] == [("neg", "pos")[i] for i in expected.argmax(1)]
+
+
+def test_it_computes_as_a_server_does(run, monkeypatch):
+    rows = [{"text": text} for text in ("good film", "bad " * 30, "a film", "the")]
+    expected = Predictor(run, plainly=True)(rows)["scores"]
+
+    def attend(*args, **kwargs):
+        raise AssertionError("Keras's own attention, in which padding is computed too")
+
+    monkeypatch.setattr(keras.layers.MultiHeadAttention, "call", attend)
+    np.testing.assert_allclose(Predictor(run)(rows)["scores"], expected, atol=1e-6)
+    with pytest.raises(AssertionError, match="own attention"):
+        Predictor(run, plainly=True)(rows)
 
 
 def test_no_column_is_lost(predict):
