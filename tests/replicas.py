@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 from steps import TASK, Rig  # noqa: E402
 from stores import make_store  # noqa: E402
 
-from tfft.config import Model, TextClassification, Train  # noqa: E402
+from tfft.config import Adaptation, Model, TextClassification, Train  # noqa: E402
 from tfft.data.pipeline import Epochs, Reader, distributed  # noqa: E402
 from tfft.data.plan import PlanSettings  # noqa: E402
 from tfft.evaluation.evaluator import Evaluator  # noqa: E402
@@ -47,6 +47,7 @@ class Setting:
 
     train: tuple[tuple[str, float], ...] = (("clip_norm", 0.0),)
     adaptation: Model = Model()
+    method: Adaptation = Adaptation()
     layers: int = 1
 
 
@@ -67,6 +68,8 @@ CASES = {
     "EMA": Case(Setting((("clip_norm", 0.0), ("ema_decay", 0.9), ("l2", 0.1)))),
     "layer-wise rates": Case(Setting((("clip_norm", 0.0), ("layer_decay", 0.5)))),
     "frozen layers": Case(Setting(adaptation=Model(frozen_layers=1), layers=2)),
+    **{name: Case(Setting(method=Adaptation(method=name, rank=2, bottleneck=3)))
+       for name in ("dora", "ia3", "adapters", "bitfit")},  # what lora does, dora does too
     "class weights": Case(class_weights="balanced"),
     "ragged last batch": Case(rows=37),  # of its 5 rows the last of 4 replicas has none
     "fewer rows than replicas": Case(rows=1),
@@ -101,7 +104,8 @@ class Reusable:
     """A rig that trains several cases of one setting from the same start: tracing is what takes time."""
 
     def __init__(self, setting: Setting, strategy, data, store):
-        self.rig = Rig(data, strategy, total_steps=STEPS, adaptation=setting.adaptation, layers=setting.layers,
+        self.rig = Rig(data, strategy, total_steps=STEPS, adaptation=setting.adaptation, method=setting.method,
+                       layers=setting.layers,
                        **dict(setting.train))
         # On one device: how replicas evaluate is compared by itself, in evaluate_all.
         self.evaluator = make_evaluator(self.rig, tf.distribute.get_strategy(), store, different(store))

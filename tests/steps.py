@@ -6,8 +6,8 @@ import families
 import numpy as np
 import tensorflow as tf
 
-from tfft.config import Model, TextClassification, Train
-from tfft.models.adaptation import decays, freeze, learning_rate_multipliers
+from tfft.config import Adaptation, Model, TextClassification, Train
+from tfft.models.adaptation import choose_trained, decays, learning_rate_multipliers
 from tfft.tasks.text_classification.labels import Labels
 from tfft.tasks.text_classification.task import TextClassificationTask
 from tfft.training.optimizer import AdamW
@@ -35,14 +35,14 @@ class Rig:
 
     def __init__(self, dataset, strategy=None, *, dropout=0.0, family="bert", layers=2, adaptation=None, loss=None,
                  total_steps=10, use_loop=False, model=None, xla=False, whole_batch=False,
-                 **settings):
+                 method=None, **settings):
         self.strategy = strategy or tf.distribute.get_strategy()
         self.config = Train(**{**CONFIG, **settings})
         with self.strategy.scope():
             if model is None:
                 adaptation = adaptation or Model()
                 backbone = families.backbone(family, dropout, precision=self.config.precision, layers=layers)
-                freeze(backbone, adaptation)
+                choose_trained(backbone, adaptation, method or Adaptation(), seed=5)
                 model = TASK.build_model(backbone, dataclasses.replace(adaptation, head_dropout=dropout), seed=0)
                 multipliers = learning_rate_multipliers(backbone, model.trainable_variables, self.config.layer_decay)
             else:

@@ -19,8 +19,8 @@ def classifier(family="bert", outputs=2, seed=3) -> keras.Model:
 def test_round_trip_into_another_model(family, tmp_path):
     first, second = classifier(family, seed=1), classifier(family, seed=2)
     path = tmp_path / "best" / "weights.safetensors"
-    save_weights(path, first, {"step": "7", "tuned": '{"thresholds": [0.5]}'})
-    assert load_weights(path, second) == {"step": "7", "tuned": '{"thresholds": [0.5]}'}
+    save_weights(path, first.variables, {"step": "7", "tuned": '{"thresholds": [0.5]}'})
+    assert load_weights(path, second.variables) == {"step": "7", "tuned": '{"thresholds": [0.5]}'}
     x = families.inputs(first, [[2, 5, 6, 3]], [4])
     np.testing.assert_array_equal(first(x), second(x))
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -29,11 +29,11 @@ def test_round_trip_into_another_model(family, tmp_path):
 def test_saving_again_replaces(tmp_path):
     path = tmp_path / "weights.safetensors"
     model = classifier()
-    save_weights(path, model, {"step": "1"})
+    save_weights(path, model.variables, {"step": "1"})
     model.get_layer("head").bias.assign([4.0, 5.0])
-    save_weights(path, model, {"step": "2"})
+    save_weights(path, model.variables, {"step": "2"})
     model.get_layer("head").bias.assign([0.0, 0.0])
-    assert load_weights(path, model) == {"step": "2"}
+    assert load_weights(path, model.variables) == {"step": "2"}
     assert model.get_layer("head").bias.numpy().tolist() == [4.0, 5.0]
 
 
@@ -43,11 +43,11 @@ def test_saving_again_replaces(tmp_path):
 ])
 def test_weights_of_another_model_are_refused(tmp_path, other, message):
     path = tmp_path / "weights.safetensors"
-    save_weights(path, classifier(), {})
+    save_weights(path, classifier().variables, {})
     model = other()
     before = [v.numpy() for v in model.trainable_variables]
     with pytest.raises(UserError, match=message):
-        load_weights(path, model)
+        load_weights(path, model.variables)
     for was, variable in zip(before, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(variable, was)  # nothing was half loaded
 
@@ -56,23 +56,23 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     path = tmp_path / "weights.safetensors"
     model = classifier()
     with pytest.raises(UserError, match="There are no weights at .*weights.safetensors. Has the run finished"):
-        load_weights(path, model)
-    save_weights(path, model, {})
+        load_weights(path, model.variables)
+    save_weights(path, model.variables, {})
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match="Cannot read the weights at .*weights.safetensors"):
-        load_weights(path, model)
+        load_weights(path, model.variables)
 
 
 def test_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "best").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="Cannot write the weights to .*best/weights.safetensors"):
-        save_weights(tmp_path / "best" / "weights.safetensors", classifier(), {})
+        save_weights(tmp_path / "best" / "weights.safetensors", classifier().variables, {})
 
 
 def test_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
     model = classifier()
-    save_weights(path, model, {"step": "1"})
+    save_weights(path, model.variables, {"step": "1"})
 
     def full(values, file, metadata):
         with open(file, "wb") as half:
@@ -81,6 +81,6 @@ def test_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr("tfft.training.weights.save_file", full)
     with pytest.raises(UserError, match="Cannot write the weights.*No space left.*run the same command again"):
-        save_weights(path, model, {"step": "2"})
-    assert load_weights(path, model) == {"step": "1"}
+        save_weights(path, model.variables, {"step": "2"})
+    assert load_weights(path, model.variables) == {"step": "1"}
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

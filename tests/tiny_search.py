@@ -31,7 +31,7 @@ def make_workdir(preset: str, path, task: dict, learnt, seed: int = 1, data: dic
     path.mkdir(parents=True, exist_ok=True)
     (path / "config.json").write_text(to_json(experiment))
     save_parts(Workdir(path), load_tokenizer(preset), description, learnt)
-    save_weights(Workdir(path).weights("best"), model, {"step": "7", "metrics": "{}", "tuned": "null"})
+    save_weights(Workdir(path).weights("best"), model.variables, {"step": "7", "metrics": "{}", "tuned": "null"})
     return str(path)
 
 

@@ -1,6 +1,7 @@
 """Write a SavedModel that takes raw text: python -m tfft.export --workdir=runs/imdb [--output=models/imdb]
 
-Or what was pretrained alone, for other runs to start from: --format=backbone --output=models/my_backbone"""
+Or what was pretrained alone, for other runs to start from: --format=backbone --output=models/my_backbone
+Or what was learnt beside a frozen backbone: --format=adapter --output=adapters/mine"""
 
 import sys
 
@@ -15,9 +16,10 @@ WEIGHTS = flags.DEFINE_list("weights", [], "Which weights, and what they are kep
                             "config.export.weights says), float32 (default), bfloat16 or float16; e.g. last,bfloat16. All is "
                             "computed and answered in float32.")
 CALIBRATED = flags.DEFINE_bool("calibrated", False, "Bake in what tfft calibrate has found for these weights.")
-FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "backbone", "huggingface"], "A SavedModel to serve; or the "
-                           "backbone alone, as a folder that any config names as model.backbone, in KerasHub's format or in "
-                           "Hugging Face's (BERT).")
+FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "backbone", "huggingface", "adapter", "peft"],
+                           "A SavedModel to serve; or the backbone alone, as a folder that any config names as "
+                           "model.backbone, in KerasHub's format or in Hugging Face's (BERT); or what config.adaptation has "
+                           "trained alone, in tfft's format or in PEFT's.")
 
 WHICH, DTYPES = ("best", "last"), ("float32", "bfloat16", "float16")
 
@@ -28,12 +30,17 @@ def main() -> int:
 
     which, dtype = parse_weights(WEIGHTS.value)
     if FORMAT.value != "saved_model" and (dtype != "float32" or CALIBRATED.value):
-        raise UserError(f"--format={FORMAT.value} is the backbone in float32: {dtype} and --calibrated go with a SavedModel.")
+        raise UserError(f"--format={FORMAT.value} is in float32: {dtype} and --calibrated go with a SavedModel.")
 
     from tfft.run.workdir import Workdir
 
     Workdir(WORKDIR.value).experiment()
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
+
+    if FORMAT.value in ("adapter", "peft"):
+        from tfft.serving.adapter_folder import export_adapter
+
+        return export_adapter(WORKDIR.value, OUTPUT.value, which, FORMAT.value)
 
     if FORMAT.value != "saved_model":
         from tfft.serving.backbone_folder import export_backbone

@@ -3,6 +3,7 @@
 Imports no TensorFlow: a typing mistake is reported within the first second.
 """
 
+from tfft.config.adaptation import Adaptation
 from tfft.config.embedding import Embedding, EmbeddingData
 from tfft.config.experiment import (
     TASKS,
@@ -40,9 +41,10 @@ from tfft.config.text_classification import Augmentation, TextClassification, Te
 from tfft.config.token_classification import TokenClassification, TokenClassificationData
 
 __all__ = [
-    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Augmentation", "Data", "Distribution", "Embedding", "EmbeddingData",
-    "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture", "Model", "MultipleChoice", "MultipleChoiceData",
-    "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification", "TextClassificationData",
-    "TokenClassification", "TokenClassificationData", "Train", "by_source", "check_limits", "classes_of", "default_config",
-    "default_experiment", "differences", "from_json", "in_source", "named_sources", "resolve", "split_share", "to_json",
+    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Adaptation", "Augmentation", "Data", "Distribution", "Embedding",
+    "EmbeddingData", "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture", "Model", "MultipleChoice",
+    "MultipleChoiceData", "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification",
+    "TextClassificationData", "TokenClassification", "TokenClassificationData", "Train", "by_source", "check_limits",
+    "classes_of", "default_config", "default_experiment", "differences", "from_json", "in_source", "named_sources",
+    "resolve", "split_share", "to_json",
 ]

@@ -11,6 +11,7 @@ import re
 import typing
 
 from tfft.config import (
+    adaptation,
     embedding,
     masked_lm,
     mixture,
@@ -20,6 +21,7 @@ from tfft.config import (
     text_classification,
     token_classification,
 )
+from tfft.config.adaptation import Adaptation
 from tfft.config.groups import Data, Distribution, Eval, Export, Model, Task, TaskConfig, Train
 from tfft.config.schema import group, setting
 from tfft.errors import UserError, unknown
@@ -42,6 +44,7 @@ class Experiment:
     task: Task = group(Task)
     data: Data = group(Data)
     model: Model = group(Model)
+    adaptation: Adaptation = group(Adaptation)
     train: Train = group(Train)
     eval: Eval = group(Eval)
     distribution: Distribution = group(Distribution)
@@ -135,6 +138,7 @@ def by_source(e: Experiment) -> dict[str, Experiment]:
 def _check_rules(e: Experiment) -> None:
     """Rules between fields."""
     mixture.check(e)
+    adaptation.check(e)
     mixture.check_metric(e, TASKS[e.task.name].metrics(e.task))
     for name, one in by_source(e).items():
         with mixture.in_source(name, one.data):

@@ -1,11 +1,13 @@
-"""What of a model is trained, and how fast: freezing and layer-wise learning rates."""
+"""What of a model is trained, and how fast: freezing, parameter-efficient methods and layer-wise learning rates."""
 
+import math
 import re
 
 import keras
 
-from tfft.config import Model
+from tfft.config import Adaptation, Model
 from tfft.errors import UserError
+from tfft.models import adapters
 
 ENCODER_LAYER = re.compile(r"_layer_\d+$")
 
@@ -44,6 +46,31 @@ def freeze(backbone, config: Model) -> None:
         for inner in layer._flatten_layers():
             if isinstance(inner, keras.layers.Dropout):
                 inner.rate = 0.0
+
+
+def choose_trained(backbone, config: Model, method: Adaptation, seed: int) -> None:
+    """Freezes what the two say, and puts what the method learns into the layers that are left.
+
+    Raises: UserError where there are fewer layers than should be frozen, or nothing of the name that the method should act on.
+    """
+    freeze(backbone, config)
+    if method.method == "none":
+        return
+    trained = adapters.adapt([layer for layer in sections(backbone)[1] if layer.trainable], method, seed)
+    kept = {id(variable) for variable in trained}
+    for variable in backbone.trainable_variables:
+        variable.trainable = id(variable) in kept
+
+
+def frozen_weights(backbone, model) -> list:
+    """The backbone's weights that the model uses and does not train, without the states of random numbers."""
+    used = {id(v) for v in model.variables}
+    return [v for v in backbone.variables if id(v) in used and not v.trainable and "seed_generator" not in v.path]
+
+
+def trained_weights(model) -> int:
+    """How many numbers are trained."""
+    return sum(math.prod(v.shape) for v in model.trainable_variables)
 
 
 def learning_rate_multipliers(backbone, variables: list, layer_decay: float, head_rate: float = 1.0) -> list[float]:

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.models.kernels import ORIGINAL, normalises_rows, plain, replaced
+from tfft.models.places import MATRICES
 
 Encoder = keras_hub.layers.TransformerEncoder
 
@@ -62,7 +63,7 @@ def _usual(layer) -> bool:
     parts = (*_projections(layer), attention._output_dense, layer._feedforward_intermediate_dense,
              layer._feedforward_output_dense)
     return type(attention) is keras.layers.MultiHeadAttention and all(
-        part.compute_dtype == "float32" and plain(part) for part in parts)
+        isinstance(part, MATRICES) and part.compute_dtype == "float32" and plain(part) for part in parts)
 
 
 class _Trace:

@@ -17,6 +17,7 @@ from tfft.errors import UserError
 from tfft.models import adaptation
 from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
 from tfft.models.kernels import on_cpu
+from tfft.run.adapter_files import start_from
 from tfft.tasks.base import Task
 from tfft.tasks.table import TASKS
 from tfft.training.feed import Feed, Shape
@@ -174,15 +175,18 @@ def build(prepared: Prepared) -> Built:
         if limit and experiment.data.max_length > limit:
             raise UserError(f"config.data.max_length={experiment.data.max_length} is more than the backbone's limit of "
                             f"{limit} positions.")
-        adaptation.freeze(backbone, experiment.model)
+        adaptation.choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed)
         model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
         adopted = prepared.task.adopt(model, prepared.preset)
+        if experiment.adaptation.start:
+            adopted = "; ".join(filter(None, (adopted, start_from(backbone, model, experiment.adaptation))))
         model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model
         variables = model.trainable_variables
         rates = adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay,
                                                      experiment.train.head_rate)
         own = [prepared.task.learning_rate_multiplier(variable.path) for variable in variables]
-        multipliers = [rate if mine is None else mine for rate, mine in zip(rates, own, strict=True)]
+        common = 1.0 if experiment.adaptation.method == "none" else experiment.adaptation.rate
+        multipliers = [common * rate if mine is None else mine for rate, mine in zip(rates, own, strict=True)]
         optimizer = AdamW(variables, experiment.train, multipliers=multipliers,
                           decayed=[adaptation.decays(v) for v in variables])
     return Built(model, optimizer, description, adopted)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfft.config import Experiment
 from tfft.data.plan import make_plan
 from tfft.data.unknown import shares
-from tfft.models.adaptation import sections
+from tfft.models.adaptation import sections, trained_weights
 from tfft.run.advice import advice
 from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
 from tfft.run.mixture_table import mixture_table
@@ -121,10 +121,16 @@ def _time_and_memory(prepared: Prepared, steps: int) -> str:
     memory = _memory(built, prepared)
     rows = [("training speed", f"{rate:,.0f} real tokens/s over {len(chosen)} timed steps"),
             ("training time", f"about {duration(all_tokens / rate)}, evaluations not counted"),
+            ("weights", _weights(built)),
             ("memory for weights, gradients, optimizer", f"{memory[0] / 1e9:.2f} GB"),
             ("memory for activations, longest batch", f"about {memory[1] / 1e9:.2f} GB"),
             ("resident memory of this process now", f"{psutil.Process().memory_info().rss / 1e9:.2f} GB")]
     return table(rows)
+
+
+def _weights(built: Built) -> str:
+    trained, total = trained_weights(built.model), built.model.count_params()
+    return f"{total:,}, {trained:,} of them trained ({trained / total:.2%})"
 
 
 def _memory(built: Built, prepared: Prepared) -> tuple[int, int]:
@@ -133,8 +139,7 @@ def _memory(built: Built, prepared: Prepared) -> tuple[int, int]:
     Activations of one encoder layer that is trained: (34 H + 5 heads S) values of 2 bytes for each token in Korthikanti et al.
     2022 (section 4.1); float32 doubles it.
     """
-    variables = built.model.trainable_variables
-    trained = sum(int(np.prod(v.shape)) for v in variables)
+    trained = trained_weights(built.model)
     slots = 4 if prepared.experiment.train.ema_decay else 3
     backbone_layers = [layer for layer in sections(built.model)[1] if layer.trainable]
     plan, config = prepared.epochs.epoch(0).plan, prepared.experiment.train

@@ -1,7 +1,6 @@
 """One process's part of a training run."""
 
 import json
-import math
 import shlex
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tfft.config import Experiment, default_experiment, differences
 from tfft.data.plan import PlanSettings
 from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
+from tfft.models.adaptation import trained_weights
 from tfft.notebook import in_notebook
 from tfft.run.assembly import build, make_feed, prepare
 from tfft.run.baseline import compared
@@ -113,7 +113,7 @@ class Session:
 
     def _describe_model(self) -> None:
         model, config = self.built.model, self.experiment.train
-        trained = sum(math.prod(v.shape) for v in model.trainable_variables)
+        trained = trained_weights(model)
         kind = json.loads(self.built.backbone_description)["class_name"]
         batch = f"{config.tokens_per_batch:,} tokens" if config.tokens_per_batch else f"{config.global_batch_size} examples"
         self.console.say(f"model: {kind}, {model.count_params():,} weights, {trained:,} trained; {self.total_steps:,} steps of "
@@ -215,7 +215,7 @@ class Session:
         if not self.hosts.chief:
             return
         tuned = self.evaluator.report.tuned if self.evaluator else None
-        save_weights(self.workdir.weights(which), self.built.model, {
+        save_weights(self.workdir.weights(which), self.built.model.variables, {
             "step": str(step), "metrics": json.dumps(metrics), "tuned": json.dumps(tuned)})
 
     def _describe_batch(self, step: int) -> str:

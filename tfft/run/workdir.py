@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from tfft import __version__
+from tfft.assets import cache_folder, resolve_backbone
 from tfft.config import Experiment, differences, from_json, to_json
 from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
 from tfft.files import Lines, copy_tree, is_remote, local_copy, remove_tree, store_errors, to_path, write_text
 
+ADAPTER = "adapter.safetensors"  # in a folder that `tfft export --format=adapter` wrote
 PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub", "tf-models-official", "numpy")
 
 
@@ -44,8 +46,9 @@ class Workdir:
         self.calibration = self.path / "calibration.json"
 
     def weights(self, which: str) -> Path:
-        """The file of the 'best' or 'last' weights."""
-        return self.path / which / "weights.safetensors"
+        """The file of the 'best' or 'last' weights; an exported adapter has one."""
+        adapter = self.path / ADAPTER
+        return adapter if adapter.exists() else self.path / which / "weights.safetensors"
 
     def begin(self, experiment: Experiment) -> bool:
         """Writes config.json, or checks that the run there is the same one. Returns whether it is resumed.
@@ -217,13 +220,28 @@ def save_parts(workdir: Workdir, tokenizer, backbone_description: str, learnt) -
         copy_tree(Path(folder) / "tokenizer", final, last="tokenizer.json")
 
 
+def merged(run: Run) -> Run:
+    """The run with what was learnt beside the backbone's matrices in these themselves, where that is possible: the same answers
+    with less work. The run itself where there is nothing of the kind; it stays as it is."""
+    from tfft.models.adaptation import sections
+    from tfft.models.adapters import merge
+
+    if run.experiment.adaptation.method in ("none", "bitfit"):
+        return run
+    made = open_run(run.workdir.path, run.which)
+    merge(sections(made.backbone)[1])
+    return made
+
+
 def open_run(path: str | Path, which: str = "") -> Run:
     """Rebuilds a run's model with its 'best' or 'last' weights ('' is what config.export.weights says), in float32 whatever
     it was trained in: the weights are, and evaluation, prediction and export then agree on any device.
 
     Raises: UserError where the work directory is not a run's or has no such weights yet.
     """
+    from tfft.models.adaptation import choose_trained
     from tfft.models.backbone import open_tokenizer, rebuild
+    from tfft.run.adapter_files import load_frozen
     from tfft.tasks.table import TASKS
     from tfft.training.weights import load_weights
 
@@ -236,13 +254,18 @@ def open_run(path: str | Path, which: str = "") -> Run:
     except OSError as error:
         raise UserError(f"{workdir.path} is not complete ({error}). Run its train command again.") from error
     backbone = rebuild(description, "float32")
+    choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed)
     model = task.build_model(backbone, experiment.model, seed=0)
     chosen = which or experiment.export.weights
     if chosen == "best" and not workdir.weights("best").exists():
         chosen = "last"  # a run without validation rows has no best
     if not which and not workdir.weights(chosen).exists() and workdir.weights("best").exists():
         chosen = "best"  # of a run that has not come to its end
-    saved = load_weights(workdir.weights(chosen), model)
+    path = workdir.weights(chosen)
+    if path.name == ADAPTER:
+        preset = resolve_backbone(experiment.model.backbone, cache_folder(experiment.data.cache))
+        load_frozen(workdir.path, backbone, model, preset)
+    saved = load_weights(path, model.trainable_variables if path.name == ADAPTER else model.variables)
     with local_copy(workdir.path / "tokenizer") as folder:
         tokenizer = open_tokenizer(folder)
     return Run(workdir, experiment, task, model, tokenizer, int(saved.get("step", 0)),

@@ -18,7 +18,7 @@ from tfft.models.backbone import load_backbone, load_tokenizer, tokenizer_finger
 from tfft.models.hugging_face import write_bert
 from tfft.models.masked_lm import FILE, read_head
 from tfft.models.new_words import SHOWN, extended
-from tfft.run.workdir import Run, open_run
+from tfft.run.workdir import Run, merged, open_run
 from tfft.training.summaries import Console
 
 
@@ -29,9 +29,13 @@ def export_backbone(path: str, output: str, weights: str, layout: str) -> int:
     with contextlib.suppress(RuntimeError):  # the devices of this process are in use already
         tf.config.set_visible_devices([], "GPU")
     console = Console()
-    run = open_run(path, weights)
+    run = merged(open_run(path, weights))
+    if run.experiment.adaptation.method == "adapters":
+        raise UserError(f"{path} was trained with config.adaptation.method=adapters, which stay beside the backbone's weights: "
+                        "the backbone alone is what it was. Use --format=saved_model or adapter, or train with lora, "
+                        "which is merged.")
     final = to_path(output) if output else run.workdir.path / "backbone"
-    with _published(final) as folder:
+    with published(final, "backbone") as folder:
         _fill(run, console)
         console.say(f"writing the {type(run.backbone).__name__}")
         _write(run.backbone, run.tokenizer, run.task.pass_on(run.model), folder, layout)
@@ -42,7 +46,7 @@ def extend_backbone(preset: str, words: list[str], output: str, layout: str) -> 
     """Writes a backbone with more words; see tfft.models.new_words. Raises: UserError."""
     backbone, tokenizer = load_backbone(preset, precision="float32", dropout=-1), load_tokenizer(preset)
     made = extended(backbone, tokenizer, read_head(preset), words)
-    with _published(to_path(output)) as folder:
+    with published(to_path(output), "backbone") as folder:
         _write(made.backbone, made.tokenizer, made.head, folder, layout)
     for word, pieces in list(made.pieces.items())[:SHOWN]:
         print(f"  {word}: was {' '.join(pieces)}")
@@ -51,8 +55,8 @@ def extend_backbone(preset: str, words: list[str], output: str, layout: str) -> 
 
 
 @contextlib.contextmanager
-def _published(final: Path) -> Iterator[Path]:
-    """A folder to write in, which gets the name `final` where all went well."""
+def published(final: Path, what: str) -> Iterator[Path]:
+    """A folder to write in, which gets the name `final` where all went well. what: it is, for messages."""
     remote = is_remote(final)
     made = Path(tempfile.mkdtemp()) if remote else final.with_name(f".{final.name}.making-{os.getpid()}")
     try:
@@ -69,7 +73,7 @@ def _published(final: Path) -> Iterator[Path]:
                 final.rmdir()  # an empty one
             made.rename(final)
     except OSError as error:
-        raise UserError(f"Cannot write the backbone to {final}: {error}.") from error
+        raise UserError(f"Cannot write the {what} to {final}: {error}.") from error
     finally:
         remove_tree(made)
 

@@ -13,7 +13,7 @@ from tfft.data.prepare import Split
 from tfft.errors import UserError
 from tfft.files import copy_tree, is_remote, remove_tree, store_errors, to_path
 from tfft.run.judge import own_splits
-from tfft.run.workdir import Run, open_run
+from tfft.run.workdir import Run, merged, open_run
 from tfft.serving.card import write_card
 from tfft.serving.prove import HELD_OUT, prove
 from tfft.serving.saved_model import ServedModel
@@ -42,7 +42,7 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
             folder.mkdir(parents=True, exist_ok=True)
         lengths, held_out = _rows(run, console)
         console.say("writing the SavedModel")
-        served = ServedModel(run, dtype, calibration)
+        served = ServedModel(merged(run), dtype, calibration)
         served.save(made)
         console.say(f"comparing its answers with the trained model's, on {len(held_out)} held-out texts and nasty ones")
         proof = prove(run, made, dtype, calibration, held_out)

@@ -1,6 +1,7 @@
 """Weights alone, in one safetensors file that is whole or absent: what evaluation chose, and what is served."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -13,12 +14,12 @@ from tfft.errors import UserError
 from tfft.files import copy_file, is_remote, local_copy, remove_tree, store_errors
 
 
-def save_weights(path: Path, model, metadata: dict[str, str]) -> None:
-    """Writes every weight by its path, and string metadata.
+def save_weights(path: Path, variables: list, metadata: dict[str, str]) -> None:
+    """Writes every weight among the variables by its path, and string metadata.
 
     Raises: UserError where the disk is full or cannot be written; what was there before stays.
     """
-    values = {v.path: np.ascontiguousarray(v.numpy()) for v in _weights(model)}
+    values = {v.path: np.ascontiguousarray(v.numpy()) for v in _weights(variables)}
     remote = is_remote(path)
     temporary = Path(tempfile.mkdtemp()) / path.name if remote else path.with_suffix(".making")
     try:
@@ -39,15 +40,17 @@ def save_weights(path: Path, model, metadata: dict[str, str]) -> None:
             temporary.unlink()
 
 
-def load_weights(path: Path, model) -> dict[str, str]:
-    """Assigns the weights of a file to a model of the same shape and returns the metadata.
+def load_weights(path: Path, variables: list, partly: bool = False) -> dict[str, str]:
+    """Assigns the weights of a file to variables of the same paths and shapes and returns the metadata. partly: the file
+    may have others too.
 
     Raises: UserError where the file is missing, damaged, or of another model.
     """
     try:
         with local_copy(path) as here, safe_open(str(here), "np") as file:
-            _check(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, model)  # noqa: SIM118
-            for variable in _weights(model):
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            _check(path, {name: found[name] for name in found if not partly or name in {v.path for v in variables}}, variables)
+            for variable in _weights(variables):
                 variable.assign(file.get_tensor(variable.path))
             return file.metadata() or {}
     except FileNotFoundError as error:
@@ -58,15 +61,24 @@ def load_weights(path: Path, model) -> dict[str, str]:
                         "--workdir.") from error
 
 
-def _check(path: Path, found: dict[str, tuple], model) -> None:
-    """Raises UserError where the file has not just the weights of the model, each of its shape."""
-    expected = {v.path: tuple(v.shape) for v in _weights(model)}
+def _check(path: Path, found: dict[str, tuple], variables: list) -> None:
+    """Raises UserError where the file has not just these weights, each of its shape."""
+    expected = {v.path: tuple(v.shape) for v in _weights(variables)}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise UserError(f"The weights at {path} are of another model: {name} has shape {found.get(name, 'none')} there and "
                             f"{expected.get(name, 'none')} here.")
 
 
-def _weights(model) -> list:
+def fingerprint(variables: list) -> str:
+    """A hash of weights: their paths, shapes and values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for variable in sorted(_weights(variables), key=lambda v: v.path):
+        value = np.ascontiguousarray(variable.numpy())
+        digest.update(f"{variable.path} {value.shape} {value.dtype}".encode() + value.tobytes())
+    return digest.hexdigest()
+
+
+def _weights(variables: list) -> list:
     """All variables but the seed states of dropout."""
-    return [v for v in model.variables if "seed_generator" not in v.path]
+    return [v for v in variables if "seed_generator" not in v.path]

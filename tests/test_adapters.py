@@ -1,0 +1,167 @@
+"""What is learnt beside frozen matrices: where it is put, what it computes, that it merges and is trained alone."""
+
+import dataclasses
+
+import families
+import numpy as np
+import pytest
+import steps
+
+from tfft.config import Adaptation, Model
+from tfft.errors import UserError
+from tfft.models.adaptation import choose_trained, sections
+from tfft.models.adapters import Beside, merge
+from tfft.models.heads import pooled_classifier
+from tfft.models.places import matrices, places
+
+FAMILIES = list(families.FAMILIES)
+METHODS = {"lora": {}, "stabilised": {"method": "lora", "rank_stabilised": True, "targets": ("query", "value")}, "dora": {},
+           "ia3": {}, "adapters": {}, "bitfit": {}}
+MERGED = [name for name in METHODS if name not in ("adapters", "bitfit")]
+
+
+def adaptation(name: str, **more) -> Adaptation:
+    return Adaptation(**{"method": name, "rank": 2, "bottleneck": 3, **METHODS[name], **more})
+
+
+def adapted(family: str, method: Adaptation, model: Model | None = None, **settings):
+    """(backbone, classifier on it), adapted."""
+    backbone = families.backbone(family, 0.0, **settings)
+    choose_trained(backbone, model or Model(), method, seed=5)
+    return backbone, pooled_classifier(backbone, Model(head_dropout=0.0), 2, seed=0)
+
+
+def plain(family: str):
+    return pooled_classifier(families.backbone(family, 0.0), Model(head_dropout=0.0), 2, seed=0)
+
+
+def inputs(model) -> dict:
+    return families.inputs(model, np.random.default_rng(0).integers(5, 14, (3, 7)), [7, 4, 1])
+
+
+def disturb(model) -> None:
+    """Gives what is trained other values, as training would."""
+    draw = np.random.default_rng(1)
+    for variable in model.trainable_variables:
+        variable.assign(variable.numpy() + draw.normal(0, 0.1, variable.shape))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_model_begins_as_the_pretrained_one(family, name):
+    model = adapted(family, adaptation(name))[1]
+    np.testing.assert_allclose(model(inputs(model)), plain(family)(inputs(model)), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_what_is_learnt_and_the_head_is_trained(family, name):
+    backbone, model = adapted(family, adaptation(name))
+    trained = [v.path for v in model.trainable_variables]
+    assert len(trained) == len(set(trained)) and len({v.path for v in model.variables}) == len(model.variables)
+    own = [path for path in trained if not path.startswith("head/")]
+    assert {path.split("/")[0] for path in own} == {layer.name for layer in sections(backbone)[1]}
+    ends = {"lora": "/a /b", "stabilised": "/a /b", "dora": "/a /b /magnitude", "ia3": "/factors", "bitfit": "bias beta",
+            "adapters": "/down /down_bias /up /up_bias"}[name].split()
+    assert all(path.endswith(tuple(ends)) for path in own)
+    before = {v.path: v.numpy() for v in plain(family).variables if not v.path.startswith("head")}
+    disturb(model)
+    after = {v.path: v.numpy() for v in backbone.variables}
+    changed = [path for path, value in before.items() if not np.array_equal(after[path], value)]
+    assert changed == [] if name != "bitfit" else all(path.endswith(("bias", "beta")) for path in changed)
+
+
+@pytest.mark.parametrize("name", MERGED)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_merged_model_is_the_unmerged_one(family, name):
+    backbone, model = adapted(family, adaptation(name))
+    disturb(model)
+    expected = model(inputs(model)).numpy()
+    assert np.abs(expected - plain(family)(inputs(model)).numpy()).max() > 1e-3
+    merge(sections(backbone)[1])
+    assert not any(isinstance(place.layer, Beside) for layer in sections(backbone)[1] for place in places(layer))
+    assert [v.path for v in model.variables] == [v.path for v in plain(family).variables]
+    np.testing.assert_allclose(model(inputs(model)), expected, atol=1e-5)
+
+
+def test_lora_adds_its_product():
+    backbone, _ = adapted("bert", adaptation("lora", alpha=6.0))
+    place = next(place for place in matrices(sections(families.backbone("bert", 0.0))[1]) if place.layer.name == "value")
+    beside = next(p.layer for layer in sections(backbone)[1] for p in places(layer) if p.layer.name == "value_adapted")
+    beside.b.assign(np.random.default_rng(2).normal(size=beside.b.shape))
+    x = np.random.default_rng(3).normal(size=(2, 3, 8)).astype(np.float32)
+    kernel, bias = place.layer.kernel.numpy().reshape(8, 8), place.layer.bias.numpy().reshape(8)
+    expected = x @ (kernel + 6 / 2 * beside.a.numpy() @ beside.b.numpy()) + bias
+    np.testing.assert_allclose(np.reshape(beside(x), (2, 3, 8)), expected, atol=1e-5)
+
+
+def test_dora_keeps_the_lengths_of_columns():
+    """W' = m (W + s A B) / |W + s A B|: with other A and B the columns turn, and keep their lengths m."""
+    backbone, _ = adapted("bert", adaptation("dora"))
+    beside = next(p.layer for layer in sections(backbone)[1] for p in places(layer) if p.layer.name == "query_adapted")
+    beside.b.assign(np.random.default_rng(2).normal(size=beside.b.shape))
+    kernel, _ = beside.merged()
+    np.testing.assert_allclose(np.linalg.norm(kernel, axis=0), np.linalg.norm(beside.matrix(), axis=0), rtol=1e-5)
+    assert np.abs(kernel - beside.matrix()).max() > 0.1
+
+
+@pytest.mark.parametrize("pattern, count", [
+    ("query", 2), ("*", 12), ("feedforward*", 4), ("transformer_layer_1/*", 6), ("self_attention_layer", 8),
+    ("self_attention_layer/value", 2), ("transformer_layer_0/*/key", 1)])
+def test_patterns(pattern, count):
+    backbone, _ = adapted("bert", adaptation("lora", targets=(pattern,)))
+    assert sum(isinstance(p.layer, Beside) for layer in sections(backbone)[1] for p in places(layer)) == count
+
+
+def test_a_pattern_that_matches_nothing_says_what_there_is():
+    with pytest.raises(UserError, match=r"(?s)no matrix of the backbone matches 'q_proj'.*self_attention_layer/query"):
+        adapted("bert", adaptation("lora", targets=("query", "q_proj")))
+
+
+def test_frozen_layers_are_left_alone():
+    backbone, model = adapted("bert", adaptation("lora"), Model(frozen_layers=1))
+    first, second = sections(backbone)[1]
+    assert not any(isinstance(place.layer, Beside) for place in places(first))
+    assert {v.path.split("/")[0] for v in model.trainable_variables} == {second.name, "head"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_micro_batches_make_the_same_weights(name):
+    """That replicas do is shown in tests/test_replicas.py."""
+    whole, parts = (steps.Rig(steps.batches(), method=adaptation(name), accumulation=count) for count in (1, 2))
+    for rig in (whole, parts):
+        rig.train(3)
+    for path, value in whole.weights().items():
+        np.testing.assert_allclose(parts.weights()[path], value, atol=2e-6, err_msg=path)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_xla_compiles_the_step(name, precision):
+    losses = {xla: steps.Rig(steps.batches(), method=adaptation(name), precision=precision, xla=xla).losses(3)
+              for xla in (False, True)}
+    np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4 if precision == "float32" else 3e-2)
+    assert losses[False][-1] != losses[False][0]
+
+
+def test_dropout_is_on_the_update_alone():
+    backbone, model = adapted("bert", adaptation("lora", dropout=0.5))
+    assert np.array_equal(model(inputs(model), training=True), model(inputs(model), training=False))  # B is 0 still
+    disturb(model)
+    assert not np.array_equal(model(inputs(model), training=True), model(inputs(model), training=True))
+    assert np.array_equal(model(inputs(model), training=False), model(inputs(model), training=False))
+
+
+def test_settings_without_a_method_are_told():
+    from tfft.config import default_config, resolve
+
+    config = default_config()
+    config.data.train = "csv:a.csv"
+    config.adaptation.rank = 4
+    with pytest.raises(UserError, match="adaptation.rank does nothing without a method"):
+        resolve(config)
+    config.adaptation.method = "lora"
+    assert resolve(config).adaptation == dataclasses.replace(Adaptation(), method="lora", rank=4)
+    config.model.frozen_layers = -1
+    with pytest.raises(UserError, match="frozen_layers=-1"):
+        resolve(config)

@@ -1,0 +1,186 @@
+"""What is learnt beside the frozen matrices of a backbone: layers that stand in their places and have them inside."""
+
+import math
+import zlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfft.config.adaptation import LOW_RANK, USUAL, Adaptation
+from tfft.models.places import Place, axes, chosen, matrices, places, sizes
+
+
+class Beside(keras.layers.Layer):
+    """A matrix, frozen, with what is learnt beside it."""
+
+    mergeable = True  # whether the matrix can be changed so that it does the same alone
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(name=f"{layer.name}_adapted", dtype=layer.dtype_policy, **kwargs)
+        self.layer = layer
+        self.inputs, self.outputs = sizes(layer)
+        self.activation, layer.activation = layer.activation, None
+
+    def rows(self, x):
+        """[..., inputs of the kernel] -> [rows, inputs]"""
+        return ops.reshape(x, (-1, self.inputs))
+
+    def shaped(self, rows, inputs):
+        """[rows, outputs] -> [..., outputs of the kernel], for what went in."""
+        count = axes(self.layer)
+        return ops.reshape(rows, (*ops.shape(inputs)[:-count], *self.layer.kernel.shape[count:]))
+
+    def call(self, inputs, training=None):
+        made = self.changed(inputs, training)
+        return made if self.activation is None else self.activation(made)
+
+    def changed(self, inputs, training):
+        """What the matrix and what is beside it make of the inputs."""
+        raise NotImplementedError
+
+    def matrix(self) -> np.ndarray:
+        """float32[inputs, outputs]: the frozen matrix."""
+        return ops.convert_to_numpy(self.layer.kernel).reshape(self.inputs, self.outputs)
+
+    def merged(self) -> tuple[np.ndarray, float | np.ndarray]:
+        """(float32[inputs, outputs], factor of the bias): the matrix that does the same alone."""
+        raise NotImplementedError
+
+    def alone(self):
+        """The layer itself, changed so that it does the same. The other is not to be used any more."""
+        kernel, factor = self.merged()
+        self.layer.kernel.assign(kernel.reshape(self.layer.kernel.shape))
+        if self.layer.bias is not None:
+            bias = ops.convert_to_numpy(self.layer.bias)
+            self.layer.bias.assign((bias.reshape(-1) * factor).reshape(bias.shape))
+        self.layer.activation = self.activation
+        return self.layer
+
+
+class LowRank(Beside):
+    """x W + scale (dropout(x) A) B: LoRA (Hu et al. 2022, section 4.1). A [inputs, rank] is drawn, B [rank, outputs] begins as
+    0. With `magnitude` the columns of W + scale A B have lengths of their own, which are learnt: DoRA (Liu et al. 2024,
+    equation 5; the norms that divide have no gradient, section 4.3).
+    """
+
+    def __init__(self, layer, rank: int, scale: float, dropout: float, magnitude: bool, seed: int):
+        super().__init__(layer)
+        self.scale = scale
+        self.drop = keras.layers.Dropout(dropout, seed=seed, dtype=layer.dtype_policy, name="dropout") if dropout else None
+        limit = 1 / math.sqrt(self.inputs)  # Kaiming's with a = sqrt(5), as in the authors' own code
+        self.a = self.add_weight((self.inputs, rank), keras.initializers.RandomUniform(-limit, limit, seed=seed), name="a")
+        self.b = self.add_weight((rank, self.outputs), "zeros", name="b")
+        self.magnitude = None
+        if magnitude:
+            self.magnitude = self.add_weight((self.outputs,), "ones", name="magnitude")
+            self.magnitude.assign(np.linalg.norm(self.matrix(), axis=0))
+        self.built = True
+
+    def changed(self, inputs, training):
+        x = inputs if self.drop is None else self.drop(inputs, training=training)
+        update = ops.matmul(ops.matmul(self.rows(x), self.a), self.b) * self.scale
+        made = self.layer(inputs)
+        if self.magnitude is None:
+            return made + self.shaped(update, inputs)
+        kernel = ops.reshape(ops.cast(self.layer.kernel, "float32"), (self.inputs, self.outputs))
+        summed = kernel + ops.matmul(ops.cast(self.a, "float32"), ops.cast(self.b, "float32")) * self.scale
+        norms = ops.stop_gradient(ops.sqrt(ops.sum(ops.square(summed), axis=0)))
+        factor = ops.cast(ops.cast(self.magnitude, "float32") / norms, made.dtype)
+        bias = 0.0 if self.layer.bias is None else ops.reshape(ops.cast(self.layer.bias, made.dtype), (-1,))
+        made = ops.reshape(made, (-1, self.outputs))
+        return self.shaped((made - bias + update) * factor + bias, inputs)
+
+    def merged(self):
+        a, b = (ops.convert_to_numpy(v).astype(np.float64) for v in (self.a, self.b))
+        summed = self.matrix() + self.scale * (a @ b)
+        if self.magnitude is not None:
+            summed = summed * (ops.convert_to_numpy(self.magnitude) / np.linalg.norm(summed, axis=0))
+        return summed.astype(np.float32), 1.0
+
+
+class Scaled(Beside):
+    """Each output, or each input, times a factor that is learnt: (IA)3 (Liu et al. 2022, section 3.3)."""
+
+    def __init__(self, layer, inputs: bool):
+        super().__init__(layer)
+        self.of_inputs = inputs
+        self.factors = self.add_weight((self.inputs if inputs else self.outputs,), "ones", name="factors")
+        self.built = True
+
+    def changed(self, inputs, training):
+        count = axes(self.layer)
+        if self.of_inputs:
+            return self.layer(inputs * ops.reshape(self.factors, self.layer.kernel.shape[:count]))
+        return self.layer(inputs) * ops.reshape(self.factors, self.layer.kernel.shape[count:])
+
+    def merged(self):
+        factors = ops.convert_to_numpy(self.factors)
+        if self.of_inputs:
+            return self.matrix() * factors[:, None], 1.0
+        return self.matrix() * factors, factors
+
+
+class Bottleneck(Beside):
+    """y + gelu(y D + d) U + u for y = x W + b: an adapter (Houlsby et al. 2019, section 2.1). U and u are 0 first."""
+
+    mergeable = False
+
+    def __init__(self, layer, width: int, seed: int):
+        super().__init__(layer)
+        draw = keras.initializers.TruncatedNormal(stddev=0.02, seed=seed)
+        self.down = self.add_weight((self.outputs, width), draw, name="down")
+        self.down_bias = self.add_weight((width,), "zeros", name="down_bias")
+        self.up = self.add_weight((width, self.outputs), "zeros", name="up")
+        self.up_bias = self.add_weight((self.outputs,), "zeros", name="up_bias")
+        self.built = True
+
+    def changed(self, inputs, training):
+        made = self.layer(inputs)
+        rows = ops.reshape(made, (-1, self.outputs))
+        inner = keras.activations.gelu(ops.matmul(rows, self.down) + self.down_bias)
+        return made + self.shaped(ops.matmul(inner, self.up) + self.up_bias, inputs)
+
+
+def adapt(layers: list, config: Adaptation, seed: int) -> list:
+    """Puts what the method learns into these layers of a backbone; returns the new weights, or the biases that it trains.
+
+    Raises: UserError where `targets` has a pattern that matches nothing.
+    """
+    if config.method == "bitfit":
+        return [v for layer in layers for v in layer.trainable_variables if v.path.endswith(("bias", "beta"))]
+    patterns, made = config.targets or USUAL[config.method], []
+    for place in chosen(matrices(layers), patterns, "config.adaptation.targets"):
+        *scopes, _ = place.path.split("/")
+        with _scope(scopes):
+            beside = _beside(place, config, zlib.crc32(f"{seed} {place.path}".encode()) % 2**31)
+        place.put(beside)
+        made += [v for v in beside.trainable_variables if not any(v is own for own in place.layer.variables)]
+    return made
+
+
+def _beside(place: Place, config: Adaptation, seed: int) -> Beside:
+    with keras.name_scope(f"{place.layer.name}_{config.method}"):
+        if config.method in LOW_RANK:
+            scale = config.alpha / (math.sqrt(config.rank) if config.rank_stabilised else config.rank)
+            return LowRank(place.layer, config.rank, scale, config.dropout, config.method == "dora", seed)
+        if config.method == "ia3":
+            return Scaled(place.layer, inputs="output" in place.layer.name)
+        return Bottleneck(place.layer, config.bottleneck, seed)
+
+
+def _scope(names: list[str]):
+    """All these name scopes, one in another."""
+    import contextlib
+
+    stack = contextlib.ExitStack()
+    for name in names:
+        stack.enter_context(keras.name_scope(name))
+    return stack
+
+
+def merge(layers: list) -> None:
+    """Has frozen matrices of these layers do alone what they and what is learnt beside them do, wherever that is possible."""
+    for place in [place for layer in layers for place in places(layer)]:
+        if isinstance(place.layer, Beside) and place.layer.mergeable:
+            place.put(place.layer.alone())

@@ -1,0 +1,55 @@
+"""Folders of adapters: tfft's own, whose backbone is checked and loaded from where it was, and what a run can start from."""
+
+import json
+from pathlib import Path
+
+from tfft.config import Adaptation
+from tfft.errors import UserError
+from tfft.files import to_path
+from tfft.models.adaptation import frozen_weights
+from tfft.models.backbone import load_backbone
+from tfft.models.peft import CONFIG, read_peft
+from tfft.run.workdir import ADAPTER
+from tfft.training.weights import fingerprint, load_weights
+
+MANIFEST = "adapter.json"
+SHARED = ("method", "targets", "rank", "alpha", "rank_stabilised", "bottleneck")  # settings of both runs, if one is a start
+
+
+def load_frozen(folder: Path, backbone, model, preset: str) -> None:
+    """Gives an adapted backbone the weights of a preset. Raises: UserError where these are others than those that the adapter
+    in the folder was trained beside."""
+    given = {v.path: v for v in load_backbone(preset, precision="float32", dropout=-1).variables}
+    for variable in frozen_weights(backbone, model):
+        if variable.path in given and given[variable.path].shape == variable.shape:
+            variable.assign(given[variable.path])
+    _check(folder, backbone, model)
+
+
+def start_from(backbone, model, config: Adaptation) -> str:
+    """Gives an adapted backbone what another run has learnt beside the same one; returns what there is to say of it.
+
+    Raises: UserError where there is no adapter, or one of another kind.
+    """
+    folder = to_path(config.start)
+    if (folder / MANIFEST).exists():
+        stated = json.loads((folder / MANIFEST).read_text())["adaptation"]
+        other = [f"--config.adaptation.{name}={stated[name]}" for name in SHARED
+                 if json.dumps(stated[name]) != json.dumps(getattr(config, name))]
+        if other:
+            raise UserError(f"config.adaptation.start={folder} was made with other settings. Train with {' '.join(other)}")
+        _check(folder, backbone, model)
+        load_weights(folder / ADAPTER, backbone.trainable_variables, partly=True)
+        return f"starts from the adapter in {folder}, with a head of its own"
+    if (folder / CONFIG).exists():
+        aside = read_peft(backbone, config, folder)
+        told = f"; {aside} tensors of other parts are left aside" if aside else ""
+        return f"starts from PEFT's adapter in {folder}, with a head of its own{told}"
+    raise UserError(f"config.adaptation.start={folder} is no adapter: it has neither {MANIFEST} nor {CONFIG}.")
+
+
+def _check(folder: Path, backbone, model) -> None:
+    stated = json.loads((folder / MANIFEST).read_text())
+    if fingerprint(frozen_weights(backbone, model)) != stated["frozen"]:
+        raise UserError(f"The adapter in {folder} was trained beside other weights of the backbone, those that "
+                        f"{stated['backbone']} had then. Bring back that model, or train the adapter again.")
