@@ -177,8 +177,9 @@ def flags(about: str, files: tuple[str, ...] = ("train", "test")) -> argparse.Ar
     return parser
 
 
-def take_turns(parser: argparse.ArgumentParser, script: str, systems: dict) -> None:
-    """Runs each system, a function of the arguments, in a process of its own that starts the script anew."""
+def take_turns(parser: argparse.ArgumentParser, script: str, systems: dict, ours: tuple[str, ...] = ("tfft",)) -> None:
+    """Runs each system, a function of the arguments, in a process of its own that starts the script anew; those that are not
+    ours by the Python of --python."""
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--systems", default=",".join(systems))
@@ -196,7 +197,7 @@ def take_turns(parser: argparse.ArgumentParser, script: str, systems: dict) -> N
     for turn in range(arguments.rounds):
         for system in arguments.systems.split(","):
             with tempfile.TemporaryDirectory() as folder:
-                python = sys.executable if system == "tfft" else arguments.python
+                python = sys.executable if system in ours else arguments.python
                 own_flags = [a for a in sys.argv[1:] if not a.startswith(("--systems", "--python", "--rounds", "--seed"))]
                 done = subprocess.run([python, script, *own_flags, f"--only={system}", f"--model={model}",
                                        f"--folder={folder}", f"--seed={arguments.seed + turn}"], capture_output=True, text=True,
