@@ -34,7 +34,7 @@ class Rig:
     """Model, optimizer and trainer in a strategy's scope, weights always the same."""
 
     def __init__(self, dataset, strategy=None, *, dropout=0.0, family="bert", layers=2, adaptation=None, loss=None,
-                 total_steps=10, use_loop=False, model=None, xla=False, whole_batch=False,
+                 total_steps=10, use_loop=False, model=None, xla=False, whole_batch=False, halves=False,
                  method=None, **settings):
         self.strategy = strategy or tf.distribute.get_strategy()
         self.config = Train(**{**CONFIG, **settings})
@@ -54,7 +54,7 @@ class Rig:
                                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.trainer = Trainer(self.model, self.optimizer, loss or TASK.loss, self.config, dataset=dataset,
                                global_step=self.step, total_steps=total_steps, strategy=self.strategy, use_loop=use_loop,
-                               xla=xla, whole_batch=whole_batch)
+                               xla=xla, whole_batch=whole_batch, halves=halves)
 
     def train(self, steps: int) -> dict[str, float]:
         """What the trainer says of `steps` more steps."""

@@ -101,6 +101,22 @@ def test_cached_gradients_are_those_of_the_whole_batch(data, tiny_preset, kind):
     embeddings.same_weights(rigs[0].weights(), rigs[1].weights(), 1e-5)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_halves_make_the_same_weights(data, tiny_preset, parts):
+    task, split = data["pairs"]
+    rigs = [embeddings.make_rig(task, split, tiny_preset, tf.distribute.get_strategy(), STEPS, multiple=2, accumulation=parts,
+                                halves=halves) for halves in (False, True)]
+    whole, apart = ([rig.train(1) for _ in range(STEPS)] for rig in rigs)
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose([o[name] for o in apart], [o[name] for o in whole], rtol=1e-5)
+    embeddings.same_weights(rigs[0].weights(), rigs[1].weights(), 1e-5)
+    lengths, model = [], rigs[1].trainer._model
+    rigs[1].trainer._model = lambda some, training: lengths.append(some["token_ids"].shape) or model(some, training=training)
+    inputs = next(iter(rigs[1].trainer._train_dataset))[0]
+    np.testing.assert_allclose(rigs[1].trainer._outputs(inputs), model(inputs, training=False), atol=1e-5)
+    assert lengths[0][1] < lengths[1][1] <= inputs["token_ids"].shape[1]
+
+
 def test_the_gradient_is_that_of_the_loss_as_it_is_written(data, tiny_preset):
     """One tape over model and loss."""
     task, split = data["pairs"]

@@ -27,6 +27,7 @@ from tfft.training.schedules import epochs_by_size
 from tfft.training.strategy import make_strategy, set_up
 from tfft.training.tpu import compiled_by_xla
 
+PADDED = 0.2  # from so much padding on, two passes of a model over halves of a batch cost less than one
 SHARED = 8  # constant-token batches are multiples of it, so that 1, 2, 4 and 8 replicas train on the same ones
 
 
@@ -51,6 +52,11 @@ class Prepared:
     @property
     def total_steps(self) -> int:
         return self.experiment.train.steps or self.epochs.steps(self.num_epochs)
+
+    @property
+    def halves(self) -> bool:
+        """Whether a step computes the shorter sequences of a batch apart from the longer ones; see Trainer."""
+        return bool(self.task.sequences) and not self.xla and self.epochs.epoch(0).plan.padding_waste > PADDED
 
     @property
     def pad_id(self) -> int:

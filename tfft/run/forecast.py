@@ -106,7 +106,7 @@ def _time_and_memory(prepared: Prepared, steps: int) -> str:
     step = tf.Variable(0, dtype=tf.int64)
     trainer = Trainer(built.model, built.optimizer, prepared.task.loss, prepared.experiment.train, dataset=None,
                       global_step=step, total_steps=total, strategy=prepared.strategy, use_loop=False, xla=prepared.xla,
-                      whole_batch=prepared.task.whole_batch)
+                      whole_batch=prepared.task.whole_batch, halves=prepared.halves)
     seconds = tokens = 0.0
     for i, index in enumerate([chosen[-1], *chosen]):  # the longest first, untimed: it traces the step
         shape = prepared.epochs.shape(int(index)) if prepared.xla else None

@@ -57,7 +57,7 @@ class Session:
             experiment, workdir.checkpoints, model=built.model, loss=prepared.task.loss, optimizer=built.optimizer,
             strategy=prepared.strategy, evaluator=self.evaluator, total_steps=self.total_steps,
             feed=make_feed(prepared, built.model), evaluation_steps=self._next_evaluation, xla=prepared.xla, hosts=hosts,
-            whole_batch=prepared.task.whole_batch,
+            whole_batch=prepared.task.whole_batch, halves=prepared.halves,
             hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
         workdir.forget_after(self.loop.start_step, self.loop.state.evaluated_step)
         workdir.write_environment({
