@@ -184,7 +184,8 @@ TASKS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config, method", list(zip(TASKS, ("lora", "dora", "ia3", "adapters", "bitfit"), strict=True)))
+@pytest.mark.parametrize("config, method", [*zip(TASKS, ("lora", "dora", "ia3", "adapters", "bitfit"), strict=True),
+                                            ("my_entities", "prefix")])
 def test_every_task_trains_and_exports_them(config, method, tiny_preset, tmp_path, capsys):
     rows = tmp_path / ("rows.conll" if config == "my_entities" else "rows.jsonl")
     rows.write_text(TASKS[config])

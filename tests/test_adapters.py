@@ -6,6 +6,7 @@ import families
 import numpy as np
 import pytest
 import steps
+import tensorflow as tf
 
 from tfft.config import Adaptation, Model
 from tfft.errors import UserError
@@ -16,8 +17,8 @@ from tfft.models.places import matrices, places
 
 FAMILIES = list(families.FAMILIES)
 METHODS = {"lora": {}, "stabilised": {"method": "lora", "rank_stabilised": True, "targets": ("query", "value")}, "dora": {},
-           "ia3": {}, "adapters": {}, "bitfit": {}}
-MERGED = [name for name in METHODS if name not in ("adapters", "bitfit")]
+           "ia3": {}, "adapters": {}, "prefix": {"prefix": 3}, "bitfit": {}}
+MERGED = [name for name in METHODS if name not in ("adapters", "prefix", "bitfit")]
 
 
 def adaptation(name: str, **more) -> Adaptation:
@@ -46,15 +47,15 @@ def disturb(model) -> None:
         variable.assign(variable.numpy() + draw.normal(0, 0.1, variable.shape))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "prefix"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_model_begins_as_the_pretrained_one(family, name):
     model = adapted(family, adaptation(name))[1]
     np.testing.assert_allclose(model(inputs(model)), plain(family)(inputs(model)), atol=2e-6)
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family, name", [(family, name) for family in FAMILIES for name in METHODS
+                                          if (family, name) != ("deberta_v3", "prefix")])
 def test_only_what_is_learnt_and_the_head_is_trained(family, name):
     backbone, model = adapted(family, adaptation(name))
     trained = [v.path for v in model.trainable_variables]
@@ -62,7 +63,7 @@ def test_only_what_is_learnt_and_the_head_is_trained(family, name):
     own = [path for path in trained if not path.startswith("head/")]
     assert {path.split("/")[0] for path in own} == {layer.name for layer in sections(backbone)[1]}
     ends = {"lora": "/a /b", "stabilised": "/a /b", "dora": "/a /b /magnitude", "ia3": "/factors", "bitfit": "bias beta",
-            "adapters": "/down /down_bias /up /up_bias"}[name].split()
+            "adapters": "/down /down_bias /up /up_bias", "prefix": "/tokens /down /down_bias /up /up_bias"}[name].split()
     assert all(path.endswith(tuple(ends)) for path in own)
     before = {v.path: v.numpy() for v in plain(family).variables if not v.path.startswith("head")}
     disturb(model)
@@ -82,6 +83,33 @@ def test_a_merged_model_is_the_unmerged_one(family, name):
     assert not any(isinstance(place.layer, Beside) for layer in sections(backbone)[1] for place in places(layer))
     assert [v.path for v in model.variables] == [v.path for v in plain(family).variables]
     np.testing.assert_allclose(model(inputs(model)), expected, atol=1e-5)
+
+
+def test_a_prefix_is_seen_whatever_the_mask_says():
+    """Attention over P more keys and values, written out; padding stays unseen."""
+    backbone, model = adapted("bert", adaptation("prefix"))
+    layer = sections(backbone)[1][0]
+    inner = layer._self_attention_layer.attention
+    x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], np.int32)
+    made = layer._self_attention_layer(x, x, attention_mask=mask[:, None, :]).numpy()
+    key, value = (part(x).numpy() for part in (inner._key_dense, inner._value_dense))
+    assert key.shape == value.shape == (2, 8, 2, 4)
+    scores = np.einsum("bqnh,bknh->bnqk", inner._query_dense(x).numpy(), key) / 2
+    scores += np.where(np.concatenate([np.ones((2, 3)), mask], 1), 0, -1e9)[:, None, None, :]
+    shares = np.exp(scores - scores.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    expected = inner._output_dense(np.einsum("bnqk,bknh->bqnh", shares, value).astype(np.float32)).numpy()
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    assert (shares[1, :, :, :3] > 0).all() and np.ptp(key[0, :3], axis=0).max() > 0.01
+    padded = inputs(model)
+    other = {**padded, "token_ids": tf.where(padded["padding_mask"] == 1, padded["token_ids"], 9)}
+    np.testing.assert_allclose(model(other), model(padded), atol=1e-6)
+
+
+def test_a_prefix_needs_kerass_attention():
+    with pytest.raises(UserError, match="this backbone has another"):
+        adapted("deberta_v3", adaptation("prefix"))
 
 
 def test_lora_adds_its_product():

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 CASES = ("plain", "clip by global norm", "gradient accumulation", "EMA", "layer-wise rates", "frozen layers", "dora", "ia3",
-         "adapters", "bitfit", "class weights", "ragged last batch", "fewer rows than replicas", "length buckets")
+         "adapters", "prefix", "bitfit", "class weights", "ragged last batch", "fewer rows than replicas", "length buckets")
 
 
 @pytest.fixture(scope="module")

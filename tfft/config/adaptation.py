@@ -17,15 +17,17 @@ class Adaptation:
     """The backbone's own weights stay as they are; few new ones are trained beside them, and the head."""
 
     method: str = setting("none", "lora (Hu et al. 2022), dora (Liu et al. 2024), ia3 (Liu et al. 2022), adapters (Houlsby et "
-                                  "al. 2019), bitfit: the biases alone (Ben Zaken et al. 2022); none: the weights themselves",
-                          choices=("none", *BESIDE_MATRICES, "bitfit"))
+                                  "al. 2019), prefix (Li & Liang 2021), bitfit: the biases alone (Ben Zaken et al. 2022); "
+                                  "none: the weights themselves",
+                          choices=("none", *BESIDE_MATRICES, "prefix", "bitfit"))
     targets: tuple[str, ...] = setting((), "matrices that it acts on, by glob: 'query', 'feedforward*', 'transformer_layer_5/*'"
                                            "; () is the method's usual choice, for lora and dora all matrices of a layer")
     rank: int = setting(8, "lora, dora: rank of the update", low=1, high=1024)
     alpha: float = setting(16.0, "lora, dora: the update is multiplied by alpha / rank", low=0.001, high=10000)
     rank_stabilised: bool = setting(False, "lora, dora: multiplied by alpha / sqrt(rank) instead (Kalajdzievski 2023)")
     dropout: float = setting(0.0, "lora, dora: dropout before the update", low=0, high=0.9)
-    bottleneck: int = setting(64, "adapters: their inner width", low=1, high=65536)
+    bottleneck: int = setting(64, "adapters, prefix: their inner width", low=1, high=65536)
+    prefix: int = setting(16, "prefix: keys and values before those of the tokens, in each layer", low=1, high=1024)
     start: str = setting("", "folder of an adapter to start from, that tfft export --format=adapter or PEFT (lora, dora, ia3) "
                              "wrote")
     rate: float = setting(10.0, "learning rate of all that is trained, the head too, as a multiple of train."
@@ -44,5 +46,6 @@ def check(e) -> None:
     if e.model.frozen_layers == -1:
         raise UserError(f"config.adaptation.method={e.adaptation.method} acts on the layers of the backbone, of which "
                         "config.model.frozen_layers=-1 lets none be changed. Set one of the two.")
-    if e.adaptation.targets and e.adaptation.method == "bitfit":
-        raise UserError("config.adaptation.targets names matrices; bitfit trains the biases. Leave it empty.")
+    if e.adaptation.targets and e.adaptation.method not in BESIDE_MATRICES:
+        raise UserError(f"config.adaptation.targets names matrices; {e.adaptation.method} acts on all "
+                        f"{'biases' if e.adaptation.method == 'bitfit' else 'keys and values'}. Leave it empty.")

@@ -1,5 +1,6 @@
 """What is learnt beside the frozen matrices of a backbone: layers that stand in their places and have them inside."""
 
+import contextlib
 import math
 import zlib
 
@@ -8,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfft.config.adaptation import LOW_RANK, USUAL, Adaptation
+from tfft.errors import UserError
 from tfft.models.places import Place, axes, chosen, matrices, places, sizes
 
 
@@ -142,41 +144,98 @@ class Bottleneck(Beside):
         return made + self.shaped(ops.matmul(inner, self.up) + self.up_bias, inputs)
 
 
+class Prefixed(Beside):
+    """Keys, or values, with some more before those of the tokens: prefix tuning (Li & Liang 2021, section 4.3). They are
+    tanh(E D + d) U + u, of learnt vectors E, so that they are learnt well."""
+
+    mergeable = False
+
+    def __init__(self, layer, length: int, width: int, seed: int):
+        super().__init__(layer)
+
+        def draw(number):
+            return keras.initializers.TruncatedNormal(stddev=1 / math.sqrt(self.inputs), seed=seed + number)
+
+        self.tokens = self.add_weight((length, self.inputs), draw(0), name="tokens")
+        self.down = self.add_weight((self.inputs, width), draw(1), name="down")
+        self.down_bias = self.add_weight((width,), "zeros", name="down_bias")
+        self.up = self.add_weight((width, self.outputs), draw(2), name="up")
+        self.up_bias = self.add_weight((self.outputs,), "zeros", name="up_bias")
+        self.built = True
+
+    def changed(self, inputs, training):
+        made = self.layer(inputs)
+        more = ops.matmul(ops.tanh(ops.matmul(self.tokens, self.down) + self.down_bias), self.up) + self.up_bias
+        shape = (ops.shape(made)[0], self.tokens.shape[0], *self.layer.kernel.shape[1:])
+        return ops.concatenate([ops.broadcast_to(ops.reshape(more, (1, *shape[1:])), shape), made], axis=1)
+
+
+class SeesPrefix(keras.layers.Layer):
+    """Attention whose tokens see what stands before them, whatever its mask says of the others."""
+
+    def __init__(self, attention, length: int):
+        super().__init__(name=f"{attention.name}_prefixed", dtype=attention.dtype_policy)
+        self.attention, self.length = attention, length
+        self.built = True
+
+    def call(self, query, value, attention_mask=None, training=None, **more):
+        if attention_mask is not None:
+            seen = ops.ones((*ops.shape(attention_mask)[:-1], self.length), attention_mask.dtype)
+            attention_mask = ops.concatenate([seen, attention_mask], axis=-1)
+        return self.attention(query, value, attention_mask=attention_mask, training=training, **more)
+
+
 def adapt(layers: list, config: Adaptation, seed: int) -> list:
     """Puts what the method learns into these layers of a backbone; returns the new weights, or the biases that it trains.
 
-    Raises: UserError where `targets` has a pattern that matches nothing.
+    Raises: UserError where `targets` has a pattern that matches nothing, or the method has nothing to act on.
     """
     if config.method == "bitfit":
         return [v for layer in layers for v in layer.trainable_variables if v.path.endswith(("bias", "beta"))]
+    if config.method == "prefix":
+        return _prefix(layers, config, seed)
     patterns, made = config.targets or USUAL[config.method], []
     for place in chosen(matrices(layers), patterns, "config.adaptation.targets"):
-        *scopes, _ = place.path.split("/")
-        with _scope(scopes):
-            beside = _beside(place, config, zlib.crc32(f"{seed} {place.path}".encode()) % 2**31)
-        place.put(beside)
-        made += [v for v in beside.trainable_variables if not any(v is own for own in place.layer.variables)]
+        made += _put(place, config, seed)
     return made
+
+
+def _prefix(layers: list, config: Adaptation, seed: int) -> list:
+    """Puts a prefix into every attention of the layers. Raises: UserError where there is none of Keras's own."""
+    found = [place for layer in layers for place in places(layer) if type(place.layer) is keras.layers.MultiHeadAttention]
+    if not found:
+        raise UserError("config.adaptation.method=prefix knows Keras's own attention, of BERT, RoBERTa, DistilBERT, ELECTRA or "
+                        "ALBERT; this backbone has another. Choose lora, which works for all.")
+    made = []
+    for attention in found:
+        for place in places(attention.layer, attention.path.removesuffix(attention.layer.name)):
+            if place.layer.name in ("key", "value"):
+                made += _put(place, config, seed)
+        attention.put(SeesPrefix(attention.layer, config.prefix))
+    return made
+
+
+def _put(place: Place, config: Adaptation, seed: int) -> list:
+    """Puts what the method learns beside a matrix in its place; returns its weights."""
+    *scopes, _ = place.path.split("/")
+    with contextlib.ExitStack() as inside:
+        for name in scopes:
+            inside.enter_context(keras.name_scope(name))
+        beside = _beside(place, config, zlib.crc32(f"{seed} {place.path}".encode()) % 2**31)
+    place.put(beside)
+    return [v for v in beside.trainable_variables if not any(v is own for own in place.layer.variables)]
 
 
 def _beside(place: Place, config: Adaptation, seed: int) -> Beside:
     with keras.name_scope(f"{place.layer.name}_{config.method}"):
+        if config.method == "prefix":
+            return Prefixed(place.layer, config.prefix, config.bottleneck, seed)
         if config.method in LOW_RANK:
             scale = config.alpha / (math.sqrt(config.rank) if config.rank_stabilised else config.rank)
             return LowRank(place.layer, config.rank, scale, config.dropout, config.method == "dora", seed)
         if config.method == "ia3":
             return Scaled(place.layer, inputs="output" in place.layer.name)
         return Bottleneck(place.layer, config.bottleneck, seed)
-
-
-def _scope(names: list[str]):
-    """All these name scopes, one in another."""
-    import contextlib
-
-    stack = contextlib.ExitStack()
-    for name in names:
-        stack.enter_context(keras.name_scope(name))
-    return stack
 
 
 def merge(layers: list) -> None:

@@ -60,10 +60,11 @@ def _projections(layer) -> tuple:
 
 def _usual(layer) -> bool:
     attention = layer._self_attention_layer
+    if type(attention) is not keras.layers.MultiHeadAttention:
+        return False
     parts = (*_projections(layer), attention._output_dense, layer._feedforward_intermediate_dense,
              layer._feedforward_output_dense)
-    return type(attention) is keras.layers.MultiHeadAttention and all(
-        isinstance(part, MATRICES) and part.compute_dtype == "float32" and plain(part) for part in parts)
+    return all(isinstance(part, MATRICES) and part.compute_dtype == "float32" and plain(part) for part in parts)
 
 
 class _Trace:

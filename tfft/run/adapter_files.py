@@ -13,7 +13,8 @@ from tfft.run.workdir import ADAPTER
 from tfft.training.weights import fingerprint, load_weights
 
 MANIFEST = "adapter.json"
-SHARED = ("method", "targets", "rank", "alpha", "rank_stabilised", "bottleneck")  # settings of both runs, if one is a start
+# settings that a run has in common with the one that it starts from
+SHARED = ("method", "targets", "rank", "alpha", "rank_stabilised", "bottleneck", "prefix")
 
 
 def load_frozen(folder: Path, backbone, model, preset: str) -> None:

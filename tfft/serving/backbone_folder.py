@@ -30,9 +30,9 @@ def export_backbone(path: str, output: str, weights: str, layout: str) -> int:
         tf.config.set_visible_devices([], "GPU")
     console = Console()
     run = merged(open_run(path, weights))
-    if run.experiment.adaptation.method == "adapters":
-        raise UserError(f"{path} was trained with config.adaptation.method=adapters, which stay beside the backbone's weights: "
-                        "the backbone alone is what it was. Use --format=saved_model or adapter, or train with lora, "
+    if (method := run.experiment.adaptation.method) in ("adapters", "prefix"):
+        raise UserError(f"{path} was trained with config.adaptation.method={method}, which stays beside the backbone's "
+                        "weights: the backbone alone is what it was. Use --format=saved_model or adapter, or train with lora, "
                         "which is merged.")
     final = to_path(output) if output else run.workdir.path / "backbone"
     with published(final, "backbone") as folder:
