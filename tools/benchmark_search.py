@@ -87,15 +87,22 @@ def make_pairs(fold: int, index: pathlib.Path, parts: tuple, path: pathlib.Path,
 
 
 def run_fold(fold: int, folder: pathlib.Path, parts: tuple, arguments: argparse.Namespace) -> dict:
-    """{"queries": ..., "untrained": metrics, "fine-tuned": ..., "untrained, re-ranked": ..., "fine-tuned, re-ranked": ...}"""
+    """{"queries": ..., "untrained": metrics, "fine-tuned": ...}, and with a re-ranker "untrained, re-ranked", ..."""
     made: dict = {}
     for name, learn in (("untrained", False), ("fine-tuned", True)):
         workdir = folder / f"{name}{fold}"
+        if (folder / f"index-{name}{fold}" / "manifest.json").exists():  # of a --folder that was used before
+            continue
         train(folder, fold, workdir, arguments, learn)
         command("tfft.index", f"--workdir={workdir}", f"--corpus=beir:{folder}", f"--output={folder / f'index-{name}{fold}'}",
                 "--weights=last")
+    if not arguments.cross_epochs:
+        for name in ("untrained", "fine-tuned"):
+            found = search(folder, fold, folder / f"index-{name}{fold}", [])
+            made |= {"queries": found["queries"], name: found["metrics"]["retrieved"]}
+        return made
     pairs, cross = folder / f"pairs{fold}" / "pairs.jsonl", folder / f"cross{fold}"
-    pairs.parent.mkdir()
+    pairs.parent.mkdir(exist_ok=True)
     make_pairs(fold, folder / f"index-fine-tuned{fold}", parts, pairs, arguments)
     command("tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}", f"--config.data.train=jsonl:{pairs}",
             "--config.data.text_pair_column=text_pair", "--config.data.validation=10%", "--config.data.id_column=id",
@@ -126,12 +133,13 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="JSON lines, a fold each")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=15, help="of the embedder")
-    parser.add_argument("--cross_epochs", type=int, default=2, help="of the re-ranker")
+    parser.add_argument("--cross_epochs", type=int, default=2, help="of the re-ranker; 0: there is none")
     parser.add_argument("--negatives", type=int, default=2, help="of the re-ranker, for each document that answers a query")
     parser.add_argument("--candidates", type=int, default=50, help="documents that are re-ranked")
     parser.add_argument("--embedder", type=shlex.split, default=[], help="more flags of its training")
     parser.add_argument("--cross", type=shlex.split, default=[], help="more flags of the re-ranker's training")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", help="for runs and indexes, which a later call then has; default: a temporary one")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     path = pathlib.Path(arguments.output)
@@ -140,10 +148,12 @@ def main() -> None:
         print(table(found))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        parts = make_folds(arguments.collection, arguments.folds, pathlib.Path(temporary))
+        folder = pathlib.Path(arguments.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = make_folds(arguments.collection, arguments.folds, folder)
         for fold in sorted(set(range(arguments.folds)) - {each["fold"] for each in found}):
             began = time.monotonic()
-            made = {"fold": fold, **run_fold(fold, pathlib.Path(temporary), parts, arguments),
+            made = {"fold": fold, **run_fold(fold, folder, parts, arguments),
                     "minutes": (time.monotonic() - began) / 60}
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(made) + "\n")
