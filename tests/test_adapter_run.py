@@ -204,3 +204,38 @@ def test_killed_is_like_whole(trained, tiny_preset, reviews, tmp_path):
         "--config.train.epochs=3", "--config.train.global_batch_size=8", "--config.train.checkpoint_every_steps=5",
         "--config.eval.baseline=False"], str(trained / "cache"), tmp_path, 20)
     assert any(name.endswith("/magnitude") for name in names)
+
+
+def test_several_adapters_in_one_model(trained, tiny_preset, reviews, tmp_path, capsys):
+    """Each answers by its name as its own run does, and the backbone's weights are there once."""
+    made = experiment(f"my_corpus:{reviews}", tiny_preset, tmp_path / "cache", train__steps=3, adaptation__method="ia3",
+                      train__peak_learning_rate=0.05)
+    assert fine_tune(made, str(tmp_path / "words")) == 0
+    assert export_adapter(str(trained / "lora"), str(tmp_path / "small"), "", "adapter") == 0
+    assert export(str(trained / "adapters"), str(tmp_path / "models"), "", adapters={
+        "tickets": str(tmp_path / "small"), "words": str(tmp_path / "words")}) == 0
+    assert "tickets: label" in (out := capsys.readouterr().out) and "words: " in out
+    loaded = tf.saved_model.load(str(tmp_path / "models" / "1"))
+    for name, path in (("serving_default", trained / "adapters"), ("tickets", trained / "lora")):
+        scores = loaded.signatures[name](text=tf.constant(TEXTS))["scores"]
+        np.testing.assert_allclose(scores, answers(open_run(path)), atol=1e-5)
+    asked = ["good [MASK] ."]
+    expected = Predictor(open_run(tmp_path / "words"))([{"text": asked[0]}])["probabilities"]
+    np.testing.assert_allclose(loaded.signatures["words"](text=tf.constant(asked))["probabilities"], expected, atol=1e-5)
+    saved = tf.train.list_variables(str(tmp_path / "models" / "1" / "variables" / "variables"))
+    tables = [shape for _, shape in saved if shape == [15, 8]]
+    assert len(tables) == 1  # the token embeddings
+    schema = json.loads((tmp_path / "models" / "1" / "signatures.json").read_text())["signatures"]
+    assert schema["tickets"]["request"]["required"] == ["instances", "signature_name"]
+
+
+def test_adapters_over_other_weights_are_refused(trained, thin_preset, reviews, tmp_path):
+    for method, match in (("lora", "beside other weights of the backbone"), ("none", "its backbone is its own")):
+        made = experiment("my_csv", thin_preset, tmp_path / "cache", data__train=f"csv:{reviews}", train__steps=1,
+                          adaptation__method=method, eval__baseline=False)
+        assert fine_tune(made, str(tmp_path / method)) == 0
+        with pytest.raises(UserError, match=match):
+            export(str(trained / "lora"), str(tmp_path / "models"), "", adapters={"other": str(tmp_path / method)})
+    with pytest.raises(UserError, match="is a signature of"):
+        export(str(trained / "lora"), str(tmp_path / "models"), "", adapters={"tokens": str(trained / "adapters")})
+    assert not list((tmp_path / "models").glob("*"))

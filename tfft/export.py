@@ -3,6 +3,7 @@
 Or what was pretrained alone, for other runs to start from: --format=backbone --output=models/my_backbone
 Or what was learnt beside a frozen backbone: --format=adapter --output=adapters/mine"""
 
+import re
 import sys
 
 from absl import flags
@@ -21,6 +22,9 @@ FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "backbone", 
                            "model.backbone, in KerasHub's format or in Hugging Face's (BERT); or what config.adaptation has "
                            "trained alone, in tfft's format or in PEFT's.")
 
+ADAPTERS = flags.DEFINE_list("adapters", [], "Other runs with config.adaptation over the same backbone, as NAME=WORKDIR,...: "
+                             "one SavedModel serves all, each by the signature of its name.")
+
 WHICH, DTYPES = ("best", "last"), ("float32", "bfloat16", "float16")
 
 
@@ -32,9 +36,14 @@ def main() -> int:
     if FORMAT.value != "saved_model" and (dtype != "float32" or CALIBRATED.value):
         raise UserError(f"--format={FORMAT.value} is in float32: {dtype} and --calibrated go with a SavedModel.")
 
+    adapters = parse_adapters(ADAPTERS.value)
+    if adapters and FORMAT.value != "saved_model":
+        raise UserError(f"--adapters are for a SavedModel, not for --format={FORMAT.value}.")
+
     from tfft.run.workdir import Workdir
 
-    Workdir(WORKDIR.value).experiment()
+    for path in (WORKDIR.value, *adapters.values()):
+        Workdir(path).experiment()
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     if FORMAT.value in ("adapter", "peft"):
@@ -49,7 +58,18 @@ def main() -> int:
 
     from tfft.serving.export import export
 
-    return export(WORKDIR.value, OUTPUT.value, which, dtype, CALIBRATED.value)
+    return export(WORKDIR.value, OUTPUT.value, which, dtype, CALIBRATED.value, adapters)
+
+
+def parse_adapters(words: list[str]) -> dict[str, str]:
+    """["tickets=runs/a"] -> {"tickets": "runs/a"}. Raises: UserError."""
+    made = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not equals or not path or not re.fullmatch(r"[A-Za-z]\w*", name) or name in made:
+            raise UserError(f"--adapters: {word!r} is no NAME=WORKDIR with a name of its own, of letters, digits and _.")
+        made[name] = path
+    return made
 
 
 def parse_weights(words: list[str]) -> tuple[str, str]:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from tfft.config import Adaptation
 from tfft.errors import UserError
 from tfft.files import to_path
@@ -47,6 +49,19 @@ def start_from(backbone, model, config: Adaptation) -> str:
         told = f"; {aside} tensors of other parts are left aside" if aside else ""
         return f"starts from PEFT's adapter in {folder}, with a head of its own{told}"
     raise UserError(f"config.adaptation.start={folder} is no adapter: it has neither {MANIFEST} nor {CONFIG}.")
+
+
+def check_shared(first, other, name: str, path: str) -> None:
+    """Raises: UserError where two runs have not the same frozen weights; what one of them trains is left aside."""
+    for run, where in ((first, str(first.workdir.path)), (other, path)):
+        if run.experiment.adaptation.method == "none":
+            raise UserError(f"--adapters: {where} was trained without config.adaptation.method, so its backbone is its own. "
+                            "Several adapters share one that none of them has changed.")
+    ours = {v.path: v.numpy() for v in frozen_weights(first.backbone, first.model)}
+    theirs = {v.path: v.numpy() for v in frozen_weights(other.backbone, other.model)}
+    if not all(np.array_equal(ours[path], theirs[path]) for path in ours.keys() & theirs.keys()):
+        raise UserError(f"--adapters={name}={path}: it was trained beside other weights of the backbone "
+                        f"({other.experiment.model.backbone}) than {first.workdir.path} ({first.experiment.model.backbone}).")
 
 
 def _check(folder: Path, backbone, model) -> None:

@@ -1,9 +1,10 @@
 """Asks a SavedModel the questions on standard input, in a process that has only tensorflow and tensorflow-text.
 
-Run as a script: it imports nothing of tfft. Reads {"folder", "columns": {"text": [base64, ...]}, "batches": [[row, ...], ...],
-"tokens": {name: [[id, ...], ...]}, "reference": [row, ...], "others": {signature: {input: values, texts as base64}}}; prints
-one JSON line: {"ops": {"core", "text", "unknown"}, "batches": the serving_default outputs of each batch, "signatures": the
-outputs of each on the reference rows, "others": the outputs of these}.
+Run as a script: it imports nothing of tfft. Reads {"folder", "signature", "columns": {"text": [base64, ...]}, "batches":
+[[row, ...], ...], "tokens": {name: [[id, ...], ...]}, "reference": [row, ...], "others": {signature: {input: values, texts as
+base64}}}; prints one JSON line: {"ops": {"core", "text", "unknown"}, "batches": the signature's outputs of each batch,
+"signatures": the outputs on the reference rows of it and, beside serving_default, of tokens, classify and regress, "others": the
+outputs of these}.
 """
 
 import base64
@@ -46,7 +47,8 @@ def used_ops(folder: str) -> set[str]:
 def answers(question: dict) -> dict:
     signatures = tf.saved_model.load(question["folder"]).signatures
     columns = {name: decoded(values) for name, values in question["columns"].items()}
-    inputs = signatures["serving_default"].structured_input_signature[1]
+    main = question["signature"]
+    inputs = signatures[main].structured_input_signature[1]
 
     def ask(name: str, **inputs) -> dict:
         return {key: value.numpy().tolist() for key, value in signatures[name](**inputs).items()}
@@ -55,15 +57,16 @@ def answers(question: dict) -> dict:
         return {name: tf.constant([column[row] for row in rows], inputs[name].dtype) for name, column in columns.items()}
 
     reference = question["reference"]
-    made = {"serving_default": ask("serving_default", **texts(reference))}
-    if "tokens" in signatures:
+    made = {main: ask(main, **texts(reference))}
+    besides = set(signatures) if main == "serving_default" else set()
+    if "tokens" in besides:
         made["tokens"] = ask("tokens", **{name: tf.constant(ids, tf.int32) for name, ids in question["tokens"].items()})
-    for name in signatures.keys() & {"classify", "regress"}:
+    for name in besides & {"classify", "regress"}:
         made[name] = ask(name, inputs=tf.constant([
             example({field: column[row] for field, column in columns.items()}) for row in reference]))
     others = {name: ask(name, **{key: tf.constant(decoded(values), signatures[name].structured_input_signature[1][key].dtype)
                                  for key, values in asked.items()}) for name, asked in question["others"].items()}
-    batches = [ask("serving_default", **texts(rows)) for rows in question["batches"]]
+    batches = [ask(main, **texts(rows)) for rows in question["batches"]]
     return {"batches": batches, "signatures": made, "others": others}
 
 

@@ -1,6 +1,7 @@
 """Exports a run: a version folder that TensorFlow Serving takes as it is, proven before it gets its name."""
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tfft.data.prepare import Split
 from tfft.errors import UserError
 from tfft.files import copy_tree, is_remote, remove_tree, store_errors, to_path
+from tfft.run.adapter_files import check_shared
 from tfft.run.judge import own_splits
 from tfft.run.workdir import Run, merged, open_run
 from tfft.serving.card import write_card
@@ -22,10 +24,12 @@ from tfft.serving.warm_up import batch_sizes, write_batching, write_warm_up
 from tfft.training.summaries import Console
 
 
-def export(path: str, output: str, weights: str, dtype: str = "float32", calibrated: bool = False) -> int:
+def export(path: str, output: str, weights: str, dtype: str = "float32", calibrated: bool = False,
+           adapters: dict[str, str] | None = None) -> int:
     """Writes the next integer version folder, whole or not at all, and proves it in a process of its own.
 
-    weights: 'best', 'last' or '' for what the config says; dtype: what they are kept in.
+    weights: 'best', 'last' or '' for what the config says; dtype: what they are kept in. adapters: other runs over the same
+    frozen backbone, by the names of the signatures that answer as they do.
     Computes on the CPU: a GPU's memory would not do for two processes, nor its products for the comparison.
     Raises: UserError where it cannot be written, or answers otherwise than the trained model.
     """
@@ -42,10 +46,14 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
             folder.mkdir(parents=True, exist_ok=True)
         lengths, held_out = _rows(run, console)
         console.say("writing the SavedModel")
-        served = ServedModel(merged(run), dtype, calibration)
+        served, others = _served(run, dtype, calibration, adapters or {})
         served.save(made)
         console.say(f"comparing its answers with the trained model's, on {len(held_out)} held-out texts and nasty ones")
         proof = prove(run, made, dtype, calibration, held_out)
+        for signature, other in others.items():
+            own = prove(other, made, dtype, None, _rows(other, console)[1], signature)
+            proof = dataclasses.replace(proof, rows=proof.rows + own.rows, batches=proof.batches + own.batches,
+                                        largest=max(proof.largest, own.largest), tolerance=max(proof.tolerance, own.tolerance))
         sizes = batch_sizes(lengths)
         requests = write_warm_up(made, name, served, run.task, sizes)
         write_batching(made, sizes, lengths)
@@ -64,6 +72,22 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
         shown = ", ".join(f"{key} {spec.dtype.name}{spec.shape}" for key, spec in sorted(function.structured_outputs.items()))
         print(f"  {signature}: {shown}")
     return 0
+
+
+def _served(run: Run, dtype: str, calibration: Any, adapters: dict[str, str]) -> tuple[ServedModel, dict[str, Run]]:
+    """(what is exported, the runs of other signatures by these). Raises: UserError where they have no backbone in common."""
+    if not adapters:
+        return ServedModel(merged(run), dtype, calibration), {}
+    served, others = ServedModel(run, dtype, calibration), {}
+    for name, path in adapters.items():
+        other = open_run(path)
+        check_shared(run, other, name, path)
+        if name in served.signatures:
+            raise UserError(f"--adapters={name}={path}: {name} is a signature of {run.workdir.path} already. Give it another "
+                            "name.")
+        others[name] = other
+        served.others[name] = ServedModel(other, dtype, None, beside=served)
+    return served, others
 
 
 def publish(made: Path, folder: Path) -> Path:

@@ -37,10 +37,12 @@ class Proof:
     text_ops: tuple[str, ...]
 
 
-def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[dict[str, str]]) -> Proof:
+def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[dict[str, str]],
+          signature: str = "serving_default") -> Proof:
     """Compares the export with the trained model, row by row, on nasty and held-out rows, in batches of several sizes.
 
-    held_out: rows of asked fields. Raises: UserError where it does not load, has an op that servers lack, or answers
+    held_out: rows of asked fields. signature: the one that takes them; with serving_default those that a task has besides are
+    asked too. Raises: UserError where it does not load, has an op that servers lack, or answers
     otherwise.
     """
     predictor = Predictor(run, calibration=calibration, plainly=True)  # so that the two have only the weights in common
@@ -52,9 +54,9 @@ def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[d
     batches = make_batches(len(rows) - len(held_out), len(rows))
     reference = batches[-1]
     asked = [rows[row] for row in reference]
-    others = run.task.other_questions(asked)
-    answer = _ask({"folder": str(folder), "columns": _encoded(columns), "batches": batches, "reference": reference,
-                   "tokens": _token_ids(predictor, run, asked),
+    others = run.task.other_questions(asked) if signature == "serving_default" else {}
+    answer = _ask({"folder": str(folder), "signature": signature, "columns": _encoded(columns), "batches": batches,
+                   "reference": reference, "tokens": _token_ids(predictor, run, asked),
                    "others": {name: _encoded(inputs) for name, (_, inputs) in others.items()}})
     check_ops(answer["ops"])
     tolerance = TOLERANCE[dtype] * run.task.scale(expected)

@@ -23,16 +23,18 @@ class ServedModel(tf.Module):
     """A run's model with its encoder, what it has learnt and what was tuned in one graph; the task says what its signatures
     take and answer (tasks/<task>/serving.py).
 
-    dtype: what weights of two or more axes are kept in; all is computed in float32.
+    dtype: what weights of two or more axes are kept in; all is computed in float32. beside: another served model over the same
+    frozen weights, which the two then have in common.
     """
 
-    def __init__(self, run: Run, dtype: str = "float32", calibration: Any = None):
+    def __init__(self, run: Run, dtype: str = "float32", calibration: Any = None, beside: "ServedModel | None" = None):
         super().__init__(name="tfft")
         self._task, self._context = run.task, Context(run.tuned, calibration, run.task.constants(run.model))
         self.encoder = run.reading(cache_folder(run.experiment.data.cache)).encoder
         self._tokenizer = run.tokenizer
         self.fields, self.inputs = self.encoder.fields, tuple(run.model.input)
-        self.weights = Weights(run.model, dtype)
+        self.weights = Weights(run.model, dtype, beside.weights if beside else None)
+        self.others: dict[str, ServedModel] = {}
         # one function, which all signatures call: it is traced, saved and loaded once
         self.units = tf.function(self._units, input_signature=[
             {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self.inputs}, dict(run.task.extra_specs)],
@@ -42,8 +44,8 @@ class ServedModel(tf.Module):
 
     @property
     def signatures(self) -> dict:
-        """Each signature's concrete function, by name."""
-        return self._made()
+        """Each signature's concrete function, by name; those that have another model's answers are named as it is."""
+        return {**self._made(), **{name: other.signatures["serving_default"] for name, other in self.others.items()}}
 
     def of_texts(self, **texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """The response to asked fields, string[B] each."""
@@ -100,17 +102,24 @@ class ServedModel(tf.Module):
 class Weights(tf.Module):
     """A model's variables as an export keeps them: in float32, or its matrices in a dtype of half the size."""
 
-    def __init__(self, model: keras.Model, dtype: str):
+    def __init__(self, model: keras.Model, dtype: str, beside: "Weights | None" = None):
         super().__init__(name="weights")
+        there = beside.frozen if beside else {}
         self._dtype, self._arranged = dtype, Arranged(model)
         self._untracked = lambda: model  # a module saves what its attributes hold, and that would be every weight again
         replaced = {id(v) for v in self._arranged.replaces}
         self._tables = {id(v) for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)
                         for v in layer.weights}
-        self.kept = {str(number): self._keep(v) for number, v in enumerate(model.variables)
-                     if id(v) not in replaced and "seed_generator" not in v.path}
+        self.kept = {str(number): there.get(v.path) if v.path in there and not v.trainable else self._keep(v)
+                     for number, v in enumerate(model.variables) if id(v) not in replaced and "seed_generator" not in v.path}
         self.joined = {str(number): [tf.Variable(self._narrow(kernel), trainable=False), tf.Variable(bias, trainable=False)]
                        for number, (kernel, bias) in enumerate(self._arranged.joined.values())}
+
+    @property
+    def frozen(self) -> dict[str, tf.Variable]:
+        """What is kept of the weights that training has left as they were, by their paths."""
+        variables = self._untracked().variables
+        return {variables[int(number)].path: kept for number, kept in self.kept.items() if not variables[int(number)].trainable}
 
     def _narrow(self, value):
         return tf.cast(value, self._dtype) if len(value.shape) > 1 else value
@@ -127,7 +136,7 @@ class Weights(tf.Module):
         with keras.StatelessScope() as scope, self._arranged(joined, compact):
             for number, kept in self.kept.items():
                 variable = model.variables[int(number)]
-                if kept.dtype != variable.dtype:  # the layer of a table takes its rows and casts these alone
+                if kept is not variable.value:  # the layer of a table takes its rows and casts these alone
                     table = id(variable) in self._tables
                     scope.add_update((variable, tf.convert_to_tensor(kept) if table else tf.cast(kept, variable.dtype)))
             return model(inputs, training=False)
