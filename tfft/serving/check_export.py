@@ -3,8 +3,8 @@
 Run as a script: it imports nothing of tfft. Reads {"folder", "signature", "columns": {"text": [base64, ...]}, "batches":
 [[row, ...], ...], "tokens": {name: [[id, ...], ...]}, "reference": [row, ...], "others": {signature: {input: values, texts as
 base64}}}; prints one JSON line: {"ops": {"core", "text", "unknown"}, "batches": the signature's outputs of each batch,
-"signatures": the outputs on the reference rows of it and, beside serving_default, of tokens, classify and regress, "others": the
-outputs of these}.
+"signatures": the outputs on the reference rows of it and, beside serving_default, of tokens, classify and regress, "others":
+the outputs of these}.
 """
 
 import base64
