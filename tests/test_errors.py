@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from tfft.errors import UserError, exit_code, unknown
@@ -48,6 +51,15 @@ def test_a_message_ends_with_a_stop_or_what_can_be_copied(message, ending):
 def test_interruption_is_told_in_one_line(capsys):
     assert exit_code(lambda: fail(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "\ntfft: interrupted\n"
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_no_defect():
+    code = ("import sys\nfrom tfft.errors import exit_code\n"
+            "sys.exit(exit_code(lambda: [print('x' * 99) for _ in range(9999)] and 0))")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 141
 
 
 def test_a_defect_is_not_hidden():

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import os
 import re
 import sys
 import textwrap
@@ -41,6 +42,9 @@ def exit_code(call: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("\ntfft: interrupted", file=sys.stderr, flush=True)
         return 130
+    except BrokenPipeError:  # of a pipe to head or less, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell has it: 128 + SIGPIPE
     except (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         if not error.filename:
             raise

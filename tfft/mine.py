@@ -27,7 +27,9 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Texts computed at once.", l
 
 
 def main() -> int:
-    if not (INDEX.value and DATA.value and OUTPUT.value.endswith(".jsonl")):
+    if OUTPUT.value and not OUTPUT.value.endswith(".jsonl"):
+        raise UserError(f"--output={OUTPUT.value}: mined rows are written as JSON lines. Name it .jsonl")
+    if not (INDEX.value and DATA.value and OUTPUT.value):
         raise UserError("Name the index, the pairs and what to write: --index=indexes/x --data=pairs.jsonl "
                         "--output=mined.jsonl")
     if FIRST.value > LAST.value:

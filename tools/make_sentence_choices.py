@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=8, help="sentences of a row")
     parser.add_argument("--rows", type=int, default=0, help="rows drawn; 0 is all")
     arguments = parser.parse_args()
+    if not arguments.squad.is_file():
+        parser.error(f"there is no file {arguments.squad}")
     made, left_out = [], 0
     for article in json.loads(arguments.squad.read_text("utf-8"))["data"]:
         for paragraph in article["paragraphs"]:

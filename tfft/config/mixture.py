@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -47,9 +48,19 @@ def check(e) -> None:
     if data.train and not any("train" not in own for own in data.sources.values()):
         raise UserError(f"config.data.train={data.train} is read by none of the sources, each of which names its own. Name it "
                         f"as one of them, --config.data.sources.NAME.train={data.train}, or set --config.data.train=''.")
+    for name in data.sources:
+        if not by_source[name].train:
+            raise UserError(f"config.data.sources.{name}.train is empty: name where its training rows are."
+                            f"{_meant(name, by_source)}")
+    _check_apart(by_source)
     _check_rates(data)
     _check_columns(data, by_source)
-    _check_apart(by_source)
+
+
+def _meant(name: str, by_source: dict) -> str:
+    """Asks whether another source is meant, where one has nearly the same name."""
+    near = difflib.get_close_matches(name, [other for other in by_source if other != name], n=1, cutoff=0.6)
+    return f" Did you mean the source {near[0]!r}?" if near else ""
 
 
 def _check_rates(data) -> None:
@@ -95,6 +106,13 @@ def _check_apart(by_source: dict) -> None:
             if not spec or re.fullmatch(r"\s*[\d.]+%\s*", spec):
                 continue
             rows = dataclasses.replace(data, train=spec, validation="", test="", **dict.fromkeys(LIMITS, 0))
+            for other, known in seen.items():  # one has all rows of a file, the other some of them
+                if bool(known.where) != bool(rows.where) and dataclasses.replace(known, where="") == dataclasses.replace(
+                        rows, where=""):
+                    every, part = (other, name) if rows.where else (name, other)
+                    raise UserError(f"config.data.sources: {every} reads all {split} rows of {spec}, {part} some of them."
+                                    f"{_meant(every, by_source)} A source of its own has its own --config.data.sources.{every}."
+                                    f"{split}=... or --config.data.sources.{every}.where=COLUMN=VALUE.")
             other = next((other for other, known in seen.items() if known == rows), "")
             if other:
                 raise UserError(f"config.data.sources: {other} and {name} have the same {split} rows, {spec}"

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from tfft.config import Experiment
+from tfft.config import MINILM, Experiment
 from tfft.config.adaptation import LOW_RANK, Adaptation
 from tfft.errors import UserError
 from tfft.models.adaptation import sections
@@ -47,8 +47,9 @@ def write_peft(backbone, experiment: Experiment, folder: Path) -> None:
     for name, beside in found.items():
         tensors |= {f"{PREFIX}{name}.{tensor}": np.ascontiguousarray(value) for tensor, (_, value) in _tensors(beside).items()}
     save_file(tensors, folder / TENSORS, {"format": "pt"})
-    stated = {"peft_type": METHODS[config.method], "base_model_name_or_path": experiment.model.backbone, "inference_mode": True,
-              "target_modules": list(found), "fan_in_fan_out": False, "task_type": None, "modules_to_save": None}
+    stated = {"peft_type": METHODS[config.method], "base_model_name_or_path": _hub_name(experiment.model.backbone),
+              "inference_mode": True, "target_modules": list(found), "fan_in_fan_out": False, "task_type": None,
+              "modules_to_save": None}
     if config.method == "ia3":
         stated["feedforward_modules"] = [name for name, beside in found.items() if beside.of_inputs]
     else:
@@ -83,6 +84,11 @@ def read_peft(backbone, config: Adaptation, folder: Path) -> int:
             raise UserError(f"config.adaptation.start={folder}: {name} has shape {own[name].shape} there, {value.shape} here.")
         variable.assign(own[name].astype(np.float32).T.reshape(variable.shape))
     return len(given) - len(own)
+
+
+def _hub_name(backbone: str) -> str:
+    """A backbone as Hugging Face's hub names it, where that is known; else as the config does."""
+    return "sentence-transformers/all-MiniLM-L6-v2" if backbone == MINILM else backbone.removeprefix("hf://")
 
 
 def _check(stated: dict, config: Adaptation, folder: Path) -> None:

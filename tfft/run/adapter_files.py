@@ -10,11 +10,10 @@ from tfft.errors import UserError
 from tfft.files import to_path
 from tfft.models.adaptation import frozen_weights
 from tfft.models.backbone import load_backbone
-from tfft.models.peft import CONFIG, read_peft
-from tfft.run.workdir import ADAPTER
+from tfft.models.peft import read_peft
+from tfft.run.workdir import ADAPTER, MANIFEST
 from tfft.training.weights import fingerprint, load_weights
 
-MANIFEST = "adapter.json"
 # settings that a run has in common with the one that it starts from
 SHARED = ("method", "targets", "rank", "alpha", "rank_stabilised", "bottleneck", "prefix")
 
@@ -44,11 +43,9 @@ def start_from(backbone, model, config: Adaptation) -> str:
         _check(folder, backbone, model)
         load_weights(folder / ADAPTER, backbone.trainable_variables, partly=True)
         return f"starts from the adapter in {folder}, with a head of its own"
-    if (folder / CONFIG).exists():
-        aside = read_peft(backbone, config, folder)
-        told = f"; {aside} tensors of other parts are left aside" if aside else ""
-        return f"starts from PEFT's adapter in {folder}, with a head of its own{told}"
-    raise UserError(f"config.adaptation.start={folder} is no adapter: it has neither {MANIFEST} nor {CONFIG}.")
+    aside = read_peft(backbone, config, folder)
+    told = f"; {aside} tensors of other parts are left aside" if aside else ""
+    return f"starts from PEFT's adapter in {folder}, with a head of its own{told}"
 
 
 def check_shared(first, other, name: str, path: str) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from tfft.assets import backbone_limits, cache_folder, resolve_backbone
 from tfft.config import Experiment, by_source, check_limits, in_source, named_sources
 from tfft.data.sources import Source
-from tfft.run.workdir import Workdir
+from tfft.errors import UserError
+from tfft.files import to_path
+from tfft.run.workdir import MANIFEST, PEFT, Workdir
 from tfft.tasks.fields import FIELDS
 from tfft.training.cluster import LOST, Cluster, find_cluster
 
@@ -24,6 +26,10 @@ def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
                 Source(spec, one.data, FIELDS[one.task.name](one, cache), cache).look()
     for spec in experiment.data.other_sources:
         Source(spec, experiment.data, fields, cache)  # a missing file is told
+    start = experiment.adaptation.start
+    if start and not any((to_path(start) / name).exists() for name in (MANIFEST, PEFT)):
+        raise UserError(f"config.adaptation.start={start} is no adapter: it has neither {MANIFEST}, as tfft's own "
+                        f"have, nor {PEFT}, as PEFT's have.")
     preset = resolve_backbone(experiment.model.backbone, cache)
     max_length, num_layers = backbone_limits(preset)
     check_limits(experiment, max_length=max_length, num_layers=num_layers)

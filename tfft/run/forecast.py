@@ -34,6 +34,8 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
         print("\n" + (learnt if isinstance(learnt, str) else _told(learnt)))
     print("\n" + _histogram(prepared))
     print("\n" + _batches(prepared))
+    if not timed_steps and experiment.adaptation.method != "none":  # whether there is what it acts on
+        print("\n" + table([("weights", _weights(build(prepared)))]))
     if timed_steps:
         print("\n" + _time_and_memory(prepared, timed_steps))
     if advised := advice(prepared):

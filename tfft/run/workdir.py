@@ -26,7 +26,8 @@ from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
 from tfft.files import Lines, copy_tree, is_remote, local_copy, remove_tree, store_errors, to_path, write_text
 
-ADAPTER = "adapter.safetensors"  # in a folder that `tfft export --format=adapter` wrote
+ADAPTER, MANIFEST = "adapter.safetensors", "adapter.json"  # in a folder that `tfft export --format=adapter` wrote
+PEFT = "adapter_config.json"  # in one that PEFT wrote
 PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub", "tf-models-official", "numpy")
 
 
@@ -102,6 +103,9 @@ class Workdir:
                 found = self.config.exists()
         except OSError as error:
             raise UserError(f"Cannot read the work directory {self.path}: {error}") from error
+        if not found and (self.path / PEFT).exists():
+            raise UserError(f"{self.path} has an adapter in PEFT's layout, without a head: no run. Start one from it with "
+                            f"--config.adaptation.start={self.path}, or export its run with --format=adapter.")
         if not found:
             raise UserError(f"{self.path} is not the workdir of a run: it has no config.json. Train one first: "
                             "tfft train --config=imdb:quick --workdir=...")

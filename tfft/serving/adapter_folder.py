@@ -4,6 +4,7 @@ training, or that PEFT reads."""
 import contextlib
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import tensorflow as tf
@@ -13,8 +14,7 @@ from tfft.errors import UserError
 from tfft.files import to_path
 from tfft.models.adaptation import frozen_weights, trained_weights
 from tfft.models.peft import write_peft
-from tfft.run.adapter_files import MANIFEST
-from tfft.run.workdir import ADAPTER, Run, Workdir, open_run, save_parts
+from tfft.run.workdir import ADAPTER, MANIFEST, Run, Workdir, open_run, save_parts
 from tfft.serving.backbone_folder import published
 from tfft.training.summaries import Console
 from tfft.training.weights import fingerprint, save_weights
@@ -40,8 +40,11 @@ def export_adapter(path: str, output: str, weights: str, layout: str) -> int:
         else:
             _write(run, folder)
         size = sum(file.stat().st_size for file in folder.rglob("*"))
-    weights = f"{trained_weights(run.model):,} weights"
+    weights = f"{trained_weights(run.backbone if layout == 'peft' else run.model):,} weights"
     print(f"wrote the adapter of step {run.step:,} ({method}, {weights}, {size / 1e6:.1f} MB) to {final}")
+    print(f"to start from it: --config.adaptation.method={method} --config.adaptation.start={shlex.quote(str(final))}")
+    if layout == "adapter":
+        print(f"to use it as a run: tfft predict --workdir={shlex.quote(str(final))}")
     return 0
 
 

@@ -113,6 +113,8 @@ def open_index(folder: Path, workdir: str = "", exact: bool = False, batch_size:
     path = workdir_of(manifest, folder, workdir)
     run = open_run(path, manifest["which"])
     if run.fingerprint() != manifest["weights"]:
-        raise UserError(f"The index {folder} was made with other weights than {path} has: those of step {manifest['step']:,}, "
-                        f"now they are of step {run.step:,}. Make it anew: {manifest['command']}")
+        steps = (f"those of step {manifest['step']:,}, now they are of step {run.step:,}" if manifest["step"] != run.step
+                 else f"it was trained anew since, to step {run.step:,} too")
+        raise UserError(f"The index {folder} was made with other weights than {path} has: {steps}. Make it anew: "
+                        f"{manifest['command']}")
     return index, Embedder(run, index.dimensions, batch_size), run
