@@ -117,7 +117,7 @@ def test_a_run_without_a_method_has_no_adapter(trained, tiny_preset, reviews, tm
 
 def test_the_backbone_of_a_run_has_lora_in_it(trained, tmp_path):
     assert export_backbone(str(trained / "lora"), str(tmp_path / "backbone"), "", "huggingface") == 0
-    with pytest.raises(UserError, match="stay beside the backbone's weights"):
+    with pytest.raises(UserError, match="beside the backbone's weights"):
         export_backbone(str(trained / "adapters"), str(tmp_path / "other"), "", "backbone")
 
 
