@@ -6,7 +6,8 @@ from tfft.config.schema import setting
 from tfft.errors import UserError
 
 LOW_RANK = ("lora", "dora")
-BESIDE_MATRICES = (*LOW_RANK, "ia3", "adapters")  # methods that put layers around matrices
+MERGED = (*LOW_RANK, "ia3")  # methods after which the matrices can be changed so that they do the same alone
+BESIDE_MATRICES = (*MERGED, "adapters")  # methods that put layers around matrices
 # method -> the matrices it acts on where `targets` is (): globs of their names, or of the layers they are in
 USUAL = {"lora": ("*",), "dora": ("*",), "ia3": ("key", "value", "*output_dense"),
          "adapters": ("attention_output", "*feedforward_output_dense")}

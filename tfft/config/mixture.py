@@ -100,25 +100,23 @@ def _frame(data) -> type:
 def _check_apart(by_source: dict) -> None:
     """No rows are read twice."""
     for split in ("train", "validation", "test"):
-        seen: dict[Any, str] = {}
+        seen: dict[str, tuple[str, Any]] = {}  # source -> (which rows of a file, the file and how it is read)
         for name, data in by_source.items():
             spec = getattr(data, split)
             if not spec or re.fullmatch(r"\s*[\d.]+%\s*", spec):
                 continue
-            rows = dataclasses.replace(data, train=spec, validation="", test="", **dict.fromkeys(LIMITS, 0))
-            for other, known in seen.items():  # one has all rows of a file, the other some of them
-                if bool(known.where) != bool(rows.where) and dataclasses.replace(known, where="") == dataclasses.replace(
-                        rows, where=""):
-                    every, part = (other, name) if rows.where else (name, other)
-                    raise UserError(f"config.data.sources: {every} reads all {split} rows of {spec}, {part} some of them."
-                                    f"{_meant(every, by_source)} A source of its own has its own --config.data.sources.{every}."
-                                    f"{split}=... or --config.data.sources.{every}.where=COLUMN=VALUE.")
-            other = next((other for other, known in seen.items() if known == rows), "")
-            if other:
+            file = dataclasses.replace(data, train=spec, validation="", test="", where="", **dict.fromkeys(LIMITS, 0))
+            others = {other: where for other, (where, known) in seen.items() if known == file}
+            if other := next((other for other, where in others.items() if bool(where) != bool(data.where)), ""):
+                every, part = (other, name) if data.where else (name, other)
+                raise UserError(f"config.data.sources: {every} reads all {split} rows of {spec}, {part} some of them."
+                                f"{_meant(every, by_source)} A source of its own has its own --config.data.sources.{every}."
+                                f"{split}=... or --config.data.sources.{every}.where=COLUMN=VALUE.")
+            if other := next((other for other, where in others.items() if where == data.where), ""):
                 raise UserError(f"config.data.sources: {other} and {name} have the same {split} rows, {spec}"
                                 f"{f' where {data.where}' if data.where else ''}. Give each its own: "
                                 f"--config.data.sources.{name}.{split}=... or --config.data.sources.{name}.where=COLUMN=VALUE.")
-            seen[name] = rows
+            seen[name] = data.where, file
 
 
 def check_metric(e, known: tuple[str, ...]) -> None:

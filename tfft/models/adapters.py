@@ -16,8 +16,6 @@ from tfft.models.places import Place, axes, chosen, matrices, places, sizes
 class Beside(keras.layers.Layer):
     """A matrix, frozen, with what is learnt beside it."""
 
-    mergeable = True  # whether the matrix can be changed so that it does the same alone
-
     def __init__(self, layer, **kwargs):
         super().__init__(name=f"{layer.name}_adapted", dtype=layer.dtype_policy, **kwargs)
         self.layer = layer
@@ -123,49 +121,48 @@ class Scaled(Beside):
         return self.matrix() * factors, factors
 
 
-class Bottleneck(Beside):
-    """y + gelu(y D + d) U + u for y = x W + b: an adapter (Houlsby et al. 2019, section 2.1). U and u are 0 first."""
+class Inner(Beside):
+    """Two matrices with biases, D and d, U and u, by way of few inner values; the second has as many outputs as the layer."""
 
-    mergeable = False
+    def add_inner(self, inputs: int, width: int, down, up) -> None:
+        """down, up: how the matrices begin; biases begin as 0."""
+        self.down = self.add_weight((inputs, width), down, name="down")
+        self.down_bias = self.add_weight((width,), "zeros", name="down_bias")
+        self.up = self.add_weight((width, self.outputs), up, name="up")
+        self.up_bias = self.add_weight((self.outputs,), "zeros", name="up_bias")
+        self.built = True
+
+    def through(self, rows, activation):
+        """[n, inputs] -> [n, outputs]"""
+        return ops.matmul(activation(ops.matmul(rows, self.down) + self.down_bias), self.up) + self.up_bias
+
+
+class Bottleneck(Inner):
+    """y + gelu(y D + d) U + u for y = x W + b: an adapter (Houlsby et al. 2019, section 2.1). U and u are 0 first."""
 
     def __init__(self, layer, width: int, seed: int):
         super().__init__(layer)
-        draw = keras.initializers.TruncatedNormal(stddev=0.02, seed=seed)
-        self.down = self.add_weight((self.outputs, width), draw, name="down")
-        self.down_bias = self.add_weight((width,), "zeros", name="down_bias")
-        self.up = self.add_weight((width, self.outputs), "zeros", name="up")
-        self.up_bias = self.add_weight((self.outputs,), "zeros", name="up_bias")
-        self.built = True
+        self.add_inner(self.outputs, width, keras.initializers.TruncatedNormal(stddev=0.02, seed=seed), "zeros")
 
     def changed(self, inputs, training):
         made = self.layer(inputs)
-        rows = ops.reshape(made, (-1, self.outputs))
-        inner = keras.activations.gelu(ops.matmul(rows, self.down) + self.down_bias)
-        return made + self.shaped(ops.matmul(inner, self.up) + self.up_bias, inputs)
+        return made + self.shaped(self.through(ops.reshape(made, (-1, self.outputs)), keras.activations.gelu), inputs)
 
 
-class Prefixed(Beside):
+class Prefixed(Inner):
     """Keys, or values, with some more before those of the tokens: prefix tuning (Li & Liang 2021, section 4.3). They are
     tanh(E D + d) U + u, of learnt vectors E, so that they are learnt well."""
 
-    mergeable = False
-
     def __init__(self, layer, length: int, width: int, seed: int):
         super().__init__(layer)
-
-        def draw(number):
-            return keras.initializers.TruncatedNormal(stddev=1 / math.sqrt(self.inputs), seed=seed + number)
-
-        self.tokens = self.add_weight((length, self.inputs), draw(0), name="tokens")
-        self.down = self.add_weight((self.inputs, width), draw(1), name="down")
-        self.down_bias = self.add_weight((width,), "zeros", name="down_bias")
-        self.up = self.add_weight((width, self.outputs), draw(2), name="up")
-        self.up_bias = self.add_weight((self.outputs,), "zeros", name="up_bias")
-        self.built = True
+        tokens, down, up = (keras.initializers.TruncatedNormal(stddev=1 / math.sqrt(self.inputs), seed=seed + number)
+                            for number in range(3))
+        self.tokens = self.add_weight((length, self.inputs), tokens, name="tokens")
+        self.add_inner(self.inputs, width, down, up)
 
     def changed(self, inputs, training):
         made = self.layer(inputs)
-        more = ops.matmul(ops.tanh(ops.matmul(self.tokens, self.down) + self.down_bias), self.up) + self.up_bias
+        more = self.through(self.tokens, ops.tanh)
         shape = (ops.shape(made)[0], self.tokens.shape[0], *self.layer.kernel.shape[1:])
         return ops.concatenate([ops.broadcast_to(ops.reshape(more, (1, *shape[1:])), shape), made], axis=1)
 
@@ -239,7 +236,7 @@ def _beside(place: Place, config: Adaptation, seed: int) -> Beside:
 
 
 def merge(layers: list) -> None:
-    """Has frozen matrices of these layers do alone what they and what is learnt beside them do, wherever that is possible."""
+    """Has frozen matrices of these layers do alone what they and what one of MERGED has learnt beside them do."""
     for place in [place for layer in layers for place in places(layer)]:
-        if isinstance(place.layer, Beside) and place.layer.mergeable:
+        if isinstance(place.layer, Beside):
             place.put(place.layer.alone())

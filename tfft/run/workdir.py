@@ -22,6 +22,7 @@ from typing import Any
 from tfft import __version__
 from tfft.assets import cache_folder, resolve_backbone
 from tfft.config import Experiment, differences, from_json, to_json
+from tfft.config.adaptation import MERGED
 from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
 from tfft.files import Lines, copy_tree, is_remote, local_copy, remove_tree, store_errors, to_path, write_text
@@ -230,7 +231,7 @@ def merged(run: Run) -> Run:
     from tfft.models.adaptation import sections
     from tfft.models.adapters import merge
 
-    if run.experiment.adaptation.method in ("none", "bitfit"):
+    if run.experiment.adaptation.method not in MERGED:
         return run
     made = open_run(run.workdir.path, run.which)
     merge(sections(made.backbone)[1])

@@ -12,6 +12,7 @@ import tensorflow as tf
 from safetensors.numpy import save_file
 
 from tfft.assets import cache_folder, resolve_backbone
+from tfft.config.adaptation import MERGED
 from tfft.errors import UserError
 from tfft.files import copy_tree, is_remote, remove_tree, store_errors, to_path
 from tfft.models.backbone import load_backbone, load_tokenizer, tokenizer_fingerprint
@@ -30,7 +31,7 @@ def export_backbone(path: str, output: str, weights: str, layout: str) -> int:
         tf.config.set_visible_devices([], "GPU")
     console = Console()
     run = merged(open_run(path, weights))
-    if (method := run.experiment.adaptation.method) in ("adapters", "prefix"):
+    if (method := run.experiment.adaptation.method) not in ("none", "bitfit", *MERGED):
         raise UserError(f"{path} was trained with config.adaptation.method={method}, which stays beside the backbone's "
                         "weights: the backbone alone is what it was. Use --format=saved_model or adapter, or train with lora, "
                         "which is merged.")

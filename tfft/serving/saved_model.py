@@ -110,7 +110,7 @@ class Weights(tf.Module):
         replaced = {id(v) for v in self._arranged.replaces}
         self._tables = {id(v) for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)
                         for v in layer.weights}
-        self.kept = {str(number): there.get(v.path) if v.path in there and not v.trainable else self._keep(v)
+        self.kept = {str(number): there[v.path] if v.path in there and not v.trainable else self._keep(v)
                      for number, v in enumerate(model.variables) if id(v) not in replaced and "seed_generator" not in v.path}
         self.joined = {str(number): [tf.Variable(self._narrow(kernel), trainable=False), tf.Variable(bias, trainable=False)]
                        for number, (kernel, bias) in enumerate(self._arranged.joined.values())}

@@ -16,7 +16,8 @@ class Trainer(orbit.StandardTrainer):
 
     whole_batch: the loss of an example depends on the outputs of all; see `_whole_batch_gradients`.
     xla: XLA compiles a replica's step, as it must on a TPU; its shapes then follow from the batch's, which are static.
-    halves: the shorter half of a batch's sequences and the longer one are computed apart, each no longer than it need be."""
+    halves: the shorter half of a batch's sequences and the longer one are computed apart, each no longer than it need be:
+    not for XLA, whose shapes would not be static."""
 
     def __init__(self, model, optimizer: AdamW, loss, config: Train, *, dataset, global_step: tf.Variable,
                  total_steps: int, strategy, use_loop: bool, xla: bool = False, whole_batch: bool = False,
@@ -25,7 +26,7 @@ class Trainer(orbit.StandardTrainer):
         super().__init__(dataset, options)
         self._model, self._optimizer, self._loss, self._config = model, optimizer, loss, config
         self._strategy, self._total_steps, self._xla, self._whole_batch = strategy, total_steps, xla, whole_batch
-        self._halves = halves and not xla
+        self._halves = halves
         self.global_step = global_step
         self._variables = model.trainable_variables
         self._loss_scale = optimizer.loss_scale  # None but for float16

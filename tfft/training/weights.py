@@ -49,7 +49,8 @@ def load_weights(path: Path, variables: list, partly: bool = False) -> dict[str,
     try:
         with local_copy(path) as here, safe_open(str(here), "np") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            _check(path, {name: found[name] for name in found if not partly or name in {v.path for v in variables}}, variables)
+            wanted = {v.path for v in variables} if partly else found.keys()
+            _check(path, {name: found[name] for name in found.keys() & wanted}, variables)
             for variable in _weights(variables):
                 variable.assign(file.get_tensor(variable.path))
             return file.metadata() or {}
