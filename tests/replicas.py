@@ -69,7 +69,7 @@ CASES = {
     "layer-wise rates": Case(Setting((("clip_norm", 0.0), ("layer_decay", 0.5)))),
     "frozen layers": Case(Setting(adaptation=Model(frozen_layers=1), layers=2)),
     **{name: Case(Setting(method=Adaptation(method=name, rank=2, bottleneck=3, prefix=3)))
-       for name in ("dora", "ia3", "adapters", "prefix", "bitfit")},  # what lora does, dora does too
+       for name in ("adalora", "dora", "ia3", "adapters", "prefix", "prompt", "bitfit")},  # what lora does, dora does too
     "class weights": Case(class_weights="balanced"),
     "ragged last batch": Case(rows=37),  # of its 5 rows the last of 4 replicas has none
     "fewer rows than replicas": Case(rows=1),

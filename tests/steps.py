@@ -7,10 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.config import Adaptation, Model, TextClassification, Train
-from tfft.models.adaptation import choose_trained, decays, learning_rate_multipliers
+from tfft.models.adaptation import choose_trained, decays, learning_rate_multipliers, sections
+from tfft.models.adapters import with_values
 from tfft.tasks.text_classification.labels import Labels
 from tfft.tasks.text_classification.task import TextClassificationTask
 from tfft.training.optimizer import AdamW
+from tfft.training.ranks import RankBudget
 from tfft.training.step import Trainer
 
 TASK = TextClassificationTask(TextClassification(loss="cross_entropy"), Labels(("neg", "pos"), (6, 4), rows=10))
@@ -42,13 +44,17 @@ class Rig:
             if model is None:
                 adaptation = adaptation or Model()
                 backbone = families.backbone(family, dropout, precision=self.config.precision, layers=layers)
-                choose_trained(backbone, adaptation, method or Adaptation(), seed=5)
+                backbone = choose_trained(backbone, adaptation, method or Adaptation(), seed=5)
                 model = TASK.build_model(backbone, dataclasses.replace(adaptation, head_dropout=dropout), seed=0)
                 multipliers = learning_rate_multipliers(backbone, model.trainable_variables, self.config.layer_decay)
             else:
                 multipliers = [1.0] * len(model.trainable_variables)
             self.model = model
-            self.optimizer = AdamW(model.trainable_variables, self.config, multipliers=multipliers,
+            budget = None
+            if method and method.method == "adalora":
+                budget = RankBudget(list(with_values(sections(backbone)[1]).values()), model.trainable_variables, method.rank,
+                                    total_steps)
+            self.optimizer = AdamW(model.trainable_variables, self.config, multipliers=multipliers, budget=budget,
                                    decayed=[decays(v) for v in model.trainable_variables])
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False,
                                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import families
+import keras
 import numpy as np
 import pytest
 import steps
@@ -12,13 +13,15 @@ from tfft.config import Adaptation, Model
 from tfft.errors import UserError
 from tfft.models.adaptation import choose_trained, sections
 from tfft.models.adapters import Beside, merge
+from tfft.models.backbone import sequence_output
 from tfft.models.heads import pooled_classifier
 from tfft.models.places import matrices, places
+from tfft.models.prompts import first_tokens
 
 FAMILIES = list(families.FAMILIES)
-METHODS = {"lora": {}, "stabilised": {"method": "lora", "rank_stabilised": True, "targets": ("query", "value")}, "dora": {},
-           "ia3": {}, "adapters": {}, "prefix": {"prefix": 3}, "bitfit": {}}
-MERGED = [name for name in METHODS if name not in ("adapters", "prefix", "bitfit")]
+METHODS = {"lora": {}, "stabilised": {"method": "lora", "rank_stabilised": True, "targets": ("query", "value")}, "adalora": {},
+           "dora": {}, "ia3": {}, "adapters": {}, "prefix": {"prefix": 3}, "prompt": {"prefix": 3}, "bitfit": {}}
+MERGED = [name for name in METHODS if name not in ("adapters", "prefix", "prompt", "bitfit")]
 
 
 def adaptation(name: str, **more) -> Adaptation:
@@ -28,7 +31,7 @@ def adaptation(name: str, **more) -> Adaptation:
 def adapted(family: str, method: Adaptation, model: Model | None = None, **settings):
     """(backbone, classifier on it), adapted."""
     backbone = families.backbone(family, 0.0, **settings)
-    choose_trained(backbone, model or Model(), method, seed=5)
+    backbone = choose_trained(backbone, model or Model(), method, seed=5)
     return backbone, pooled_classifier(backbone, Model(head_dropout=0.0), 2, seed=0)
 
 
@@ -47,7 +50,7 @@ def disturb(model) -> None:
         variable.assign(variable.numpy() + draw.normal(0, 0.1, variable.shape))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "prefix"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("prefix", "prompt")])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_model_begins_as_the_pretrained_one(family, name):
     model = adapted(family, adaptation(name))[1]
@@ -61,9 +64,11 @@ def test_only_what_is_learnt_and_the_head_is_trained(family, name):
     trained = [v.path for v in model.trainable_variables]
     assert len(trained) == len(set(trained)) and len({v.path for v in model.variables}) == len(model.variables)
     own = [path for path in trained if not path.startswith("head/")]
-    assert {path.split("/")[0] for path in own} == {layer.name for layer in sections(backbone)[1]}
-    ends = {"lora": "/a /b", "stabilised": "/a /b", "dora": "/a /b /magnitude", "ia3": "/factors", "bitfit": "bias beta",
-            "adapters": "/down /down_bias /up /up_bias", "prefix": "/tokens /down /down_bias /up /up_bias"}[name].split()
+    layers = {"prompt"} if name == "prompt" else {layer.name for layer in sections(backbone)[1]}
+    assert {path.split("/")[0] for path in own} == layers
+    ends = {"lora": "/a /b", "stabilised": "/a /b", "adalora": "/a /values /b", "dora": "/a /b /magnitude", "ia3": "/factors",
+            "adapters": "/down /down_bias /up /up_bias", "prefix": "/tokens /down /down_bias /up /up_bias",
+            "prompt": "/vectors", "bitfit": "bias beta"}[name].split()
     assert all(path.endswith(tuple(ends)) for path in own)
     before = {v.path: v.numpy() for v in plain(family).variables if not v.path.startswith("head")}
     disturb(model)
@@ -105,6 +110,44 @@ def test_a_prefix_is_seen_whatever_the_mask_says():
     padded = inputs(model)
     other = {**padded, "token_ids": tf.where(padded["padding_mask"] == 1, padded["token_ids"], 9)}
     np.testing.assert_allclose(model(other), model(padded), atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_is_as_tokens_before_the_others(family):
+    """Where positions count for nothing: those of the prompt are not the tokens'."""
+    backbone, model = adapted(family, adaptation("prompt"))
+    tokens = np.random.default_rng(0).integers(5, 14, (3, 7))
+    other = families.backbone(family, 0.0)
+    for encoder in (backbone, other):
+        for variable in encoder.variables:
+            if "position_embedding" in variable.path:
+                variable.assign(np.zeros(variable.shape))
+    backbone.begin_as(np.array([5, 6, 7]))
+    made, expected = (keras.Model(one.input, sequence_output(one)) for one in (backbone, other))
+    short = made(families.inputs(made, tokens, [7, 4, 1]))
+    long = expected(families.inputs(expected, np.concatenate([[[5, 6, 7]] * 3, tokens], 1), [10, 7, 4]))
+    assert short.shape == (3, 7, 8)
+    for row, length in enumerate((7, 4, 1)):
+        np.testing.assert_allclose(short[row, :length], long[row, 3:3 + length], atol=1e-5)
+
+
+def test_a_prompt_begins_as_words(tiny_preset):
+    from tfft.models.backbone import load_tokenizer
+
+    tokenizer = load_tokenizer(tiny_preset)
+    vocabulary = tokenizer.get_vocabulary()
+    told = first_tokens(tokenizer, "good film", 5, seed=0)
+    assert [vocabulary[i] for i in told] == ["good", "film", "good", "film", "good"]
+    drawn = first_tokens(tokenizer, "", 4, seed=0)
+    assert len(set(drawn)) == 4 and all(vocabulary[i].isalpha() for i in drawn)
+    np.testing.assert_array_equal(first_tokens(tokenizer, "", 4, seed=0), drawn)
+    with pytest.raises(UserError, match="has no token"):
+        first_tokens(tokenizer, " ", 4, seed=0)
+    backbone = families.backbone("bert", 0.0)
+    prompted = choose_trained(backbone, Model(), adaptation("prompt", prompt_text="good film"), 0, tokenizer)
+    begin = keras.Model(backbone.input, backbone.get_layer("embeddings_dropout").output)
+    given = first_tokens(tokenizer, "good film", 3, seed=0)[None]
+    np.testing.assert_allclose(prompted.prompt.vectors, begin(families.inputs(begin, given, [3]))[0], atol=1e-6)
 
 
 def test_a_prefix_needs_kerass_attention():

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
-CASES = ("plain", "clip by global norm", "gradient accumulation", "EMA", "layer-wise rates", "frozen layers", "dora", "ia3",
-         "adapters", "prefix", "bitfit", "class weights", "ragged last batch", "fewer rows than replicas", "length buckets")
+CASES = ("plain", "clip by global norm", "gradient accumulation", "EMA", "layer-wise rates", "frozen layers", "adalora", "dora",
+         "ia3", "adapters", "prefix", "prompt", "bitfit", "class weights", "ragged last batch", "fewer rows than replicas",
+         "length buckets")
 
 
 @pytest.fixture(scope="module")

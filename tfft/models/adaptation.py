@@ -7,7 +7,7 @@ import keras
 
 from tfft.config import Adaptation, Model
 from tfft.errors import UserError
-from tfft.models import adapters
+from tfft.models import adapters, prompts
 
 ENCODER_LAYER = re.compile(r"_layer_\d+$")
 
@@ -48,18 +48,26 @@ def freeze(backbone, config: Model) -> None:
                 inner.rate = 0.0
 
 
-def choose_trained(backbone, config: Model, method: Adaptation, seed: int) -> None:
-    """Freezes what the two say, and puts what the method learns into the layers that are left.
+def choose_trained(backbone, config: Model, method: Adaptation, seed: int, tokenizer=None):
+    """Freezes what the two say, and puts what the method learns into the layers that are left, or before them. Returns the
+    backbone to build a model on. tokenizer: of what a prompt begins as; it begins as 0 without.
 
     Raises: UserError where there are fewer layers than should be frozen, or nothing of the name that the method should act on.
     """
     freeze(backbone, config)
     if method.method == "none":
-        return
-    trained = adapters.adapt([layer for layer in sections(backbone)[1] if layer.trainable], method, seed)
+        return backbone
+    if method.method == "prompt":
+        backbone = prompts.Prompted(backbone, sections(backbone)[1], method.prefix)
+        if tokenizer is not None:
+            backbone.begin_as(prompts.first_tokens(tokenizer, method.prompt_text, method.prefix, seed))
+        trained = backbone.prompt.trainable_variables
+    else:
+        trained = adapters.adapt([layer for layer in sections(backbone)[1] if layer.trainable], method, seed)
     kept = {id(variable) for variable in trained}
     for variable in backbone.trainable_variables:
         variable.trainable = id(variable) in kept
+    return backbone
 
 
 def frozen_weights(backbone, model) -> list:

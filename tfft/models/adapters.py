@@ -61,25 +61,34 @@ class Beside(keras.layers.Layer):
 class LowRank(Beside):
     """x W + scale (dropout(x) A) B: LoRA (Hu et al. 2022, section 4.1). A [inputs, rank] is drawn, B [rank, outputs] begins as
     0. With `magnitude` the columns of W + scale A B have lengths of their own, which are learnt: DoRA (Liu et al. 2024,
-    equation 5; the norms that divide have no gradient, section 4.3).
+    equation 5; the norms that divide have no gradient, section 4.3). With `values` it is A diag(values) B, the values begin as
+    0, A's columns and B's rows as orthonormal ones: AdaLoRA (Zhang et al. 2023, equation 3), see tfft.training.ranks.
     """
 
-    def __init__(self, layer, rank: int, scale: float, dropout: float, magnitude: bool, seed: int):
+    def __init__(self, layer, rank: int, scale: float, dropout: float, seed: int, *, magnitude: bool = False,
+                 values: bool = False):
         super().__init__(layer)
         self.scale = scale
         self.drop = keras.layers.Dropout(dropout, seed=seed, dtype=layer.dtype_policy, name="dropout") if dropout else None
         limit = 1 / math.sqrt(self.inputs)  # Kaiming's with a = sqrt(5), as in the authors' own code
-        self.a = self.add_weight((self.inputs, rank), keras.initializers.RandomUniform(-limit, limit, seed=seed), name="a")
-        self.b = self.add_weight((rank, self.outputs), "zeros", name="b")
+        first = keras.initializers.RandomUniform(-limit, limit, seed=seed)
+        a, b = (keras.initializers.Orthogonal(seed=seed + i) for i in range(2)) if values else (first, "zeros")
+        self.a = self.add_weight((self.inputs, rank), a, name="a")
+        self.values = self.add_weight((rank,), "zeros", name="values") if values else None
+        self.b = self.add_weight((rank, self.outputs), b, name="b")
         self.magnitude = None
         if magnitude:
             self.magnitude = self.add_weight((self.outputs,), "ones", name="magnitude")
             self.magnitude.assign(np.linalg.norm(self.matrix(), axis=0))
         self.built = True
 
+    def left(self):
+        """[inputs, rank]: what B is multiplied by."""
+        return ops.convert_to_tensor(self.a) if self.values is None else self.a * self.values
+
     def changed(self, inputs, training):
         x = inputs if self.drop is None else self.drop(inputs, training=training)
-        update = ops.matmul(ops.matmul(self.rows(x), self.a), self.b) * self.scale
+        update = ops.matmul(ops.matmul(self.rows(x), self.left()), self.b) * self.scale
         made = self.layer(inputs)
         if self.magnitude is None:
             return made + self.shaped(update, inputs)
@@ -92,7 +101,7 @@ class LowRank(Beside):
         return self.shaped((made - bias + update) * factor + bias, inputs)
 
     def merged(self):
-        a, b = (ops.convert_to_numpy(v).astype(np.float64) for v in (self.a, self.b))
+        a, b = (ops.convert_to_numpy(v).astype(np.float64) for v in (self.left(), self.b))
         summed = self.matrix() + self.scale * (a @ b)
         if self.magnitude is not None:
             summed = summed * (ops.convert_to_numpy(self.magnitude) / np.linalg.norm(summed, axis=0))
@@ -229,10 +238,32 @@ def _beside(place: Place, config: Adaptation, seed: int) -> Beside:
             return Prefixed(place.layer, config.prefix, config.bottleneck, seed)
         if config.method in LOW_RANK:
             scale = config.alpha / (math.sqrt(config.rank) if config.rank_stabilised else config.rank)
-            return LowRank(place.layer, config.rank, scale, config.dropout, config.method == "dora", seed)
+            ada = config.method == "adalora"
+            rank = min(first_rank(config), *sizes(place.layer)) if ada else config.rank
+            return LowRank(place.layer, rank, scale, config.dropout, seed, magnitude=config.method == "dora", values=ada)
         if config.method == "ia3":
             return Scaled(place.layer, inputs="output" in place.layer.name)
         return Bottleneck(place.layer, config.bottleneck, seed)
+
+
+def first_rank(config: Adaptation) -> int:
+    """AdaLoRA's rank of each matrix at first."""
+    return math.ceil(1.5 * config.rank)
+
+
+def with_values(layers: list) -> dict[str, LowRank]:
+    """AdaLoRA's, by the paths of the matrices that they stand beside."""
+    found = [place for layer in layers for place in places(layer)]
+    return {place.path.removesuffix("_adapted"): place.layer for place in found
+            if getattr(place.layer, "values", None) is not None}
+
+
+def kept_ranks(layers: list) -> str:
+    """'query 6.5, key 4, ...': how many values of AdaLoRA's are left of a matrix, the mean over matrices of a name."""
+    kept = {}
+    for path, beside in with_values(layers).items():
+        kept.setdefault(path.rpartition("/")[2], []).append(np.count_nonzero(ops.convert_to_numpy(beside.values)))
+    return ", ".join(f"{name} {sum(counts) / len(counts):.3g}" for name, counts in kept.items())
 
 
 def merge(layers: list) -> None:

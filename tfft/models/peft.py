@@ -30,11 +30,12 @@ models = keras_hub.models
 LAYOUTS = {**dict.fromkeys((models.BertBackbone, models.RobertaBackbone, models.XLMRobertaBackbone, models.ElectraBackbone),
                            ("encoder.layer", OF_BERT)),
            models.DistilBertBackbone: ("transformer.layer", OF_DISTILBERT)}
-METHODS = {"lora": "LORA", "dora": "LORA", "ia3": "IA3"}
+METHODS = {"lora": "LORA", "adalora": "LORA", "dora": "LORA", "ia3": "IA3"}  # of several that are one there, the first is read
 
 
 def write_peft(backbone, experiment: Experiment, folder: Path) -> None:
-    """Writes what was learnt beside the backbone's matrices, for PEFT over its AutoModel; the head is not in it.
+    """Writes what was learnt beside the backbone's matrices, for PEFT over its AutoModel; the head is not in it. AdaLoRA's is
+    written as a LoRA whose matrices have ranks of their own.
 
     Raises: UserError where PEFT has no such method, or it is not known what its layers are called there.
     """
@@ -55,6 +56,10 @@ def write_peft(backbone, experiment: Experiment, folder: Path) -> None:
     else:
         stated |= {"r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout, "bias": "none",
                    "use_rslora": config.rank_stabilised, "use_dora": config.method == "dora"}
+    if config.method == "adalora":
+        ranks = {name: len(_kept(beside)) for name, beside in found.items()}
+        stated |= {"rank_pattern": ranks, "alpha_pattern": {name: found[name].scale * rank for name, rank in ranks.items()},
+                   "use_rslora": False}
     (folder / CONFIG).write_text(json.dumps(stated, indent=2) + "\n", "utf-8")
 
 
@@ -127,7 +132,16 @@ def _tensors(beside) -> dict[str, tuple]:
     if hasattr(beside, "factors"):
         axis = 0 if beside.of_inputs else 1
         return {"ia3_l": (beside.factors, np.expand_dims(beside.factors.numpy(), axis))}
+    if beside.values is not None:
+        kept = _kept(beside)
+        return {"lora_A.weight": (None, np.array(beside.left()).T[kept]), "lora_B.weight": (None, beside.b.numpy().T[:, kept])}
     made = {"lora_A.weight": (beside.a, beside.a.numpy().T), "lora_B.weight": (beside.b, beside.b.numpy().T)}
     if beside.magnitude is not None:
         made["lora_magnitude_vector.weight"] = (beside.magnitude, beside.magnitude.numpy())
     return made
+
+
+def _kept(beside) -> np.ndarray:
+    """Places of AdaLoRA's values that are left; the first one where there are none, as PEFT has no rank of 0."""
+    kept = np.flatnonzero(beside.values.numpy())
+    return kept if len(kept) else np.arange(1)

@@ -15,6 +15,7 @@ from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.errors import UserError
 from tfft.models import adaptation
+from tfft.models.adapters import with_values
 from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
 from tfft.models.kernels import on_cpu
 from tfft.run.adapter_files import start_from
@@ -23,6 +24,7 @@ from tfft.tasks.table import TASKS
 from tfft.training.feed import Feed, Shape
 from tfft.training.loop import steps_per_loop
 from tfft.training.optimizer import AdamW
+from tfft.training.ranks import RankBudget
 from tfft.training.schedules import epochs_by_size
 from tfft.training.strategy import make_strategy, set_up
 from tfft.training.tpu import compiled_by_xla
@@ -71,6 +73,7 @@ class Built:
     optimizer: AdamW
     backbone_description: str
     adopted: str = ""  # what the task says of the checkpoint's head
+    backbone: Any = None  # the part of the model that was pretrained
 
 
 def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str], None],
@@ -181,7 +184,8 @@ def build(prepared: Prepared) -> Built:
         if limit and experiment.data.max_length > limit:
             raise UserError(f"config.data.max_length={experiment.data.max_length} is more than the backbone's limit of "
                             f"{limit} positions.")
-        adaptation.choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed)
+        backbone = adaptation.choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed,
+                                             prepared.tokenizer)
         model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
         adopted = prepared.task.adopt(model, prepared.preset)
         if experiment.adaptation.start:
@@ -193,9 +197,11 @@ def build(prepared: Prepared) -> Built:
         own = [prepared.task.learning_rate_multiplier(variable.path) for variable in variables]
         common = 1.0 if experiment.adaptation.method == "none" else experiment.adaptation.rate
         multipliers = [common * rate if mine is None else mine for rate, mine in zip(rates, own, strict=True)]
+        competing = list(with_values(adaptation.sections(backbone)[1]).values())
+        budget = RankBudget(competing, variables, experiment.adaptation.rank, prepared.total_steps) if competing else None
         optimizer = AdamW(variables, experiment.train, multipliers=multipliers,
-                          decayed=[adaptation.decays(v) for v in variables])
-    return Built(model, optimizer, description, adopted)
+                          decayed=[adaptation.decays(v) for v in variables], budget=budget)
+    return Built(model, optimizer, description, adopted, backbone)
 
 
 def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape | None = None):

@@ -11,7 +11,8 @@ from tfft.config import Experiment, default_experiment, differences
 from tfft.data.plan import PlanSettings
 from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
-from tfft.models.adaptation import trained_weights
+from tfft.models.adaptation import sections, trained_weights
+from tfft.models.adapters import kept_ranks
 from tfft.notebook import in_notebook
 from tfft.run.assembly import build, make_feed, prepare
 from tfft.run.baseline import compared
@@ -235,6 +236,8 @@ class Session:
         if scale is not None:
             rows += [("steps skipped (float16 overflow)", f"{int(scale.skipped_steps.numpy()):,}"),
                      ("loss scale at the end", f"{float(scale.scale.numpy()):,.0f}")]
+        if kept := kept_ranks(sections(self.built.backbone)[1]):
+            rows += [("ranks of the last step, by matrix", kept)]
         if state.best is not None:
             rows += [(f"{which} validation {self.experiment.eval.metric}", f"{value:.4f} at step {at:,}{used}")
                      for which, value, at, used in self._judged(state)]

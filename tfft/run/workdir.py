@@ -259,7 +259,7 @@ def open_run(path: str | Path, which: str = "") -> Run:
     except OSError as error:
         raise UserError(f"{workdir.path} is not complete ({error}). Run its train command again.") from error
     backbone = rebuild(description, "float32")
-    choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed)
+    backbone = choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed)
     model = task.build_model(backbone, experiment.model, seed=0)
     chosen = which or experiment.export.weights
     if chosen == "best" and not workdir.weights("best").exists():

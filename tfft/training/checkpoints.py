@@ -28,13 +28,13 @@ class Checkpoints:
         self.folder = folder
         self._keep, self._remote = keep, is_remote(folder)
         self._options = tf.train.CheckpointOptions(experimental_io_device=io_device or None)
-        # absent but for float16: the checkpoints of other runs are what they were
-        scale = {"loss_scale": optimizer.loss_scale} if optimizer.loss_scale else {}
+        # absent where the run has none: the checkpoints of other runs are what they were
+        more = {"loss_scale": optimizer.loss_scale, "budget": optimizer.budget}
         self._checkpoint = tf.train.Checkpoint(
             weights=[v.value for v in model.trainable_variables],
             other=[v.value for v in model.non_trainable_variables],
             momentum=optimizer.momentum, velocity=optimizer.velocity, averages=optimizer.averages, step=global_step,
-            **scale)
+            **{name: part for name, part in more.items() if part})
         self._step = global_step
 
     @property

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfft.config import Train
 from tfft.training.precision import LossScale
+from tfft.training.ranks import RankBudget
 
 
 class AdamW(tf.Module):
@@ -19,7 +20,8 @@ class AdamW(tf.Module):
     section 2). Decay is applied with the variable's own learning rate: w -= rate * weight_decay * w.
     """
 
-    def __init__(self, variables: list, config: Train, *, multipliers: list[float], decayed: list[bool]):
+    def __init__(self, variables: list, config: Train, *, multipliers: list[float], decayed: list[bool],
+                 budget: RankBudget | None = None):
         super().__init__(name="adamw")
         self._config = config
         self.variables_ = [getattr(v, "value", v) for v in variables]
@@ -33,6 +35,7 @@ class AdamW(tf.Module):
         if config.ema_decay:
             self.averages = [tf.Variable(v, trainable=False, name=f"average_{i}") for i, v in enumerate(self.variables_)]
         self.loss_scale = LossScale() if config.precision == "mixed_float16" else None
+        self.budget = budget
 
     def apply(self, gradients: list[tf.Tensor], step: tf.Tensor, rate: tf.Tensor, when: tf.Tensor | None = None) -> None:
         """One update in replica context, or none where `when`, a bool[] that is equal on all replicas, is False.
@@ -46,19 +49,27 @@ class AdamW(tf.Module):
             def update():
                 for i, gradient in enumerate(gradients):
                     self._update(self.variables_[i], gradient, self._slots(i), i, scalars)
+                if self.budget:
+                    self.budget.update(self.budget.mask, *self._ranked(gradients), step)
 
             _do(update, when)
             return
 
-        def across(strategy, gradients, scalars, when):
+        def across(strategy, gradients, scalars, step, when):
             def update():
                 for i, gradient in enumerate(gradients):
                     strategy.extended.update(self.variables_[i], self._update, group=False,
                                              args=(gradient, self._slots(i), i, scalars))
+                if self.budget:
+                    strategy.extended.update(self.budget.mask, self.budget.update, group=False,
+                                             args=(*self._ranked(gradients), step))
 
             _do(update, None if when is None else strategy.experimental_local_results(when)[0])
 
-        tf.distribute.get_replica_context().merge_call(across, args=(gradients, scalars, when))
+        tf.distribute.get_replica_context().merge_call(across, args=(gradients, scalars, step, when))
+
+    def _ranked(self, gradients: list) -> tuple:
+        return (*self.budget.arguments(gradients), self.budget.values_of(self.averages))
 
     def _slots(self, i: int) -> tuple:
         return (self.momentum[i], self.velocity[i], *self.averages[i:i + 1])

@@ -94,13 +94,15 @@ class Trainer(orbit.StandardTrainer):
             loss, gradients = self._gradients(batch)
         else:
             loss, *gradients = self._summed_over_parts(batch, self._gradients)
+        share = 1 / self._strategy.num_replicas_in_sync
+        slope = share if self._loss_scale is None else share * self._loss_scale.scale
+        if self._optimizer.budget:
+            loss, gradients = self._optimizer.budget.penalised(loss, list(gradients), share, slope)
         if self._config.l2:
-            share = self._config.l2 / self._strategy.num_replicas_in_sync
-            slope = share if self._loss_scale is None else share * self._loss_scale.scale
             for i, (variable, decayed) in enumerate(zip(self._variables, self._optimizer.decayed, strict=True)):
                 if decayed:
-                    gradients[i] = tf.convert_to_tensor(gradients[i]) + slope * variable.value
-                    loss += share * tf.nn.l2_loss(variable.value)
+                    gradients[i] = tf.convert_to_tensor(gradients[i]) + self._config.l2 * slope * variable.value
+                    loss += self._config.l2 * share * tf.nn.l2_loss(variable.value)
         return loss, gradients
 
     def _summed_over_parts(self, batch, gradients_of) -> list:
