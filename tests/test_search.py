@@ -178,6 +178,12 @@ def test_reranking_orders_the_candidates_by_what_a_run_of_pairs_says(made, searc
         assert [hit.place for hit in hits] == [found[i].place for i in order] != [hit.place for hit in found[:5]]
         assert [hit.score for hit in hits] == pytest.approx([said[i] for i in order], abs=1e-5)
         assert [hit.similarity for hit in hits] == [found[i].similarity for i in order]
+    fused = Searcher(searcher.index, searcher.embedder, 20, reranker, 20, fuse=True)(queries)[0]
+    places = {hit.place: i + 1 for i, hit in enumerate(before[0])}
+    new = {before[0][i].place: place + 1 for place, i in enumerate(np.argsort(-np.array(said), kind="stable"))}
+    sums = [1 / (60 + places[hit.place]) + 1 / (60 + new[hit.place]) for hit in fused]
+    assert [hit.score for hit in fused] == pytest.approx(sums)
+    assert [hit.score for hit in fused] == sorted((hit.score for hit in fused), reverse=True) and len(fused) == 20
 
 
 def test_a_file_of_queries_keeps_its_rows(made, searcher, tmp_path):
@@ -226,6 +232,7 @@ def test_search_is_judged_before_and_after_reranking(made, searcher, collection,
     said, report = capsys.readouterr(), json.loads((tmp_path / "report.json").read_text())["metrics"]
     assert report["retrieved"]["mrr_at_10"] == 0.5 and report["re-ranked"]["mrr_at_10"] == 1
     assert report["retrieved"]["recall_at_10"] == pytest.approx((0.5 + 1 + 1) / 3) and report["retrieved"]["recall_at_1"] == 0
+    assert report["fused"]["mrr_at_10"] == 1  # second of one order and first of the other is better than the reverse
     assert "3 queries, 300 documents, the first 20 re-ranked" in said.out and "re-ranked" in said.out.split("mrr_at_10")[0]
     judged = {line.split("\t")[1] for line in (collection / "qrels" / "test.tsv").read_text().splitlines()[1:]}
     assert f"1 of {len(judged)} judged documents are not in the index, e.g. 'gone'" in said.err
@@ -291,7 +298,9 @@ def test_the_command_line(made, tiny_preset, tmp_path):
     folder, _ = made
     cache = str(tmp_path / "cache")
     make_cross(tiny_preset, tmp_path / "cross")
-    out, _ = run(["search", f"--index={folder}/exact", "--query=good film", f"--rerank={tmp_path}/cross", "--results=2"], cache)
+    out, _ = run(["search", f"--index={folder}/exact", "--query=good film", f"--rerank={tmp_path}/cross", "--results=2",
+                  "--fuse"], cache)
     assert [one.keys() for one in json.loads(out)["results"]] == [{"id", "score", "similarity", "text"}] * 2
+    assert "--fuse joins two orders" in run(["search", f"--index={tmp_path}", "--query=a", "--fuse"], cache, code=2)[1]
     assert "is no index" in run(["search", f"--index={tmp_path}", "--query=a"], cache, code=2)[1]
     assert "Name the run, the documents and the index" in run(["index"], cache, code=2)[1]

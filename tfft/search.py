@@ -21,6 +21,8 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Where the run of the index is, if 
 RERANK = flags.DEFINE_string("rerank", "", "Work directory of a text_classification run on pairs, which scores the first "
                              "--candidates anew.")
 CANDIDATES = flags.DEFINE_integer("candidates", 100, "Documents of each query that are re-ranked.", lower_bound=1)
+FUSE = flags.DEFINE_bool("fuse", False, "With --rerank: results are ordered by their places in both orders, that of the index "
+                         "and that of the run, not in the latter alone.")
 POSITIVE = flags.DEFINE_string("positive_label", "", "With --rerank: the label that means that a text answers the query; '' is "
                                "1, true, yes, relevant, positive or pos.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Texts computed at once.", lower_bound=1)
@@ -37,6 +39,8 @@ def main() -> int:
         raise UserError("--input needs --output=FILE.csv or --output=FILE.jsonl for the results.")
     if RERANK.value and CANDIDATES.value < RESULTS.value:
         raise UserError(f"--candidates={CANDIDATES.value} are fewer than --results={RESULTS.value}.")
+    if FUSE.value and not RERANK.value:
+        raise UserError("--fuse joins two orders: name the run that makes the second one, --rerank=WORKDIR.")
     reading = READING()
 
     from tfft.data.collections import open_collection
@@ -61,7 +65,7 @@ def main() -> int:
 
     index, embedder, run = open_index(folder, WORKDIR.value, EXACT.value, BATCH_SIZE.value)
     reranker = Reranker(open_run(RERANK.value), POSITIVE.value, BATCH_SIZE.value) if RERANK.value else None
-    searcher = Searcher(index, embedder, RESULTS.value, reranker, CANDIDATES.value)
+    searcher = Searcher(index, embedder, RESULTS.value, reranker, CANDIDATES.value, FUSE.value)
     if QUERY.value:
         return print_answers(searcher, [{"text": query} for query in QUERY.value])
     target = local_path(OUTPUT.value, "--output") if OUTPUT.value else None

@@ -112,7 +112,7 @@ def run_fold(fold: int, folder: pathlib.Path, parts: tuple, arguments: argparse.
         index = folder / f"index-{name}{fold}"
         found = search(folder, fold, index, [f"--rerank={cross}", f"--candidates={arguments.candidates}"])
         made |= {"queries": found["queries"], name: found["metrics"]["retrieved"],
-                 f"{name}, re-ranked": found["metrics"]["re-ranked"]}
+                 f"{name}, re-ranked": found["metrics"]["re-ranked"], f"{name}, fused": found["metrics"]["fused"]}
     return made
 
 

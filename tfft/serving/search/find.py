@@ -14,6 +14,7 @@ from tfft.serving.search.embedder import Embedder
 from tfft.tasks.base import Structured
 from tfft.vectors.folder import Index
 
+FUSION = 60  # k of reciprocal rank fusion, as its authors have it
 POSITIVE = ("1", "true", "yes", "relevant", "positive", "pos")  # labels that need no --positive_label
 
 
@@ -55,14 +56,14 @@ def _positive(labels: list[str], chosen: str, workdir: Path) -> str:
 class Searcher:
     """What queries find in an index; `answers` as a Predictor does.
 
-    results: of each query; candidates: how many of them are scored anew by the reranker.
+    results: of each query; candidates: how many of them are scored anew by the reranker; fuse: their order is by both scores.
     """
 
     fields, separator = ("text",), ","
 
     def __init__(self, index: Index, embedder: Embedder, results: int = 10, reranker: Reranker | None = None,
-                 candidates: int = 100):
-        self.index, self.embedder, self.reranker = index, embedder, reranker
+                 candidates: int = 100, fuse: bool = False):
+        self.index, self.embedder, self.reranker, self.fuse = index, embedder, reranker, fuse
         self.results, self.candidates = results, candidates
 
     @property
@@ -87,10 +88,24 @@ class Searcher:
                 made.append(sorted(first, key=lambda hit: -hit.score) + hits[self.candidates:])
         return made
 
+    def fused(self, found: list[list[Hit]], reranked: list[list[Hit]]) -> list[list[Hit]]:
+        """The first candidates of each query by their places in both orders: the sum of 1 / (60 + place) (reciprocal rank
+        fusion, Cormack, Clarke & Buettcher 2009), equal ones as re-ranked; then the others as they were."""
+        made = []
+        for before, after in zip(found, reranked, strict=True):
+            scores = {hit.place: 1 / (FUSION + 1 + i) for i, hit in enumerate(before[:self.candidates])}
+            first = [hit._replace(score=scores[hit.place] + 1 / (FUSION + 1 + i))
+                     for i, hit in enumerate(after[:self.candidates])]
+            made.append(sorted(first, key=lambda hit: -hit.score) + before[self.candidates:])
+        return made
+
     def __call__(self, queries: list[str]) -> list[list[Hit]]:
         """The results of each query."""
-        found = self.found(queries, max(self.results, self.candidates) if self.reranker else self.results)
-        return [hits[:self.results] for hits in (self.reranked(queries, found) if self.reranker else found)]
+        if not self.reranker:
+            return self.found(queries, self.results)
+        found = self.found(queries, max(self.results, self.candidates))
+        reranked = self.reranked(queries, found)
+        return [hits[:self.results] for hits in (self.fused(found, reranked) if self.fuse else reranked)]
 
     def answers(self, rows: list[dict[str, str]]) -> list[tuple[dict, dict[str, float]]]:
         """Of {"text": query}: {"results": [{"id", "score", "text"}, ...]}, with "similarity" where they were re-ranked."""

@@ -15,7 +15,7 @@ AT_ONCE = 64  # queries
 
 
 def judge_search(searcher: Searcher, collection: Collection, output: Path | None) -> int:
-    """Prints the figures of a collection's queries, before and after re-ranking, and writes them as JSON.
+    """Prints the figures of a collection's queries, before and after re-ranking and by both orders, and writes them as JSON.
 
     Raises: UserError where the index has none of the judged documents.
     """
@@ -32,6 +32,7 @@ def judge_search(searcher: Searcher, collection: Collection, output: Path | None
         orders = {"retrieved": found}
         if searcher.reranker:
             orders["re-ranked"] = searcher.reranked(list(texts), found)
+            orders["fused"] = searcher.fused(found, orders["re-ranked"])
         for name, several in orders.items():
             made = [[searcher.index.id(hit.place) for hit in hits] for hits in several]
             ranked.setdefault(name, {}).update(zip(ids, made, strict=True))
