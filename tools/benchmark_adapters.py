@@ -21,7 +21,7 @@ import resource
 
 from benchmark_entities import BATCH, ROOT, command, flags, new_clock, rate_of, take_turns, train_lines
 
-METHODS = ("lora", "dora", "ia3", "adapters", "bitfit")
+METHODS = ("lora", "adalora", "dora", "ia3", "adapters", "prefix", "prompt", "bitfit")
 MATRICES = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
 
 
@@ -107,7 +107,7 @@ def own(arguments: argparse.Namespace, method: str) -> dict:
         settings["model.frozen_layers"] = arguments.layers - 2
     elif method != "full":
         settings["adaptation.method"] = method
-    if method in ("lora", "dora"):
+    if method in ("lora", "adalora", "dora"):
         settings |= {"adaptation.rank": arguments.rank, "adaptation.alpha": 2.0 * arguments.rank}
     command(["tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}", f"--workdir={run}",
              *(f"--config.{name}={value}" for name, value in settings.items())])
