@@ -16,6 +16,7 @@ from tfft.config.experiment import (
     differences,
     from_json,
     named_sources,
+    no_activation_cache,
     resolve,
     split_share,
     to_json,
@@ -46,5 +47,5 @@ __all__ = [
     "MultipleChoiceData", "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification",
     "TextClassificationData", "TokenClassification", "TokenClassificationData", "Train", "by_source", "check_limits",
     "classes_of", "default_config", "default_experiment", "differences", "from_json", "in_source", "named_sources",
-    "resolve", "split_share", "to_json",
+    "no_activation_cache", "resolve", "split_share", "to_json",
 ]

@@ -181,12 +181,33 @@ def _check_one(e: Experiment) -> None:
         raise UserError("config.train.accumulation needs batches of a fixed number of examples: set tokens_per_batch=0.")
     if train.schedule == "exponential" and train.end_learning_rate_fraction <= 0:
         raise UserError("config.train.schedule=exponential needs end_learning_rate_fraction above 0, e.g. 0.01.")
+    _check_cache(e)
     if e.model.frozen_layers == -1 and train.layer_decay != 1.0:
         raise UserError("config.train.layer_decay has no layer to act on where model.frozen_layers=-1.")
     if e.distribution.cpu_replicas > 1 and e.distribution.strategy not in ("auto", "mirrored"):
         raise UserError("config.distribution.cpu_replicas above 1 needs strategy=mirrored.")
     if e.distribution.strategy == "tpu" and train.precision == "mixed_float16":
         raise UserError("config.train.precision=mixed_float16 is for GPUs; a TPU computes in bfloat16: use mixed_bfloat16.")
+
+
+def no_activation_cache(e: Experiment) -> str:
+    """Why what the lowest layers make of an example is not the same in every epoch, or not worth keeping; '' where it is."""
+    if not e.model.frozen_layers:
+        return "keeps what frozen layers make, and none are frozen. Set config.model.frozen_layers, to -1 for all"
+    if e.task.name == "masked_lm":
+        return "keeps what frozen layers make of an example, and masked_lm masks other words in each epoch. Set it to none"
+    if getattr(e.data, "augmentation", None) and e.data.augmentation.enabled:
+        return "keeps what frozen layers make of a text, and data.augmentation changes it in each epoch. Do without one of them"
+    if e.adaptation.method == "prompt":
+        return "keeps what frozen layers make of a text, and these see a prompt that is trained. Set it to none"
+    if e.distribution.strategy == "tpu":
+        return "is for CPUs and GPUs: a TPU computes frozen layers faster than its host reads what they made. Set it to none"
+    return ""
+
+
+def _check_cache(e: Experiment) -> None:
+    if e.train.activation_cache != "none" and (reason := no_activation_cache(e)):
+        raise UserError(f"config.train.activation_cache={e.train.activation_cache} {reason}.")
 
 
 def check_limits(e: Experiment, *, max_length: int | None, num_layers: int | None) -> None:

@@ -132,6 +132,10 @@ class Train:
                                low=0.01, high=1000)
     ema_decay: float = setting(0.0, "exponential moving average of the weights, evaluated and exported; 0 is off",
                                low=0, high=0.999999)
+    activation_cache: str = setting("none", "with frozen_layers: what the frozen layers make of each example is computed once "
+                                            "and kept on disk as numbers of this type; later epochs start above them",
+                                    choices=("none", "float32", "float16", "bfloat16"))
+    activation_cache_gb: float = setting(20.0, "activation_cache: the most that it may take of the disk", low=0, free=True)
     precision: str = setting("float32", "computation dtype of the backbone; mixed_float16 skips steps that overflow",
                              choices=("float32", "mixed_bfloat16", "mixed_float16"))
     seed: int = setting(0, "seed of initialisation, order and dropout", low=0)

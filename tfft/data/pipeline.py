@@ -24,7 +24,7 @@ class Reader:
     of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length. sequences: K, where what
     is planned is K examples of the store each; see Epoch. drawn: `targets` also takes the plan's seed and the epoch (of a
     mixture Epoch.turns), and gives besides what the inputs show in place of an example's own tokens: int32[b,length], -1 where
-    they show these."""
+    they show these. hidden: (examples int64[b*K], length) -> float[b*K,length,H], the input "hidden"; see tfft.models.split."""
 
     inputs: tuple[str, ...]
     pad_id: int
@@ -32,6 +32,7 @@ class Reader:
     target_specs: Any
     sequences: int = 1
     drawn: bool = False
+    hidden: Callable[[np.ndarray, int], np.ndarray] | None = None
 
 
 class Epoch:
@@ -222,6 +223,8 @@ def make_batch(opened: Epoch, batch: int, reader: Reader, part: int = 0, parts: 
     inputs = make(opened.store, examples, length, reader.pad_id, "segment_ids" in reader.inputs)
     if "document" in reader.inputs and not opened.packed:
         inputs.append(inputs[1])  # a text a row
+    if reader.hidden:
+        inputs.append(reader.hidden(examples, length))
     for instead in shown:
         inputs[0] = np.where(instead[mine] >= 0, instead[mine], inputs[0])
     return (*inputs, *(target[mine] for target in tf.nest.flatten(targets)), weights[mine], indices[mine])
@@ -240,7 +243,12 @@ def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: 
     names = ("token_ids", "padding_mask", *(name for name in ("segment_ids", "document") if name in reader.inputs))
     here = replicas // hosts
     specs = tf.nest.flatten(reader.target_specs)
-    types = [tf.int32] * len(names) + [spec.dtype for spec in specs] + [tf.float32, tf.int64]
+    kinds, widths = [tf.int32] * len(names), [()] * len(names)
+    if reader.hidden:
+        names, hidden = (*names, "hidden"), reader.hidden(np.zeros(0, np.int64), 1)
+        kinds.append(tf.as_dtype(hidden.dtype))
+        widths.append(hidden.shape[2:])
+    types = kinds + [spec.dtype for spec in specs] + [tf.float32, tf.int64]
 
     def build(element):
         step, replica = divmod(int(element), here)
@@ -251,8 +259,8 @@ def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: 
     def load(element):
         *arrays, weights, indices = tf.numpy_function(build, [element], types)
         inputs, targets = arrays[:len(names)], arrays[len(names):]
-        for array in inputs:
-            array.set_shape([rows and rows * reader.sequences, length])
+        for array, width in zip(inputs, widths, strict=True):
+            array.set_shape([rows and rows * reader.sequences, length, *width])
         for target, spec in zip(targets, specs, strict=True):
             target.set_shape(static_shape(spec, rows, length))
         weights.set_shape([rows])

@@ -20,12 +20,13 @@ from tfft.training.hosts import Hosts
 
 class Evaluator(orbit.AbstractEvaluator):
     """Orbit's evaluation of one split. What a task tunes (thresholds, say) is tuned on it where `tune`, else used as given.
-    sources: of a mixture, see tfft.data.prepare.Split; each is judged by itself besides, by what was tuned on all."""
+    sources: of a mixture, see tfft.data.prepare.Split; each is judged by itself besides, by what was tuned on all.
+    forward, hidden: the upper part of the model, and what its lower one makes of examples; see tfft.models.split."""
 
     def __init__(self, model, task: Task, store: TokenStore, rows: np.ndarray, *, pad_id: int, batch_size: int,
                  max_length: int, strategy, tune: bool = False, tuned: dict[str, list] | None = None,
                  progress: Callable[[int, int], None] = lambda done, total: None, xla: bool = False,
-                 hosts: Hosts | None = None, sources: dict[str, range] | None = None):
+                 hosts: Hosts | None = None, sources: dict[str, range] | None = None, forward=None, hidden=None):
         self._sources = sources or {}
         self._model, self._task, self._store, self._strategy = model, task, store, strategy
         self._hosts = hosts or Hosts(strategy)
@@ -38,10 +39,11 @@ class Evaluator(orbit.AbstractEvaluator):
         settings = PlanSettings(batch_size=batch_size, max_length=max_length, shuffle=False, multiple=replicas,
                                 length_multiple=1 if on_cpu() else 8, buckets=few_buckets(max_length) if xla else (),
                                 run_length=1 if xla else 0)
+        self._model_of_inputs = forward or model
         self._forward = tf.function(self._answer, autograph=False, reduce_retracing=not xla)
         self._epochs = Epochs(lambda epoch: (store, self._examples, self._examples), settings)
         self._reader = Reader(tuple(model.input), pad_id, task.targets(store, weighted=False), task.target_specs,
-                              drawn=task.drawn)
+                              drawn=task.drawn, hidden=hidden)
         self.report: Report | None = None
 
     @property
@@ -136,7 +138,7 @@ class Evaluator(orbit.AbstractEvaluator):
         def replica(batch):
             inputs, targets, _, indices = batch
             with fast_cpu(on_cpu() and not self._xla):
-                outputs = self._model(inputs, training=False)
+                outputs = self._model_of_inputs(inputs, training=False)
             # an example by itself may have no loss: the task makes one of the units, if it wants one
             alone = not self._task.whole_batch and not self._task.sequences
             losses = self._task.loss(targets, outputs) if alone else tf.zeros_like(indices, tf.float32)

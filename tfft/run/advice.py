@@ -1,5 +1,6 @@
 """Where the rows ask for other settings than a run has: what `tfft plan` advises."""
 
+from tfft.config import no_activation_cache
 from tfft.run.assembly import Prepared
 from tfft.training.schedules import STEPS, epochs_by_size
 
@@ -9,7 +10,7 @@ JUDGED = 100          # validation rows; with fewer the best weights are chosen 
 
 def advice(prepared: Prepared) -> list[str]:
     """A sentence each, with the setting."""
-    return [*_steps(prepared), *_validation(prepared), *prepared.task.advice(prepared.experiment)]
+    return [*_steps(prepared), *_validation(prepared), *_frozen(prepared), *prepared.task.advice(prepared.experiment)]
 
 
 def _steps(prepared: Prepared) -> list[str]:
@@ -20,6 +21,14 @@ def _steps(prepared: Prepared) -> list[str]:
         return []
     return [f"{rows:,} training rows make {steps:,} steps in {prepared.num_epochs} epochs, which is little to learn from: "
             f"--config.train.epochs=0 gives small sets more ({more} epochs, {more * each:,} steps)."]
+
+
+def _frozen(prepared: Prepared) -> list[str]:
+    experiment, epochs = prepared.experiment, prepared.total_steps / prepared.epochs.num_batches(0)
+    if experiment.train.activation_cache != "none" or no_activation_cache(experiment) or prepared.xla or epochs < 2:
+        return []
+    return [f"the frozen layers are computed in each of {epochs:.2g} epochs, and again for each evaluation: "
+            "--config.train.activation_cache=bfloat16 computes them once and keeps what they make on disk."]
 
 
 def _validation(prepared: Prepared) -> list[str]:

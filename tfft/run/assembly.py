@@ -204,17 +204,17 @@ def build(prepared: Prepared) -> Built:
     return Built(model, optimizer, description, adopted, backbone)
 
 
-def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape | None = None):
+def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape | None = None, hidden=None):
     """Training batches of steps start..stop-1, distributed over the strategy's replicas; with a shape (static then), those
-    of that shape alone."""
+    of that shape alone. hidden: see Reader."""
     task, strategy = prepared.task, prepared.strategy
     reader = Reader(tuple(model.input), prepared.pad_id, task.targets(prepared.splits["train"].store, weighted=True),
-                    task.target_specs, task.sequences or 1, task.drawn)
+                    task.target_specs, task.sequences or 1, task.drawn, hidden)
     return distributed(strategy, prepared.epochs, reader, start=start, stop=stop, shape=shape,
                        **({"prefetch": max(8, 2 * strategy.num_replicas_in_sync)} if shape else {}))
 
 
-def make_feed(prepared: Prepared, model) -> Feed:
+def make_feed(prepared: Prepared, model, hidden=None) -> Feed:
     """All training batches of a run."""
-    return Feed(prepared.epochs, lambda start, stop, shape: make_dataset(prepared, model, start, stop, shape),
+    return Feed(prepared.epochs, lambda start, stop, shape: make_dataset(prepared, model, start, stop, shape, hidden),
                 prepared.total_steps, static=prepared.xla)

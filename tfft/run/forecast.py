@@ -13,6 +13,7 @@ from tfft.config import Experiment
 from tfft.data.plan import make_plan
 from tfft.data.unknown import shares
 from tfft.models.adaptation import sections, trained_weights
+from tfft.run import activations
 from tfft.run.advice import advice
 from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
 from tfft.run.mixture_table import mixture_table
@@ -101,6 +102,7 @@ def _batches(prepared: Prepared) -> str:
 def _time_and_memory(prepared: Prepared, steps: int) -> str:
     """Times real steps on batches spread over the first epoch's lengths; nothing is kept of them."""
     built = build(prepared)
+    above, kept = activations.unread(prepared, built)
     total, per_epoch = prepared.total_steps, prepared.epochs.num_batches(0)
     plan = prepared.epochs.epoch(0).plan
     by_length = np.argsort(plan.lengths[:min(per_epoch, total)], kind="stable")
@@ -108,11 +110,12 @@ def _time_and_memory(prepared: Prepared, steps: int) -> str:
     step = tf.Variable(0, dtype=tf.int64)
     trainer = Trainer(built.model, built.optimizer, prepared.task.loss, prepared.experiment.train, dataset=None,
                       global_step=step, total_steps=total, strategy=prepared.strategy, use_loop=False, xla=prepared.xla,
-                      whole_batch=prepared.task.whole_batch, halves=prepared.halves)
+                      whole_batch=prepared.task.whole_batch, halves=prepared.halves, forward=above and above.model)
     seconds = tokens = 0.0
     for i, index in enumerate([chosen[-1], *chosen]):  # the longest first, untimed: it traces the step
         shape = prepared.epochs.shape(int(index)) if prepared.xla else None
-        trainer.train_dataset = make_dataset(prepared, built.model, int(index), int(index) + 1, shape)
+        trainer.train_dataset = make_dataset(prepared, built.model, int(index), int(index) + 1, shape,
+                                             above and above.hidden["train"])
         begin = time.monotonic()
         trainer.train(tf.constant(1))
         if i:
@@ -123,6 +126,7 @@ def _time_and_memory(prepared: Prepared, steps: int) -> str:
     memory = _memory(built, prepared)
     rows = [("training speed", f"{rate:,.0f} real tokens/s over {len(chosen)} timed steps"),
             ("training time", f"about {duration(all_tokens / rate)}, evaluations not counted"),
+            *([("activation cache", kept)] if kept else []),
             ("weights", _weights(built)),
             ("memory for weights, gradients, optimizer", f"{memory[0] / 1e9:.2f} GB"),
             ("memory for activations, longest batch", f"about {memory[1] / 1e9:.2f} GB"),

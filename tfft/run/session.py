@@ -9,11 +9,12 @@ import tensorflow as tf
 from tfft import __version__
 from tfft.config import Experiment, default_experiment, differences
 from tfft.data.plan import PlanSettings
-from tfft.data.prepare import describe_data
+from tfft.data.prepare import Split, describe_data
 from tfft.evaluation.evaluator import Evaluator
 from tfft.models.adaptation import sections, trained_weights
 from tfft.models.adapters import kept_ranks
 from tfft.notebook import in_notebook
+from tfft.run import activations
 from tfft.run.assembly import build, make_feed, prepare
 from tfft.run.baseline import compared
 from tfft.run.mixture_table import mixture_table
@@ -53,12 +54,19 @@ class Session:
         self._describe_data()
         self.built = built = build(prepared)
         save_parts(workdir, prepared.tokenizer, built.backbone_description, prepared.task.learnt)
-        self.evaluator = self._make_evaluator()
+        judged = self._judged_split()
+        splits = {"train": prepared.splits["train"], **({"validation": judged} if judged else {})}
+        with hosts.together():  # a disk may be full
+            above = activations.make(prepared, built, splits, cache, self.console)
+        hidden = above.hidden if above else {}
+        forward = above.model if above else None
+        self.evaluator = self._make_evaluator(judged, forward, hidden.get("validation")) if judged else None
         self.loop = Loop(
             experiment, workdir.checkpoints, model=built.model, loss=prepared.task.loss, optimizer=built.optimizer,
             strategy=prepared.strategy, evaluator=self.evaluator, total_steps=self.total_steps,
-            feed=make_feed(prepared, built.model), evaluation_steps=self._next_evaluation, xla=prepared.xla, hosts=hosts,
-            whole_batch=prepared.task.whole_batch, halves=prepared.halves,
+            feed=make_feed(prepared, built.model, hidden.get("train")), evaluation_steps=self._next_evaluation,
+            xla=prepared.xla, hosts=hosts,
+            whole_batch=prepared.task.whole_batch, halves=prepared.halves, forward=forward,
             hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
         workdir.forget_after(self.loop.start_step, self.loop.state.evaluated_step)
         workdir.write_environment({
@@ -120,17 +128,18 @@ class Session:
         self.console.say(f"model: {kind}, {model.count_params():,} weights, {trained:,} trained; {self.total_steps:,} steps of "
                          f"{batch}{'; ' if self.built.adopted else ''}{self.built.adopted}")
 
-    def _make_evaluator(self) -> Evaluator | None:
-        prepared = self.prepared
-        split = prepared.splits.get("validation")
-        if split is None:
-            return None
+    def _judged_split(self) -> Split | None:
+        """The validation rows, as they are judged."""
+        split = self.prepared.splits.get("validation")
         with self.hosts.together():
-            split = prepared.preparer.judged_with(split)
+            return split and self.prepared.preparer.judged_with(split)
+
+    def _make_evaluator(self, split: Split, forward, hidden) -> Evaluator:
+        prepared = self.prepared
         return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
                          batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
                          strategy=prepared.strategy, tune=prepared.task.tunes, progress=self._evaluating, xla=prepared.xla,
-                         hosts=self.hosts, sources=split.sources)
+                         hosts=self.hosts, sources=split.sources, forward=forward, hidden=hidden)
 
     def _evaluating(self, done: int, total: int) -> None:
         self.loop.look()

@@ -88,7 +88,7 @@ class Loop:
     def __init__(self, experiment: Experiment, folder: Path, *, model, loss, optimizer: AdamW, strategy,
                  feed: Feed, evaluator: orbit.AbstractEvaluator | None, total_steps: int,
                  evaluation_steps: Callable[[int], int], hooks: Hooks, xla: bool = False, hosts: Hosts | None = None,
-                 whole_batch: bool = False, halves: bool = False):
+                 whole_batch: bool = False, halves: bool = False, forward=None):
         config = experiment.train
         self.experiment, self.hooks, self.total_steps = experiment, hooks, total_steps
         self._evaluator, self._next_evaluation = evaluator, evaluation_steps
@@ -109,7 +109,7 @@ class Loop:
         self._feed = feed
         self._trainer = Trainer(model, optimizer, loss, config, dataset=None, global_step=self.global_step,
                                 total_steps=total_steps, strategy=strategy, use_loop=self.steps_per_loop > 1, xla=xla,
-                                whole_batch=whole_batch, halves=halves)
+                                whole_batch=whole_batch, halves=halves, forward=forward)
         self._controller = orbit.Controller(
             global_step=self.global_step, trainer=self._trainer, evaluator=evaluator, strategy=strategy,
             steps_per_loop=self.steps_per_loop, train_actions=[self._after_loop])

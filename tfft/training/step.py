@@ -17,16 +17,17 @@ class Trainer(orbit.StandardTrainer):
     whole_batch: the loss of an example depends on the outputs of all; see `_whole_batch_gradients`.
     xla: XLA compiles a replica's step, as it must on a TPU; its shapes then follow from the batch's, which are static.
     halves: the shorter half of a batch's sequences and the longer one are computed apart, each no longer than it need be:
-    not for XLA, whose shapes would not be static."""
+    not for XLA, whose shapes would not be static.
+    forward: what makes the outputs of a batch's inputs, if that is not the model; its trained weights are the model's."""
 
     def __init__(self, model, optimizer: AdamW, loss, config: Train, *, dataset, global_step: tf.Variable,
                  total_steps: int, strategy, use_loop: bool, xla: bool = False, whole_batch: bool = False,
-                 halves: bool = False):
+                 halves: bool = False, forward=None):
         options = orbit.StandardTrainerOptions(use_tf_while_loop=use_loop)
         super().__init__(dataset, options)
         self._model, self._optimizer, self._loss, self._config = model, optimizer, loss, config
         self._strategy, self._total_steps, self._xla, self._whole_batch = strategy, total_steps, xla, whole_batch
-        self._halves = halves
+        self._halves, self._forward = halves, forward or model
         self.global_step = global_step
         self._variables = model.trainable_variables
         self._loss_scale = optimizer.loss_scale  # None but for float16
@@ -123,7 +124,7 @@ class Trainer(orbit.StandardTrainer):
     def _outputs(self, inputs):
         kernels = lean_tpu() if self._xla else fast_cpu(on_cpu())
         with kernels, dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
-            return self._of_halves(inputs) if self._halves else self._model(inputs, training=True)
+            return self._of_halves(inputs) if self._halves else self._forward(inputs, training=True)
 
     def _of_halves(self, inputs):
         """The outputs of all sequences in their order: queries are short, what they look for is long."""
@@ -133,7 +134,7 @@ class Trainer(orbit.StandardTrainer):
         for rows in (order[:middle], order[middle:]):
             longest = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
             part = {name: tf.gather(value, rows)[:, :longest] for name, value in inputs.items()}
-            made.append(self._model(part, training=True))
+            made.append(self._forward(part, training=True))
         return tf.gather(tf.concat(made, axis=0), tf.math.invert_permutation(order))
 
     def _gradients(self, batch):
