@@ -140,8 +140,8 @@ def test_training_is_as_without(tiny_preset, reviews, tmp_path, changes):
 def test_every_task(config, tiny_preset, tmp_path):
     rows = tmp_path / ("rows.conll" if config == "my_entities" else "rows.jsonl")
     rows.write_text(TASKS[config] if config != "my_answers" else lines([
-        {"question": word, "context": f"{word} good film . bad the a fine film the poor film " + "a film the good " * 4, "answers": "fine"}
-        for word in ("good", "bad", "a", "the", "film", "poor")]))  # several windows each
+        {"question": word, "context": f"{word} good film . bad the a fine film the poor film {'a film the good ' * 4}",
+         "answers": "fine"} for word in ("good", "bad", "a", "the", "film", "poor")]))  # several windows each
     parts = [experiment(f"{config}:{rows}", tiny_preset, tmp_path / "cache", train__steps=4, adaptation__method="none",
                         model__frozen_layers=1, train__peak_learning_rate=1e-3, train__activation_cache=kind,
                         data__validation="40%") for kind in ("none", "float32")]

@@ -75,6 +75,17 @@ class Built:
     adopted: str = ""  # what the task says of the checkpoint's head
     backbone: Any = None  # the part of the model that was pretrained
 
+    @property
+    def fixed_bytes(self) -> int:
+        """Of all weights, and of the gradients and the optimizer's slots of those that are trained, in float32."""
+        slots = 4 if self.optimizer.averages else 3
+        return 4 * (self.model.count_params() + slots * adaptation.trained_weights(self.model))
+
+    @property
+    def weights(self) -> str:
+        trained, total = adaptation.trained_weights(self.model), self.model.count_params()
+        return f"{total:,}, {trained:,} of them trained ({trained / total:.2%})"
+
 
 def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str], None],
             recorded: PlanSettings | None = None, strategy: tf.distribute.Strategy | None = None) -> Prepared:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfft.config import Experiment
 from tfft.data.plan import make_plan
 from tfft.data.unknown import shares
-from tfft.models.adaptation import sections, trained_weights
+from tfft.models.adaptation import sections
 from tfft.run import activations
 from tfft.run.advice import advice
 from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
@@ -36,7 +36,7 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
     print("\n" + _histogram(prepared))
     print("\n" + _batches(prepared))
     if not timed_steps and experiment.adaptation.method != "none":  # whether there is what it acts on
-        print("\n" + table([("weights", _weights(build(prepared)))]))
+        print("\n" + table([("weights", build(prepared).weights)]))
     if timed_steps:
         print("\n" + _time_and_memory(prepared, timed_steps))
     if advised := advice(prepared):
@@ -123,30 +123,22 @@ def _time_and_memory(prepared: Prepared, steps: int) -> str:
             tokens += prepared.epochs.tokens(int(index), int(index) + 1)[1]
     all_tokens = plan.real_tokens * total / per_epoch
     rate = tokens / seconds
-    memory = _memory(built, prepared)
     rows = [("training speed", f"{rate:,.0f} real tokens/s over {len(chosen)} timed steps"),
             ("training time", f"about {duration(all_tokens / rate)}, evaluations not counted"),
             *([("activation cache", kept)] if kept else []),
-            ("weights", _weights(built)),
-            ("memory for weights, gradients, optimizer", f"{memory[0] / 1e9:.2f} GB"),
-            ("memory for activations, longest batch", f"about {memory[1] / 1e9:.2f} GB"),
+            ("weights", built.weights),
+            ("memory for weights, gradients, optimizer", f"{built.fixed_bytes / 1e9:.2f} GB"),
+            ("memory for activations, longest batch", f"about {_activations(built, prepared) / 1e9:.2f} GB"),
             ("resident memory of this process now", f"{psutil.Process().memory_info().rss / 1e9:.2f} GB")]
     return table(rows)
 
 
-def _weights(built: Built) -> str:
-    trained, total = trained_weights(built.model), built.model.count_params()
-    return f"{total:,}, {trained:,} of them trained ({trained / total:.2%})"
-
-
-def _memory(built: Built, prepared: Prepared) -> tuple[int, int]:
-    """(bytes of weights, gradients and optimizer slots; estimated bytes of kept activations of the largest batch).
+def _activations(built: Built, prepared: Prepared) -> int:
+    """Estimated bytes of kept activations of the largest batch.
 
     Activations of one encoder layer that is trained: (34 H + 5 heads S) values of 2 bytes for each token in Korthikanti et al.
     2022 (section 4.1); float32 doubles it.
     """
-    trained = trained_weights(built.model)
-    slots = 4 if prepared.experiment.train.ema_decay else 3
     backbone_layers = [layer for layer in sections(built.model)[1] if layer.trainable]
     plan, config = prepared.epochs.epoch(0).plan, prepared.experiment.train
     sizes = plan.padded_sizes * plan.sequences // config.accumulation // prepared.strategy.num_replicas_in_sync
@@ -154,7 +146,7 @@ def _memory(built: Built, prepared: Prepared) -> tuple[int, int]:
     length, rows = int(plan.lengths[worst]), int(sizes[worst])
     hidden, heads = _shape(built)
     each = (34 * hidden + 5 * heads * length) * (2 if config.precision == "float32" else 1)
-    return 4 * (built.model.count_params() + slots * trained), len(backbone_layers) * rows * length * each
+    return len(backbone_layers) * rows * length * each
 
 
 def _shape(built: Built) -> tuple[int, int]:

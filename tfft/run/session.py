@@ -122,11 +122,10 @@ class Session:
 
     def _describe_model(self) -> None:
         model, config = self.built.model, self.experiment.train
-        trained = trained_weights(model)
         kind = json.loads(self.built.backbone_description)["class_name"]
         batch = f"{config.tokens_per_batch:,} tokens" if config.tokens_per_batch else f"{config.global_batch_size} examples"
-        self.console.say(f"model: {kind}, {model.count_params():,} weights, {trained:,} trained; {self.total_steps:,} steps of "
-                         f"{batch}{'; ' if self.built.adopted else ''}{self.built.adopted}")
+        self.console.say(f"model: {kind}, {model.count_params():,} weights, {trained_weights(model):,} trained; "
+                         f"{self.total_steps:,} steps of {batch}{'; ' if self.built.adopted else ''}{self.built.adopted}")
 
     def _judged_split(self) -> Split | None:
         """The validation rows, as they are judged."""
@@ -240,7 +239,8 @@ class Session:
         step = int(self.loop.global_step.numpy())
         path = shlex.quote(str(self.workdir.path))
         rows = [("steps", f"{step:,} of {self.total_steps:,}{' (stopped early)' if state.stopped_early else ''}"),
-                ("time in training steps", duration(state.seconds))]
+                ("time in training steps", f"{duration(state.seconds)}, {state.seconds / max(1, step):.2f} s each"),
+                ("memory for weights, gradients, optimizer", f"{self.built.fixed_bytes / 1e9:.2f} GB")]
         scale = self.built.optimizer.loss_scale
         if scale is not None:
             rows += [("steps skipped (float16 overflow)", f"{int(scale.skipped_steps.numpy()):,}"),
