@@ -16,6 +16,7 @@ COMMANDS = {
     "mine": "find hard negatives for training pairs",
     "serve": "answer by REST and gRPC as TF Serving does",
     "plan": "look at data, lengths, steps and time before training",
+    "lr_find": "see at which learning rates the loss falls",
     "prepare": "tokenise ahead of training, in shards, perhaps on many machines",
     "preflight": "compile the training step for a TPU, without one",
 }

@@ -1,6 +1,7 @@
 """Experiment -> assets, data, task, model, optimizer, step: everything that training and planning share."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,9 @@ class Built:
 
     @property
     def fixed_bytes(self) -> int:
-        """Of all weights, and of the gradients and the optimizer's slots of those that are trained, in float32."""
-        slots = 4 if self.optimizer.averages else 3
-        return 4 * (self.model.count_params() + slots * adaptation.trained_weights(self.model))
+        """Of all weights, and of the gradients of those that are trained and what the optimizer knows of them, in float32."""
+        known = sum(math.prod(v.shape) for v in self.optimizer.variables)
+        return 4 * (self.model.count_params() + adaptation.trained_weights(self.model) + known)
 
     @property
     def weights(self) -> str:
