@@ -111,7 +111,7 @@ def own(arguments: argparse.Namespace, method: str) -> dict:
         settings |= {"adaptation.rank": arguments.rank, "adaptation.alpha": 2.0 * arguments.rank}
     command(["tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}", f"--workdir={run}",
              *(f"--config.{name}={value}" for name, value in settings.items())])
-    said = next(line for line in (run / "train.log").read_text().splitlines() if line.startswith("model: "))
+    said = next(line for line in (run / "train.log").read_text().splitlines() if " model: " in line)
     made = {"tokens_per_second": rate_of(train_lines(run), "tokens"),
             "trained": int(said.split(" trained")[0].split()[-1].replace(",", "")),
             "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024}

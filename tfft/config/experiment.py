@@ -184,6 +184,8 @@ def _check_one(e: Experiment) -> None:
     _check_cache(e)
     if e.model.frozen_layers == -1 and train.layer_decay != 1.0:
         raise UserError("config.train.layer_decay has no layer to act on where model.frozen_layers=-1.")
+    if e.model.start and e.adaptation.start:
+        raise UserError("config.model.start and config.adaptation.start both say what the run begins with. Leave one empty.")
     if e.distribution.cpu_replicas > 1 and e.distribution.strategy not in ("auto", "mirrored"):
         raise UserError("config.distribution.cpu_replicas above 1 needs strategy=mirrored.")
     if e.distribution.strategy == "tpu" and train.precision == "mixed_float16":

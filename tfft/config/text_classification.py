@@ -136,4 +136,4 @@ def _check_calibration(task: TextClassification, precision: float) -> None:
 
 
 CONFIG = TaskConfig(settings=TextClassification, data=TextClassificationData, metrics=_metrics, fill=_fill, check=_check,
-                    check_calibration=_check_calibration, lower_is_better=("loss", "mse", "mae"))
+                    check_calibration=_check_calibration, lower_is_better=("loss", "mse", "mae"), head=("problem",))

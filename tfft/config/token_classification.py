@@ -93,4 +93,5 @@ def _check(e) -> None:
 
 
 CONFIG = TaskConfig(settings=TokenClassification, data=TokenClassificationData, metrics=_metrics, fill=_fill, check=_check,
-                    check_calibration=no_calibration("entities have the probability of their tags as score"))
+                    check_calibration=no_calibration("entities have the probability of their tags as score"),
+                    head=("scheme", "head"))

@@ -20,6 +20,7 @@ from tfft.models.adapters import with_values
 from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
 from tfft.models.kernels import on_cpu
 from tfft.run.adapter_files import start_from
+from tfft.run.continued import Start, learnt_before
 from tfft.tasks.base import Task
 from tfft.tasks.table import TASKS
 from tfft.training.feed import Feed, Shape
@@ -102,7 +103,7 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
     preparer = Preparer(experiment.data, reading, cache, say)
     splits = load_splits(preparer)
     train = splits["train"]
-    task = kind(experiment.task, kind.infer(experiment, train.store, train.rows, cache))
+    task = kind(experiment.task, learnt_before(experiment, kind, kind.infer(experiment, train.store, train.rows, cache)))
     look_over(task, splits, say)
     for line in task.unlike(experiment, train.store, train.by_source()) if train.sources else ():
         say(line)
@@ -189,6 +190,7 @@ def make_epochs(preparer: Preparer, train: Split, settings: PlanSettings, task: 
 def build(prepared: Prepared) -> Built:
     """Loads the pretrained backbone and builds model and optimizer in the strategy's scope."""
     experiment = prepared.experiment
+    start = Start(experiment, tokenizer_fingerprint(prepared.tokenizer)) if experiment.model.start else None
     with prepared.strategy.scope():
         backbone = load_backbone(prepared.preset, precision=experiment.train.precision, dropout=experiment.model.dropout)
         description = describe(backbone)
@@ -200,6 +202,8 @@ def build(prepared: Prepared) -> Built:
                                              prepared.tokenizer)
         model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
         adopted = prepared.task.adopt(model, prepared.preset)
+        if start:
+            adopted = start.give(model, prepared.task)
         if experiment.adaptation.start:
             adopted = "; ".join(filter(None, (adopted, start_from(backbone, model, experiment.adaptation))))
         model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model

@@ -11,6 +11,7 @@ from tfft.config import Experiment, by_source, check_limits, in_source, named_so
 from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.files import to_path
+from tfft.run.continued import check_start
 from tfft.run.workdir import MANIFEST, PEFT, Workdir
 from tfft.tasks.fields import FIELDS
 from tfft.training.cluster import LOST, Cluster, find_cluster
@@ -19,6 +20,7 @@ from tfft.training.cluster import LOST, Cluster, find_cluster
 def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
     """(preset for KerasHub, cache folder); the experiment is checked against its data's first rows and the backbone."""
     cache = cache_folder(experiment.data.cache)
+    check_start(experiment)
     fields = FIELDS[experiment.task.name](experiment, cache)
     for name, one in by_source(experiment).items():
         with in_source(name, one.data):

@@ -182,6 +182,18 @@ class Task(ABC):
     def load(folder: Path) -> Learnt:
         """What `Learnt.save` wrote."""
 
+    @staticmethod
+    def extend(before: Learnt, learnt: Learnt) -> Learnt:
+        """What is learnt from the training rows of a run that goes on from another one: behind all that this had learnt, in its
+        order, so that the new model's first outputs are those of the old one. Raises: UserError where they do not fit."""
+        return learnt
+
+    def larger(self, path: str, made: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """One of the head's new weights with an old one, of fewer labels, inside."""
+        made = made.copy()
+        made[tuple(map(slice, before.shape))] = before
+        return made
+
     def members(self, store: TokenStore, rows: np.ndarray, epoch: int, seed: int) -> np.ndarray:
         """What an epoch of training plans, of rows int64[n] that ascend (of a mixture one may be there several times): their
         examples int64[m], or int64[n,K]: K examples of each row, -1 where it has fewer, which stand side by side in a batch; K

@@ -79,6 +79,25 @@ def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...], da
     return dataclasses.replace(labels, counts=tuple(column.counts(rows).tolist()))
 
 
+def extended(before: Labels, labels: Labels) -> Labels:
+    """The table of a run before, with the labels behind it that it lacks; of values the scale of before.
+
+    Raises: UserError where the numbers of these rows are places in another table.
+    """
+    if not before.names:
+        return dataclasses.replace(labels, mean=before.mean, deviation=before.deviation)
+    if labels.values != "names" and labels.names != before.names:
+        raise UserError(f"config.model.start: the label column has {WAYS[labels.values]}, of another table than that of the "
+                        "run before. Name its labels first, in its order, and new ones behind them: "
+                        "config.data.labels_file, which begins as the run's labels.txt.")
+    known = Matcher(before.names, labels.normalisation)
+    names = (*before.names, *(name for name in labels.names if known.find(name) < 0))
+    places, counts = {name: i for i, name in enumerate(names)}, [0] * len(names)
+    for name, count in zip(labels.names, labels.counts, strict=True):
+        counts[places[name] if known.find(name) < 0 else known.find(name)] += count
+    return dataclasses.replace(labels, names=names, counts=tuple(counts))
+
+
 def _names(written: dict[str, int], normalisation: tuple[str, ...]) -> tuple[str, ...]:
     """Written labels, sorted; of those that are read as one the cleanest spelling, then the most frequent."""
     if not normalisation:

@@ -20,6 +20,7 @@ from tfft.tasks.text_classification.labels import (
     LabelColumn,
     Labels,
     check_scaled,
+    extended,
     infer_labels,
     infer_scale,
     scaled,
@@ -57,6 +58,8 @@ class TextClassificationTask(base.Task):
             return infer_scale(store, rows, experiment.task.standardize)
         return infer_labels(store, rows, given_labels(experiment, cache), experiment.data,
                             several=experiment.task.problem == "multi_label")
+
+    extend = staticmethod(extended)
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
         return pooled_classifier(backbone, model, self.outputs, seed, self._bias())

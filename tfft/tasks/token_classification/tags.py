@@ -173,6 +173,21 @@ def infer_tags(experiment: Experiment, store: TokenStore, rows: np.ndarray) -> T
     return dataclasses.replace(made, notes=tuple(note for note in notes if note))
 
 
+def extended(before: Tags, tags: Tags) -> Tags:
+    """The tags of a run before, with those of the types behind them that it lacks. Raises: UserError for another scheme."""
+    if before.scheme != tags.scheme:
+        raise UserError(f"config.model.start was trained with tags of the scheme {before.scheme}, these rows have "
+                        f"{tags.scheme}.")
+    added, more = ([name for name in new if name not in old] for new, old in ((tags.types, before.types),
+                                                                             (tags.labels, before.labels)))
+    kinds = added if tags.scheme == "none" else [_tag(prefix, name) for name in added for prefix in PREFIXES[tags.scheme]]
+    types, labels = (*before.types, *added), (*before.labels, *more)
+    seen, told = dict(zip(tags.types, tags.counts, strict=True)), dict(zip(tags.labels, tags.label_counts, strict=True))
+    return dataclasses.replace(
+        tags, names=(*before.names, *kinds), types=types, counts=tuple(seen.get(name, 0) for name in types), labels=labels,
+        label_counts=tuple(told.get(name, 0) for name in labels))
+
+
 def _unseen(names: tuple[str, ...], types: Counter) -> str:
     unseen = [repr(name) for name in names if name not in types]
     return f"no row has {', '.join(unseen[:8])}{' ...' if len(unseen) > 8 else ''}, which cannot be learnt" if unseen else ""

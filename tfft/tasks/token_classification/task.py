@@ -20,7 +20,7 @@ from tfft.tasks.token_classification import judging, serving
 from tfft.tasks.token_classification.decode import TRANSITIONS
 from tfft.tasks.token_classification.encoder import WordEncoder
 from tfft.tasks.token_classification.rows import row_fields, tag_columns
-from tfft.tasks.token_classification.tags import Gold, Tags, infer_tags
+from tfft.tasks.token_classification.tags import Gold, Tags, extended, infer_tags
 
 
 class TokenClassificationTask(base.Task):
@@ -56,6 +56,14 @@ class TokenClassificationTask(base.Task):
         return infer_tags(experiment, store, rows)
 
     load = staticmethod(Tags.load)
+    extend = staticmethod(extended)
+
+    def larger(self, path: str, made: np.ndarray, before: np.ndarray) -> np.ndarray:
+        old, made = before.shape[-1], super().larger(path, made, before)
+        if path.endswith("transitions"):  # its last two rows are those of the beginning and the end
+            made[old:old + 2, :old] = 0
+            made[-2:, :old] = before[-2:]
+        return made
 
     def gold(self, store: TokenStore) -> Gold:
         """The tag ids of all words of a store."""

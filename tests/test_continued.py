@@ -1,0 +1,149 @@
+"""A finished run as the start of another: labels, weights, every task, what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from test_adapter_run import TASKS, experiment, lines
+
+from tfft.config import TokenClassification
+from tfft.errors import UserError
+from tfft.run.continued import check_start
+from tfft.run.fine_tune import fine_tune
+from tfft.run.workdir import open_run
+from tfft.serving.prediction import Predictor
+from tfft.tasks.text_classification.labels import Labels, extended
+from tfft.tasks.token_classification import tags as tagging
+from tfft.tasks.token_classification.tags import Tags
+from tfft.tasks.token_classification.task import TokenClassificationTask
+
+TEXTS = ["good film .", "bad film .", "a fine film", "the poor film"]
+
+
+def test_new_labels_come_behind_the_old_ones():
+    before = Labels(("refund", "delivery"), (7, 9), rows=16)
+    made = extended(before, Labels(("delivery", "invoice", "return"), (3, 4, 5), rows=12))
+    assert made.names == ("refund", "delivery", "invoice", "return") and made.counts == (0, 3, 4, 5) and made.rows == 12
+    alike = extended(before, Labels(("Refund", "new"), (2, 1), rows=3, normalisation=("case",)))
+    assert alike.names == ("refund", "delivery", "new") and alike.counts == (2, 0, 1)
+    assert extended(before, Labels(("refund", "delivery"), (1, 1), rows=2, values="ids")).names == before.names
+    with pytest.raises(UserError, match="of another table"):
+        extended(before, Labels(("0", "1", "2"), (1, 1, 1), rows=3, values="multi_hot"))
+    scale = extended(Labels(mean=3.0, deviation=2.0), Labels(mean=5.0, deviation=1.0, rows=4))
+    assert (scale.mean, scale.deviation, scale.rows) == (3.0, 2.0, 4)
+
+
+def test_new_types_come_behind_the_old_ones():
+    before = Tags(("O", "B-x", "I-x"), "IOB2", "IOB2", ("x",), (3,), ("asks",), (2,))
+    now = Tags(("O", "B-a", "I-a", "B-x", "I-x"), "IOB2", "IOB2", ("a", "x"), (4, 5), ("says",), (1,))
+    made = tagging.extended(before, now)
+    assert made.names == ("O", "B-x", "I-x", "B-a", "I-a") and made.types == ("x", "a") and made.counts == (5, 4)
+    assert made.labels == ("asks", "says") and made.label_counts == (0, 1)
+    assert list(made.types_of_tags) == [0, 1, 1, 2, 2]
+    with pytest.raises(UserError, match="of the scheme IOB2"):
+        tagging.extended(before, dataclasses.replace(before, scheme="IOBES"))
+
+
+@pytest.mark.parametrize("more", [1, 2, 3])
+def test_transitions_keep_their_beginning_and_end(more):
+    """[T+2,T]: the last two rows are not those of a tag."""
+    before = np.arange(1, 16, dtype=np.float32).reshape(5, 3)
+    task = TokenClassificationTask(TokenClassification(), Tags(("O", "B-x", "I-x"), "IOB2", "IOB2", ("x",), (3,)))
+    made = task.larger("crf/transitions", np.zeros((5 + more, 3 + more), np.float32), before)
+    np.testing.assert_array_equal(made[:3, :3], before[:3])
+    np.testing.assert_array_equal(made[-2:, :3], before[3:])
+    assert not made[3:-2].any() and not made[:, 3:].any()
+
+
+def rows_of(config: str, folder, text: str = ""):
+    path = folder / ("rows.conll" if config == "my_entities" else "rows.jsonl")
+    path.write_text(text or TASKS[config])
+    return path
+
+
+def settings(config, preset, tmp_path, **changes):
+    return experiment(config, preset, tmp_path / "cache", **{
+        "data__validation": "", "train__steps": 3, "adaptation__method": "none", "train__peak_learning_rate": 1e-2, **changes})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", TASKS)
+def test_every_task_goes_on(config, tiny_preset, tmp_path):
+    """With a learning rate of 0 the new run is the old one."""
+    name = f"{config}:{rows_of(config, tmp_path)}"
+    assert fine_tune(settings(name, tiny_preset, tmp_path), str(tmp_path / "a")) == 0
+    again = settings(name, tiny_preset, tmp_path, model__start=str(tmp_path / "a"), train__peak_learning_rate=0.0)
+    assert fine_tune(again, str(tmp_path / "b")) == 0
+    assert f"goes on from step 3 of {tmp_path / 'a'}" in (tmp_path / "b" / "train.log").read_text()
+    old, new = (load_file(tmp_path / run / "last" / "weights.safetensors") for run in "ab")
+    assert old.keys() == new.keys()
+    for path, value in old.items():
+        np.testing.assert_array_equal(new[path], value, err_msg=path)
+
+
+def labelled(words: dict[str, str]) -> str:
+    return "".join(f'{{"text": "{text} {i}", "label": "{label}"}}\n' for i in range(6) for text, label in words.items())
+
+
+@pytest.fixture(scope="module")
+def before(tiny_preset, tmp_path_factory):
+    """A folder with runs "plain", "lora" and "adapters" that tell neg from pos."""
+    folder = tmp_path_factory.mktemp("before")
+    rows = rows_of("my_csv", folder, labelled({"good film": "pos", "bad film": "neg", "a fine film": "pos"}))
+    for name, method in (("plain", "none"), ("lora", "lora"), ("adapters", "adapters")):
+        made = settings("my_csv", tiny_preset, folder, data__train=f"jsonl:{rows}", adaptation__method=method,
+                        eval__baseline=False, train__steps=12)
+        assert fine_tune(made, str(folder / name)) == 0
+    return folder
+
+
+def going_on(before, tiny_preset, folder, run: str, **changes):
+    rows = rows_of("my_csv", folder, labelled({"the poor film": "awful", "bad film": "neg"}))
+    return settings("my_csv", tiny_preset, folder, **{
+        "data__train": f"jsonl:{rows}", "eval__baseline": False, "train__peak_learning_rate": 0.0,
+        "model__start": str(before / run), **changes})
+
+
+@pytest.mark.parametrize("run", ["plain", "lora"])
+def test_a_label_is_added(before, tiny_preset, tmp_path, run):
+    """Old labels keep their weights and their ids; what LoRA had learnt is in the backbone then."""
+    assert fine_tune(going_on(before, tiny_preset, tmp_path, run), str(tmp_path / "b")) == 0
+    assert (tmp_path / "b" / "labels.txt").read_text().splitlines() == ["neg", "pos", "awful"]
+    old, new = open_run(before / run), open_run(tmp_path / "b")
+    kernel = new.model.get_layer("head").kernel.numpy()
+    np.testing.assert_array_equal(kernel[:, :2], old.model.get_layer("head").kernel.numpy())
+    assert kernel.shape == (8, 3) and kernel[:, 2].any()
+    rows = [{"text": text} for text in TEXTS]
+    was, now = (Predictor(one)(rows)["scores"] for one in (old, new))
+    np.testing.assert_allclose(now[:, :2] / now[:, :2].sum(1, keepdims=True), was, atol=1e-5)
+
+
+def test_the_same_adapters_go_on(before, tiny_preset, tmp_path):
+    made = going_on(before, tiny_preset, tmp_path, "adapters", adaptation__method="adapters")
+    assert fine_tune(made, str(tmp_path / "b")) == 0
+    old, new = (load_file(folder / "last" / "weights.safetensors") for folder in (before / "adapters", tmp_path / "b"))
+    assert any(path.endswith("/up") for path in old)
+    for path, value in old.items():
+        if not path.startswith("head"):
+            np.testing.assert_array_equal(new[path], value, err_msg=path)
+
+
+@pytest.mark.parametrize("changes, match", [
+    ({"model__start": "nowhere"}, "nowhere is not the workdir of a run"),
+    ({"model__backbone": "hf://a/b"}, "Add --config.model.backbone=/"),
+    ({"task__problem": "multi_label", "eval__metric": "auto"}, "Add --config.task.problem=single_label"),
+    ({"model__pooling": "cls"}, "Add --config.model.pooling=mean"),
+    ({"run": "adapters"}, "adaptation.method=adapters, which stays beside")])
+def test_what_does_not_fit_is_refused(before, tiny_preset, tmp_path, changes, match):
+    made = going_on(before, tiny_preset, tmp_path, **{"run": "plain", **changes})
+    with pytest.raises(UserError, match=match):
+        check_start(made)
+
+
+def test_another_task_is_refused(before, tiny_preset, tmp_path):
+    pairs = [{"text": "good", "text_pair": "a"}, {"text": "bad", "text_pair": "film"}]
+    rows = rows_of("my_pairs", tmp_path, lines(pairs))
+    made = settings(f"my_pairs:{rows}", tiny_preset, tmp_path, model__start=str(before / "plain"))
+    with pytest.raises(UserError, match="for text_classification, this is embedding. Its backbone alone can be had"):
+        fine_tune(made, str(tmp_path / "b"))

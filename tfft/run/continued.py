@@ -1,0 +1,64 @@
+"""A finished run as the start of another: its weights, and its labels before those that are new."""
+
+from tfft.config import TASKS, Experiment
+from tfft.config.adaptation import MERGED
+from tfft.errors import UserError
+from tfft.run.workdir import Workdir, merged, open_run
+
+
+def check_start(experiment: Experiment) -> None:
+    """Raises: UserError where config.model.start is no finished run, or one that this experiment cannot go on from."""
+    if not experiment.model.start:
+        return
+    where, workdir = f"config.model.start={experiment.model.start}", Workdir(experiment.model.start)
+    before = workdir.experiment()
+    if before.task.name != experiment.task.name:
+        raise UserError(f"{where} was trained for {before.task.name}, this is {experiment.task.name}. Its backbone alone "
+                        f"can be had: tfft export --workdir={experiment.model.start} --format=backbone, for "
+                        "config.model.backbone.")
+    if before.model.backbone != experiment.model.backbone:
+        raise UserError(f"{where} was trained from another backbone. Add --config.model.backbone={before.model.backbone}")
+    for group, name in (*(("task", name) for name in TASKS[before.task.name].head), ("model", "pooling")):
+        theirs, mine = (getattr(getattr(one, group), name) for one in (before, experiment))
+        if theirs != mine:
+            raise UserError(f"{where} was trained with {group}.{name}={theirs}. Add --config.{group}.{name}={theirs}")
+    if not any(workdir.weights(which).exists() for which in ("best", "last")):
+        raise UserError(f"{where} has no weights yet. Let it come to its first evaluation.")
+    method = before.adaptation.method
+    if method not in ("none", "bitfit", *MERGED) and before.adaptation != experiment.adaptation:
+        raise UserError(f"{where} was trained with adaptation.method={method}, which stays beside the backbone. Train with the "
+                        "same settings of config.adaptation, or go on from a run with another method.")
+
+
+def learnt_before(experiment: Experiment, kind, learnt):
+    """What is learnt from the training rows, behind all that the run before had learnt."""
+    return kind.extend(kind.load(Workdir(experiment.model.start).path), learnt) if experiment.model.start else learnt
+
+
+class Start:
+    """The weights that a model begins with."""
+
+    def __init__(self, experiment: Experiment, tokenizer: str):
+        """tokenizer: the fingerprint of the experiment's. Raises: UserError where the run before has another."""
+        from tfft.models.backbone import tokenizer_fingerprint
+
+        run = open_run(experiment.model.start)
+        if tokenizer_fingerprint(run.tokenizer) != tokenizer:
+            raise UserError(f"config.model.start={experiment.model.start}: its tokenizer is another one than that of "
+                            f"config.model.backbone={experiment.model.backbone} is now.")
+        if run.experiment.adaptation != experiment.adaptation:
+            run = merged(run)
+        self._where, self._told = experiment.model.start, f"goes on from step {run.step:,} of {experiment.model.start}"
+        self._values = {v.path: v.numpy() for v in run.model.variables if "seed_generator" not in v.path}
+
+    def give(self, model, task) -> str:
+        """Gives a model the weights; says so. Raises: UserError where it has not all of them."""
+        variables = {v.path: v for v in model.variables}
+        for path, value in self._values.items():
+            if path not in variables or any(a < b for a, b in zip(variables[path].shape, value.shape, strict=True)):
+                raise UserError(f"config.model.start={self._where}: its model has {path} of shape {value.shape}, and this one "
+                                f"{'has not' if path not in variables else tuple(variables[path].shape)}. Use the settings of "
+                                "its config.json for model and task.")
+            before = variables[path].numpy()
+            variables[path].assign(value if before.shape == value.shape else task.larger(path, before, value))
+        return self._told
