@@ -1,13 +1,21 @@
 """AdaLoRA's budget: how it shrinks, what is kept, the penalty, and that what is gone stays away."""
 
+import dataclasses
+import json
+
+import families
 import keras
 import numpy as np
+import pytest
 import steps
 import tensorflow as tf
+from safetensors.numpy import load_file
 
-from tfft.config import Adaptation
-from tfft.models.adaptation import sections
+from tfft.config import Adaptation, Experiment, Model
+from tfft.errors import UserError
+from tfft.models.adaptation import choose_trained, sections
 from tfft.models.adapters import kept_ranks, with_values
+from tfft.models.peft import read_peft, write_peft
 from tfft.training.ranks import RankBudget
 
 METHOD = Adaptation(method="adalora", rank=2)
@@ -119,3 +127,33 @@ def test_what_is_gone_is_gone_after_a_resume(tmp_path):
     again.train(18)
     for path, value in whole.weights().items():
         np.testing.assert_array_equal(again.weights()[path], value, err_msg=path)
+
+
+def test_peft_has_it_as_a_lora_of_several_ranks(tmp_path):
+    """What is added to each matrix is the same; ranks that are gone are not written."""
+    backbone = families.backbone("bert", 0.0)
+    choose_trained(backbone, Model(), METHOD, seed=5)
+    found = with_values(sections(backbone)[1])
+    draw = np.random.default_rng(0)
+    for i, beside in enumerate(found.values()):
+        beside.values.assign(draw.normal(size=3) * (np.arange(3) < i % 4))
+    experiment = Experiment(adaptation=METHOD)
+    write_peft(backbone, experiment, tmp_path)
+    stated = json.loads((tmp_path / "adapter_config.json").read_text())
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    assert stated["peft_type"] == "LORA" and sorted(set(stated["rank_pattern"].values())) == [1, 2, 3] and len(tensors) == 24
+    names = {"self_attention_layer/query": "attention.self.query", "feedforward_output_dense": "output.dense"}
+    for path, beside in found.items():
+        layer, _, matrix = path.partition("/")
+        if matrix in names:
+            name = f"encoder.layer.{layer[-1]}.{names[matrix]}"
+            a, b = (tensors[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+            rank, alpha = stated["rank_pattern"][name], stated["alpha_pattern"][name]
+            assert a.shape[0] == b.shape[1] == rank
+            kernel, _ = beside.merged()
+            np.testing.assert_allclose(alpha / rank * (b @ a).T, kernel - beside.matrix(), atol=1e-6)
+    other = dataclasses.replace(METHOD, method="lora")
+    again = families.backbone("bert", 0.0)
+    choose_trained(again, Model(), other, seed=5)
+    with pytest.raises(UserError, match="its rank_pattern gives layers settings of their own"):
+        read_peft(again, other, tmp_path)

@@ -2,9 +2,9 @@
 
     python tools/benchmark_continual.py --data=clinc150/data_full.json --systems=plain,replay,together
 
-CLINC150's 150 intents in five steps of 30, by name. "plain": each step's run goes on from the one before (config.model.start) and
-sees its own 3,000 rows; "replay": with a tenth of all rows before, drawn anew at each step; "together": a run on the rows of
-all steps, which nothing forgets. After each step all test rows of the intents so far are judged, by all labels so far, and
+CLINC150's 150 intents in five steps of 30, by name. "plain": each step's run goes on from the one before (config.model.start)
+and sees its own 3,000 rows; "replay": with a tenth of all rows before, drawn anew at each step; "together": a run on the rows
+of all steps, which nothing forgets. After each step all test rows of the intents so far are judged, by all labels so far, and
 printed by the step that their intents came with.
 """
 

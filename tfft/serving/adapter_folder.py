@@ -42,7 +42,8 @@ def export_adapter(path: str, output: str, weights: str, layout: str) -> int:
         size = sum(file.stat().st_size for file in folder.rglob("*"))
     weights = f"{trained_weights(run.backbone if layout == 'peft' else run.model):,} weights"
     print(f"wrote the adapter of step {run.step:,} ({method}, {weights}, {size / 1e6:.1f} MB) to {final}")
-    print(f"to start from it: --config.adaptation.method={method} --config.adaptation.start={shlex.quote(str(final))}")
+    if (layout, method) != ("peft", "adalora"):  # whose ranks differ there
+        print(f"to start from it: --config.adaptation.method={method} --config.adaptation.start={shlex.quote(str(final))}")
     if layout == "adapter":
         print(f"to use it as a run: tfft predict --workdir={shlex.quote(str(final))}")
     return 0
