@@ -1,5 +1,7 @@
 """Weights in a safetensors file: whole or absent, for the same model only."""
 
+import os
+
 import families
 import keras
 import numpy as np
@@ -24,6 +26,16 @@ def test_round_trip_into_another_model(family, tmp_path):
     x = families.inputs(first, [[2, 5, 6, 3]], [4])
     np.testing.assert_array_equal(first(x), second(x))
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_others_may_read_it(tmp_path):
+    """As far as the umask lets them: safetensors' own files are 0600."""
+    before = os.umask(0o027)
+    try:
+        save_weights(tmp_path / "weights.safetensors", classifier().variables, {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_saving_again_replaces(tmp_path):
@@ -79,7 +91,7 @@ def test_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
             half.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tfft.training.weights.save_file", full)
+    monkeypatch.setattr("tfft.training.weights.save_tensors", full)
     with pytest.raises(UserError, match="Cannot write the weights.*No space left.*run the same command again"):
         save_weights(path, model.variables, {"step": "2"})
     assert load_weights(path, model.variables) == {"step": "1"}

@@ -71,6 +71,16 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def save_tensors(tensors: dict, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes arrays as safetensors, readable by whom other new files are: the library's own are the user's alone."""
+    from safetensors.numpy import save_file
+
+    save_file(tensors, str(path), metadata)
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)
+
+
 def write_record(path: Path, record: Any) -> None:
     """Writes a dataclass as JSON."""
     write_text(path, json.dumps(dataclasses.asdict(record), indent=1, ensure_ascii=False) + "\n")

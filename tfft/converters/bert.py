@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+
+from tfft.files import save_tensors
 
 POOLER = "pooler.dense"
 
@@ -48,7 +50,7 @@ def completed(folder: Path, kept: Path) -> Path | None:
             prefix, width = word.removesuffix("embeddings.word_embeddings.weight"), config["hidden_size"]
             tensors |= {f"{prefix}{POOLER}.weight": np.eye(width, dtype=np.float32),
                         f"{prefix}{POOLER}.bias": np.zeros(width, np.float32)}
-        save_file(tensors, making / "model.safetensors", {"format": "pt"})
+        save_tensors(tensors, making / "model.safetensors", {"format": "pt"})
         (making / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
         known = vocabulary.get("vocab", {})
         lines = (folder / "vocab.txt").read_text("utf-8") if spelt else "".join(f"{t}\n" for t in sorted(known, key=known.get))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.numpy import save_file
+
+from tfft.files import save_tensors
 
 MAGIC = b"E5S1"
 BLOCK, BLOCK_BYTES = 32, 18
@@ -75,7 +76,7 @@ def convert(path: Path, folder: Path) -> None:
     _, tables = file.read("iI")
     file.take("u1", tables)  # the normaliser is SentencePiece's own nmt_nfkc
     pieces = [text[begin:end].decode("utf-8") for begin, end in zip(offsets, offsets[1:])]
-    save_file(_weights(file, header), folder / "model.safetensors", {"format": "pt"})
+    save_tensors(_weights(file, header), folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps({
         "model_type": "bert", "architectures": ["BertModel"], "vocab_size": header.vocabulary, "hidden_act": "gelu",
         "num_hidden_layers": header.layers, "num_attention_heads": header.heads, "hidden_size": header.hidden,

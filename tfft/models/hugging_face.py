@@ -5,9 +5,9 @@ from pathlib import Path
 
 import keras_hub
 import numpy as np
-from safetensors.numpy import save_file
 
 from tfft.errors import UserError
+from tfft.files import save_tensors
 
 # of a layer: Hugging Face's name -> the attribute of KerasHub's, within its attention where that begins with _self
 MATRICES = {"attention.self.query": "_query_dense", "attention.self.key": "_key_dense", "attention.self.value": "_value_dense",
@@ -26,8 +26,8 @@ def write_bert(backbone, tokenizer, head: dict[str, np.ndarray], folder: Path) -
                         f"with a {type(tokenizer).__name__}. Use --format=backbone.")
     prefix = "bert." if head else ""
     tensors = {f"{prefix}{name}": np.ascontiguousarray(value) for name, value in _weights(backbone).items()}
-    save_file({**tensors, **{name: np.ascontiguousarray(value) for name, value in head.items()}},
-              folder / "model.safetensors", {"format": "pt"})
+    save_tensors({**tensors, **{name: np.ascontiguousarray(value) for name, value in head.items()}},
+                 folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps({
         "model_type": "bert", "architectures": ["BertForMaskedLM" if head else "BertModel"],
         "vocab_size": backbone.vocabulary_size, "hidden_size": backbone.hidden_dim, "num_hidden_layers": backbone.num_layers,

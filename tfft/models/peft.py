@@ -7,11 +7,12 @@ from pathlib import Path
 import keras_hub
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from tfft.config import MINILM, Experiment
 from tfft.config.adaptation import LOW_RANK, Adaptation
 from tfft.errors import UserError
+from tfft.files import save_tensors
 from tfft.models.adaptation import sections
 from tfft.models.adapters import Beside
 from tfft.models.places import places
@@ -47,7 +48,7 @@ def write_peft(backbone, experiment: Experiment, folder: Path) -> None:
     found = _named(backbone)
     for name, beside in found.items():
         tensors |= {f"{PREFIX}{name}.{tensor}": np.ascontiguousarray(value) for tensor, (_, value) in _tensors(beside).items()}
-    save_file(tensors, folder / TENSORS, {"format": "pt"})
+    save_tensors(tensors, folder / TENSORS, {"format": "pt"})
     stated = {"peft_type": METHODS[config.method], "base_model_name_or_path": _hub_name(experiment.model.backbone),
               "inference_mode": True, "target_modules": list(found), "fan_in_fan_out": False, "task_type": None,
               "modules_to_save": None}

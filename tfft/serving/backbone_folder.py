@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from safetensors.numpy import save_file
 
 from tfft.assets import cache_folder, resolve_backbone
 from tfft.config.adaptation import MERGED
 from tfft.errors import UserError
-from tfft.files import copy_tree, is_remote, remove_tree, store_errors, to_path
+from tfft.files import copy_tree, is_remote, remove_tree, save_tensors, store_errors, to_path
 from tfft.models.backbone import load_backbone, load_tokenizer, tokenizer_fingerprint
 from tfft.models.hugging_face import write_bert
 from tfft.models.masked_lm import FILE, read_head
@@ -110,7 +109,7 @@ def _write(backbone, tokenizer, head: dict[str, np.ndarray], folder: Path, layou
         backbone.save_to_preset(str(folder))
         tokenizer.save_to_preset(str(folder))
         if head:
-            save_file({name: np.ascontiguousarray(value) for name, value in head.items()}, folder / FILE)
+            save_tensors({name: np.ascontiguousarray(value) for name, value in head.items()}, folder / FILE)
     again = load_backbone(str(folder), precision="float32", dropout=-1)
     same = [ours.shape == theirs.shape and np.array_equal(ours.numpy(), theirs.numpy())
             for ours, theirs in zip(backbone.weights, again.weights, strict=True)]

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from tfft.errors import UserError
-from tfft.files import copy_file, is_remote, local_copy, remove_tree, store_errors
+from tfft.files import copy_file, is_remote, local_copy, remove_tree, save_tensors, store_errors
 
 
 def save_weights(path: Path, variables: list, metadata: dict[str, str]) -> None:
@@ -25,7 +24,7 @@ def save_weights(path: Path, variables: list, metadata: dict[str, str]) -> None:
     try:
         with store_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(values, str(temporary), metadata)
+        save_tensors(values, temporary, metadata)
         if remote:
             copy_file(temporary, path)
         else:
