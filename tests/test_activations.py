@@ -11,13 +11,14 @@ from commands import ROOT, killed_is_like_whole, run
 from safetensors.numpy import load_file
 from test_adapter_run import TASKS, experiment, lines
 
-from tfft.config import Adaptation, Model
+from tfft.config import Adaptation, Model, Train
 from tfft.data import activations
 from tfft.data.activations import open_activations
 from tfft.errors import UserError
 from tfft.models.adaptation import choose_trained
 from tfft.models.heads import pooled_classifier
 from tfft.models.split import HIDDEN, split
+from tfft.run.activations import check_size
 from tfft.run.fine_tune import fine_tune
 
 LENGTHS = np.array([3, 1, 4, 2, 5])
@@ -87,6 +88,30 @@ def test_one_that_was_killed_goes_on(tmp_path, monkeypatch):
     assert [list(places) for places in again] == [[2, 4]]
     whole = kept(tmp_path, hidden, "y")
     np.testing.assert_array_equal(made(EXAMPLES, 5), whole(EXAMPLES, 5))
+
+
+@pytest.mark.parametrize("name", ["values.bin", "begins.bin", "meta.json"])
+def test_a_damaged_one_is_made_again(tmp_path, name):
+    expected = kept(tmp_path, hidden)(EXAMPLES, 5)
+    path = tmp_path / "activations" / "x" / name
+    path.write_bytes(path.read_bytes()[:-8])
+    calls = []
+    made = kept(tmp_path, lambda places: calls.append(places) or hidden(places))
+    assert len(calls) == 3
+    np.testing.assert_array_equal(made(EXAMPLES, 5), expected)
+
+
+def test_a_stranger_is_no_neighbour(tmp_path):
+    for stranger in (1, 5, 10):
+        with pytest.raises(KeyError):
+            kept(tmp_path, hidden)(np.array([3, stranger]), 5)
+
+
+def test_what_is_there_already_needs_no_room(tmp_path):
+    config = Train(activation_cache="float32", activation_cache_gb=0.1)
+    check_size(config, 90_000_000, 80_000_000, 20_000_000, tmp_path)
+    with pytest.raises(UserError, match=r"need 0.09 GB, and 0.0 GB are free in .* Half of it"):
+        check_size(config, 90_000_000, 60_000_000, 20_000_000, tmp_path)
 
 
 def test_a_full_disk_is_told(tmp_path):

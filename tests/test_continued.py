@@ -1,6 +1,7 @@
 """A finished run as the start of another: labels, weights, every task, what is refused."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ def test_new_labels_come_behind_the_old_ones():
     alike = extended(before, Labels(("Refund", "new"), (2, 1), rows=3, normalisation=("case",)))
     assert alike.names == ("refund", "delivery", "new") and alike.counts == (2, 0, 1)
     assert extended(before, Labels(("refund", "delivery"), (1, 1), rows=2, values="ids")).names == before.names
+    named = extended(before, Labels(("refund", "delivery", "invoice"), (1, 2, 3), rows=6, values="ids"))
+    assert named.names == ("refund", "delivery", "invoice") and named.counts == (1, 2, 3) and named.values == "ids"
     with pytest.raises(UserError, match="of another table"):
         extended(before, Labels(("0", "1", "2"), (1, 1, 1), rows=3, values="multi_hot"))
     scale = extended(Labels(mean=3.0, deviation=2.0), Labels(mean=5.0, deviation=1.0, rows=4))
@@ -41,6 +44,8 @@ def test_new_types_come_behind_the_old_ones():
     assert made.names == ("O", "B-x", "I-x", "B-a", "I-a") and made.types == ("x", "a") and made.counts == (5, 4)
     assert made.labels == ("asks", "says") and made.label_counts == (0, 1)
     assert list(made.types_of_tags) == [0, 1, 1, 2, 2]
+    with pytest.raises(UserError, match="these rows have none. Name their column"):
+        tagging.extended(before, dataclasses.replace(now, labels=(), label_counts=()))
     with pytest.raises(UserError, match="of the scheme IOB2"):
         tagging.extended(before, dataclasses.replace(before, scheme="IOBES"))
 
@@ -119,8 +124,22 @@ def test_a_label_is_added(before, tiny_preset, tmp_path, run):
     np.testing.assert_allclose(now[:, :2] / now[:, :2].sum(1, keepdims=True), was, atol=1e-5)
 
 
+def test_rows_of_one_new_label_resume_without_the_run_before(before, tiny_preset, tmp_path):
+    """Two labels are known already. What has begun needs the other run no more."""
+    shutil.copytree(before / "plain", tmp_path / "a")
+    rows = rows_of("my_csv", tmp_path, labelled({"the poor film": "awful"}))
+    made = settings("my_csv", tiny_preset, tmp_path, data__train=f"jsonl:{rows}", eval__baseline=False,
+                    model__start=str(tmp_path / "a"))
+    assert fine_tune(made, str(tmp_path / "b")) == 0
+    assert (tmp_path / "b" / "labels.txt").read_text().splitlines() == ["neg", "pos", "awful"]
+    shutil.rmtree(tmp_path / "a")
+    shutil.rmtree(tmp_path / "b" / "last")
+    assert fine_tune(made, str(tmp_path / "b")) == 0
+    assert "finished already" in (tmp_path / "b" / "train.log").read_text() and (tmp_path / "b" / "last").exists()
+
+
 def test_the_same_adapters_go_on(before, tiny_preset, tmp_path):
-    made = going_on(before, tiny_preset, tmp_path, "adapters", adaptation__method="adapters")
+    made = going_on(before, tiny_preset, tmp_path, "adapters", adaptation__method="adapters", adaptation__rate=3.0)
     assert fine_tune(made, str(tmp_path / "b")) == 0
     old, new = (load_file(folder / "last" / "weights.safetensors") for folder in (before / "adapters", tmp_path / "b"))
     assert any(path.endswith("/up") for path in old)

@@ -64,9 +64,19 @@ def test_rates_rise_to_the_highest(tiny_preset, reviews, tmp_path, capsys):
     assert find_rates(resolve(made), str(tiny_preset), tmp_path / "cache", 40, 1e-4, 10.0, tmp_path / "made.json") == 0
     found = json.loads((tmp_path / "made.json").read_text())
     steps = len(found["rates"])
-    np.testing.assert_allclose(found["rates"], [1e-4 * 1e5 ** (i / 40) for i in range(steps)])
+    np.testing.assert_allclose(found["rates"], [1e-4 * 1e5 ** (i / 39) for i in range(steps)])
     assert 10 < steps <= 40 and min(found["losses"]) < found["losses"][0]
-    assert f"from 0.0001 to 10 over {steps} steps; the loss, smoothed" in capsys.readouterr().out
+    assert f" over {steps} steps; the loss, smoothed" in capsys.readouterr().out
+
+
+def test_steps_that_float16_skips_have_no_loss(tiny_preset, reviews, tmp_path, capsys):
+    """The first ones overflow, until the loss scale is low enough."""
+    made = load("my_csv")
+    made.data.train, made.model.backbone, made.data.cache = f"csv:{reviews}", str(tiny_preset), str(tmp_path / "cache")
+    made.data.max_length, made.train.global_batch_size, made.train.precision = 16, 8, "mixed_float16"
+    assert find_rates(resolve(made), str(tiny_preset), tmp_path / "cache", 30, 1e-6, 1e-4, tmp_path / "made.json") == 0
+    found = json.loads((tmp_path / "made.json").read_text())
+    assert min(found["losses"]) > 0.1
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import families
 import keras
@@ -16,6 +17,7 @@ from tfft.errors import UserError
 from tfft.models.adaptation import choose_trained, sections
 from tfft.models.adapters import kept_ranks, with_values
 from tfft.models.peft import read_peft, write_peft
+from tfft.run.assembly import Built
 from tfft.training.ranks import RankBudget
 
 METHOD = Adaptation(method="adalora", rank=2)
@@ -157,3 +159,13 @@ def test_peft_has_it_as_a_lora_of_several_ranks(tmp_path):
     choose_trained(again, Model(), other, seed=5)
     with pytest.raises(UserError, match="its rank_pattern gives layers settings of their own"):
         read_peft(again, other, tmp_path)
+
+
+@pytest.mark.parametrize("method", [Adaptation(), METHOD])
+def test_the_memory_that_is_told(method):
+    """Weights, gradients, two moments and an average; of AdaLoRA's weights what is known of their importance too."""
+    rig = steps.Rig(None, method=method, ema_decay=0.9)
+    trained = sum(math.prod(v.shape) for v in rig.model.trainable_variables)
+    ranked = trained - sum(math.prod(v.shape) for v in rig.model.get_layer("head").variables) if method == METHOD else 0
+    known = 2 * ranked + 36 if ranked else 0
+    assert Built(rig.model, rig.optimizer, "").fixed_bytes == 4 * (rig.model.count_params() + 4 * trained + known)

@@ -232,7 +232,7 @@ def test_search_is_judged_before_and_after_reranking(made, searcher, collection,
     said, report = capsys.readouterr(), json.loads((tmp_path / "report.json").read_text())["metrics"]
     assert report["retrieved"]["mrr_at_10"] == 0.5 and report["re-ranked"]["mrr_at_10"] == 1
     assert report["retrieved"]["recall_at_10"] == pytest.approx((0.5 + 1 + 1) / 3) and report["retrieved"]["recall_at_1"] == 0
-    assert report["fused"]["mrr_at_10"] == 1  # second of one order and first of the other is better than the reverse
+    assert report["fused"]["mrr_at_10"] == 1  # (1, 2) and (2, 1) have the same sum: then as re-ranked
     assert "3 queries, 300 documents, the first 20 re-ranked" in said.out and "re-ranked" in said.out.split("mrr_at_10")[0]
     judged = {line.split("\t")[1] for line in (collection / "qrels" / "test.tsv").read_text().splitlines()[1:]}
     assert f"1 of {len(judged)} judged documents are not in the index, e.g. 'gone'" in said.err

@@ -35,13 +35,16 @@ class Activations:
         self._examples, self._begins = (mapped(folder / f"{name}.bin", np.dtype(np.int64)) for name in ("examples", "begins"))
         self._lengths = mapped(folder / "lengths.bin", np.dtype(np.int32))
         self._values = mapped(folder / "values.bin", self.dtype).reshape(-1, self.width)
-        if len(self._values) != self._lengths.sum(dtype=np.int64):
+        count = len(self._examples)
+        if len(self._values) != self._lengths.sum(dtype=np.int64) or {len(self._begins), len(self._lengths)} != {count}:
             raise ValueError(f"{folder} is not whole")
 
     def __call__(self, examples: np.ndarray, length: int) -> np.ndarray:
         """float[b,length,H] of examples int64[b]; 0 for padding, and for -1, which is filling."""
         made = np.zeros((len(examples), length, self.width), self.dtype)
-        places = np.searchsorted(self._examples, np.maximum(examples, self._examples[0]))
+        places = np.minimum(np.searchsorted(self._examples, examples), len(self._examples) - 1)
+        if (self._examples[places] != examples)[examples >= 0].any():
+            raise KeyError("an example whose activations were not computed")
         for i, (example, place) in enumerate(zip(examples.tolist(), places.tolist(), strict=True)):
             if example >= 0:
                 begin, count = self._begins[place], self._lengths[place]
@@ -59,12 +62,31 @@ def open_activations(cache: Path, name: str, dtype: np.dtype, width: int, exampl
     Raises: UserError where the disk is full or the cache cannot be written.
     """
     folder = cache / "activations" / name
+    if (made := whole(folder, dtype)) is not None:
+        return made
     with _told_errors(folder.parent):
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            if not (folder / "meta.json").exists():
+            if whole(folder, dtype) is None:  # no other process has made it meanwhile
+                (folder / "meta.json").unlink(missing_ok=True)  # of a damaged one
                 _compute(folder, np.dtype(dtype), examples, lengths, batches, compute, progress, width)
         return Activations(folder, dtype)
+
+
+def whole(folder: Path, dtype: np.dtype) -> Activations | None:
+    """The activations in a folder, or None where they are absent, not all there yet, or damaged."""
+    try:
+        return Activations(folder, dtype)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def written(folder: Path) -> int:
+    """How many bytes of values a folder has."""
+    try:
+        return (folder / "values.bin").stat().st_size
+    except OSError:
+        return 0
 
 
 def _compute(folder: Path, dtype: np.dtype, examples, lengths, batches, compute, progress, width: int) -> None:
@@ -88,11 +110,18 @@ def _compute(folder: Path, dtype: np.dtype, examples, lengths, batches, compute,
         file.flush()
         os.fsync(file.fileno())
     for name, values in (("examples", examples.astype(np.int64)), ("begins", begins), ("lengths", lengths.astype(np.int32))):
-        (folder / f"{name}.bin").write_bytes(values.tobytes())
+        _write(folder / f"{name}.bin", values.tobytes())
     making = folder / "meta.json.making"
-    making.write_text(json.dumps({"width": width, "dtype": str(dtype), "tokens": int(lengths.sum())}))
+    _write(making, json.dumps({"width": width, "dtype": str(dtype), "tokens": int(lengths.sum())}).encode())
     making.replace(folder / "meta.json")
     (folder / "done.json").unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _noted(folder: Path) -> int:
@@ -117,6 +146,7 @@ def _told_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise UserError(f"Cannot keep the activations of frozen layers in {folder}: {'the disk is full' if full else error}. "
-                        "Free some space, name another folder with TFFT_CACHE or --config.data.cache, or do without: "
+        raise UserError(f"Cannot keep the activations of frozen layers in {folder}: "
+                        f"{'the disk is full. Free some space' if full else f'{error}. Make it writable'}, name another "
+                        "folder with TFFT_CACHE or --config.data.cache, or do without: "
                         "--config.train.activation_cache=none") from error

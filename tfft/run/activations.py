@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfft import __version__
 from tfft.config import Train
-from tfft.data.activations import Activations, open_activations
+from tfft.data.activations import Activations, open_activations, whole, written
 from tfft.data.pipeline import token_inputs
 from tfft.data.plan import PlanSettings, make_plan
 from tfft.data.prepare import Split
@@ -37,17 +37,24 @@ class Above:
     hidden: dict[str, Callable[[np.ndarray, int], np.ndarray]]
 
 
+def read_splits(prepared: Prepared) -> dict[str, Split]:
+    """What is read while a run trains: its training rows, and the validation rows as they are judged, if it has some."""
+    judged = prepared.splits.get("validation")
+    more = {"validation": prepared.preparer.judged_with(judged)} if judged else {}
+    return {"train": prepared.splits["train"], **more}
+
+
 def tokens(splits: dict[str, Split]) -> int:
     """How many tokens the examples of some splits have."""
     return sum(int(one.lengths.sum(dtype=np.int64)) for one in splits.values())
 
 
-def check_size(config: Train, size: int, free: int, folder: Path) -> None:
-    """Raises: UserError where so many bytes are more than the setting allows, or than the disk has."""
-    limit = int(config.activation_cache_gb * 1e9)
-    if size <= min(limit, free):
+def check_size(config: Train, size: int, there: int, free: int, folder: Path) -> None:
+    """Raises: UserError where so many bytes are more than the setting allows, or than the disk has, on which `there` of them
+    are already."""
+    if size <= config.activation_cache_gb * 1e9 and size - there <= free:
         return
-    why = (f"{free / 1e9:.1f} GB are free in {folder}" if size > free else
+    why = (f"{free / 1e9:.1f} GB are free in {folder}" if size - there > free else
            f"--config.train.activation_cache_gb={config.activation_cache_gb:g} is the limit")
     less = " Half of it is enough for --config.train.activation_cache=bfloat16." if config.activation_cache == "float32" else ""
     raise UserError(f"The activations of the frozen layers need {size / 1e9:.2f} GB, and {why}.{less} Take fewer rows, raise "
@@ -68,12 +75,14 @@ def make(prepared: Prepared, built: Built, splits: dict[str, Split], cache: Path
     size = tokens(splits) * width * dtype.size
     folder = cache / "activations"
     names = {name: _name(lower, one, config) for name, one in splits.items()}
-    missing = [name for name in names.values() if not (folder / name / "meta.json").exists()]
+    kind = np.dtype(dtype.as_numpy_dtype)
+    missing = [name for name in names.values() if whole(folder / name, kind) is None]
     if missing:
-        check_size(config, size, psutil.disk_usage(str(cache)).free, folder)
+        there = sum(written(folder / name) for name in names.values())
+        check_size(config, size, there, psutil.disk_usage(str(cache)).free, folder)
     console.say(f"activation cache: {size / 1e9:.2f} GB ({config.activation_cache}) in {folder}" + (
         "" if missing else ", computed before"))
-    hidden: dict[str, Any] = {name: _computed(prepared, lower, name, one, cache, names[name], dtype, console)
+    hidden: dict[str, Any] = {name: _computed(prepared, lower, name, one, cache, names[name], kind, console)
                               for name, one in splits.items()}
     return Above(upper, hidden)
 
@@ -86,9 +95,11 @@ def unread(prepared: Prepared, built: Built) -> tuple[Above | None, str]:
         return None, ""
     lower, upper = split(built.backbone, built.model)
     dtype, width = tf.as_dtype(config.activation_cache), int(lower.output.shape[-1])
-    size = tokens({name: one for name, one in prepared.splits.items() if name in ("train", "validation")}) * width * dtype.size
+    size = tokens(read_splits(prepared)) * width * dtype.size
     zeros = {"train": lambda examples, length: np.zeros((len(examples), length, width), dtype.as_numpy_dtype)}
-    return Above(upper, zeros), f"{size / 1e9:.2f} GB of disk, computed once before"
+    over = size > config.activation_cache_gb * 1e9
+    told = f", more than config.train.activation_cache_gb={config.activation_cache_gb:g}" if over else ", computed once before"
+    return Above(upper, zeros), f"{size / 1e9:.2f} GB of disk{told}"
 
 
 def _name(lower: keras.Model, one: Split, config: Train) -> str:
@@ -98,7 +109,7 @@ def _name(lower: keras.Model, one: Split, config: Train) -> str:
                        [layer.name for layer in lower.layers], config.precision, config.activation_cache)
 
 
-def _computed(prepared: Prepared, lower: keras.Model, split_name: str, one: Split, cache: Path, name: str, dtype: tf.DType,
+def _computed(prepared: Prepared, lower: keras.Model, split_name: str, one: Split, cache: Path, name: str, dtype: np.dtype,
               console: Console) -> Activations:
     examples, lengths = np.asarray(one.examples, np.int64), one.lengths
     multiple = 1 if on_cpu() else 8
@@ -128,7 +139,7 @@ def _computed(prepared: Prepared, lower: keras.Model, split_name: str, one: Spli
         console.advance(done, "")
 
     try:
-        return open_activations(cache, name, np.dtype(dtype.as_numpy_dtype), int(lower.output.shape[-1]), examples, lengths,
+        return open_activations(cache, name, dtype, int(lower.output.shape[-1]), examples, lengths,
                                 batches, compute, progress)
     finally:
         console.stop()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tfft.config import Adaptation
+from tfft.config.adaptation import SHARED
 from tfft.errors import UserError
 from tfft.files import to_path
 from tfft.models.adaptation import frozen_weights
@@ -13,9 +14,6 @@ from tfft.models.backbone import load_backbone
 from tfft.models.peft import read_peft
 from tfft.run.workdir import ADAPTER, MANIFEST
 from tfft.training.weights import fingerprint, load_weights
-
-# settings that a run has in common with the one that it starts from
-SHARED = ("method", "targets", "rank", "alpha", "rank_stabilised", "bottleneck", "prefix")
 
 
 def load_frozen(folder: Path, backbone, model, preset: str) -> None:

@@ -80,8 +80,11 @@ class Built:
     @property
     def fixed_bytes(self) -> int:
         """Of all weights, and of the gradients of those that are trained and what the optimizer knows of them, in float32."""
-        known = sum(math.prod(v.shape) for v in self.optimizer.variables)
-        return 4 * (self.model.count_params() + adaptation.trained_weights(self.model) + known)
+        optimizer = self.optimizer
+        known = [*optimizer.momentum, *optimizer.velocity, *optimizer.averages, *(optimizer.budget or tf.Module()).variables]
+        kept = {id(v) for v in optimizer.variables_}  # a budget holds the weights too
+        slots = sum(math.prod(v.shape) for v in known if id(v) not in kept)
+        return 4 * (self.model.count_params() + adaptation.trained_weights(self.model) + slots)
 
     @property
     def weights(self) -> str:
@@ -90,9 +93,10 @@ class Built:
 
 
 def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str], None],
-            recorded: PlanSettings | None = None, strategy: tf.distribute.Strategy | None = None) -> Prepared:
+            recorded: PlanSettings | None = None, strategy: tf.distribute.Strategy | None = None, learnt=None) -> Prepared:
     """Reads, tokenises, splits and plans. `preset` is what tfft.assets made of config.model.backbone; `recorded` are the
-    plan settings that the run began with, perhaps on other devices; a strategy that is given has been set up."""
+    plan settings that the run began with, perhaps on other devices; a strategy that is given has been set up; learnt: what the
+    run learnt from its rows when it began."""
     if strategy is None:
         strategy = make_strategy(experiment.distribution)
         set_up(experiment.train)
@@ -103,7 +107,9 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
     preparer = Preparer(experiment.data, reading, cache, say)
     splits = load_splits(preparer)
     train = splits["train"]
-    task = kind(experiment.task, learnt_before(experiment, kind, kind.infer(experiment, train.store, train.rows, cache)))
+    if learnt is None:
+        learnt = learnt_before(experiment, kind, kind.infer(experiment, train.store, train.rows, cache))
+    task = kind(experiment.task, learnt)
     look_over(task, splits, say)
     for line in task.unlike(experiment, train.store, train.by_source()) if train.sources else ():
         say(line)
@@ -187,10 +193,12 @@ def make_epochs(preparer: Preparer, train: Split, settings: PlanSettings, task: 
     return Epochs(open_epoch, settings, task.packed, drawing is not None)
 
 
-def build(prepared: Prepared) -> Built:
-    """Loads the pretrained backbone and builds model and optimizer in the strategy's scope."""
+def build(prepared: Prepared, begun: bool = False) -> Built:
+    """Loads the pretrained backbone and builds model and optimizer in the strategy's scope. begun: the weights are those of a
+    checkpoint, and not of the run that this one goes on from."""
     experiment = prepared.experiment
-    start = Start(experiment, tokenizer_fingerprint(prepared.tokenizer)) if experiment.model.start else None
+    going_on = experiment.model.start and not begun
+    start = Start(experiment, tokenizer_fingerprint(prepared.tokenizer)) if going_on else None
     with prepared.strategy.scope():
         backbone = load_backbone(prepared.preset, precision=experiment.train.precision, dropout=experiment.model.dropout)
         description = describe(backbone)
@@ -211,7 +219,7 @@ def build(prepared: Prepared) -> Built:
         rates = adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay,
                                                      experiment.train.head_rate)
         own = [prepared.task.learning_rate_multiplier(variable.path) for variable in variables]
-        common = 1.0 if experiment.adaptation.method == "none" else experiment.adaptation.rate
+        common = 1.0 if experiment.adaptation.method == "none" else experiment.adaptation.rate_used
         multipliers = [common * rate if mine is None else mine for rate, mine in zip(rates, own, strict=True)]
         competing = list(with_values(adaptation.sections(backbone)[1]).values())
         budget = RankBudget(competing, variables, experiment.adaptation.rank, prepared.total_steps) if competing else None

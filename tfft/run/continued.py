@@ -1,7 +1,7 @@
 """A finished run as the start of another: its weights, and its labels before those that are new."""
 
 from tfft.config import TASKS, Experiment
-from tfft.config.adaptation import MERGED
+from tfft.config.adaptation import MERGED, SHARED
 from tfft.errors import UserError
 from tfft.run.workdir import Workdir, merged, open_run
 
@@ -25,9 +25,16 @@ def check_start(experiment: Experiment) -> None:
     if not any(workdir.weights(which).exists() for which in ("best", "last")):
         raise UserError(f"{where} has no weights yet. Let it come to its first evaluation.")
     method = before.adaptation.method
-    if method not in ("none", "bitfit", *MERGED) and before.adaptation != experiment.adaptation:
+    if method not in ("none", "bitfit", *MERGED) and not _alike(before, experiment):
         raise UserError(f"{where} was trained with adaptation.method={method}, which stays beside the backbone. Train with the "
-                        "same settings of config.adaptation, or go on from a run with another method.")
+                        f"same config.model.frozen_layers and config.adaptation ({', '.join(SHARED)}), or go on from a run "
+                        "with another method.")
+
+
+def _alike(before: Experiment, experiment: Experiment) -> bool:
+    """Whether what is learnt beside the backbone is the same in both."""
+    return before.model.frozen_layers == experiment.model.frozen_layers and all(
+        getattr(before.adaptation, name) == getattr(experiment.adaptation, name) for name in SHARED)
 
 
 def learnt_before(experiment: Experiment, kind, learnt):
@@ -46,16 +53,21 @@ class Start:
         if tokenizer_fingerprint(run.tokenizer) != tokenizer:
             raise UserError(f"config.model.start={experiment.model.start}: its tokenizer is another one than that of "
                             f"config.model.backbone={experiment.model.backbone} is now.")
-        if run.experiment.adaptation != experiment.adaptation:
+        if not _alike(run.experiment, experiment):
             run = merged(run)
         self._where, self._told = experiment.model.start, f"goes on from step {run.step:,} of {experiment.model.start}"
         self._values = {v.path: v.numpy() for v in run.model.variables if "seed_generator" not in v.path}
+
+    @staticmethod
+    def _fits(shape: tuple[int, ...], before: tuple[int, ...], task) -> bool:
+        """Whether a weight is as large as before, or larger where there can be new labels."""
+        return shape == before or task.grows and len(shape) == len(before) and all(map(int.__ge__, shape, before))
 
     def give(self, model, task) -> str:
         """Gives a model the weights; says so. Raises: UserError where it has not all of them."""
         variables = {v.path: v for v in model.variables}
         for path, value in self._values.items():
-            if path not in variables or any(a < b for a, b in zip(variables[path].shape, value.shape, strict=True)):
+            if path not in variables or not self._fits(tuple(variables[path].shape), value.shape, task):
                 raise UserError(f"config.model.start={self._where}: its model has {path} of shape {value.shape}, and this one "
                                 f"{'has not' if path not in variables else tuple(variables[path].shape)}. Use the settings of "
                                 "its config.json for model and task.")

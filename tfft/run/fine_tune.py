@@ -17,10 +17,12 @@ from tfft.tasks.fields import FIELDS
 from tfft.training.cluster import LOST, Cluster, find_cluster
 
 
-def resolve_assets(experiment: Experiment) -> tuple[str, Path]:
-    """(preset for KerasHub, cache folder); the experiment is checked against its data's first rows and the backbone."""
+def resolve_assets(experiment: Experiment, begun: bool = False) -> tuple[str, Path]:
+    """(preset for KerasHub, cache folder); the experiment is checked against its data's first rows and the backbone, and one
+    that has not begun against the run that it goes on from."""
     cache = cache_folder(experiment.data.cache)
-    check_start(experiment)
+    if not begun:
+        check_start(experiment)
     fields = FIELDS[experiment.task.name](experiment, cache)
     for name, one in by_source(experiment).items():
         with in_source(name, one.data):
@@ -44,7 +46,7 @@ def fine_tune(experiment: Experiment, path: str) -> int:
     Of several hosts only the chief touches the work directory; what the others write goes to a temporary folder.
     """
     cluster = find_cluster(experiment.distribution)
-    preset, cache = resolve_assets(experiment)
+    preset, cache = resolve_assets(experiment, Workdir(path).started)
     if cluster is None:
         return _train(experiment, Workdir(path), preset, cache)
     with contextlib.nullcontext(path) if cluster.chief else tempfile.TemporaryDirectory(prefix="tfft-worker-") as folder:

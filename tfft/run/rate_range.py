@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.config import Experiment
+from tfft.errors import UserError
 from tfft.files import write_text
 from tfft.run.assembly import build, make_feed, prepare
 from tfft.training.step import Trainer
@@ -40,38 +41,46 @@ def find_rates(experiment: Experiment, preset: str, cache: Path, steps: int, low
     console = Console()
     changed = dataclasses.replace(
         experiment.train, steps=steps, schedule="exponential", warmup_fraction=0.0, peak_learning_rate=lowest,
-        end_learning_rate_fraction=highest / lowest, activation_cache="none", ema_decay=0.0)
-    losses = _losses(dataclasses.replace(experiment, train=changed), preset, cache, console)
-    found = judge(lowest * (highest / lowest) ** (np.arange(len(losses)) / steps), np.array(losses))
-    print(f"learning rates from {lowest:g} to {highest:g} over {len(losses)} steps; the loss, smoothed:\n")
+        end_learning_rate_fraction=(highest / lowest) ** (steps / (steps - 1)), activation_cache="none", ema_decay=0.0)
+    losses, done = _losses(dataclasses.replace(experiment, train=changed), preset, cache, console)
+    if len(losses) < 3:
+        raise UserError(f"The loss is no number from a learning rate of {lowest:g} on. Give it a lower --lowest, or "
+                        "--config.train.precision=float32, and look at the rows (tfft plan).")
+    places = np.array(list(losses))
+    found = judge(lowest * (highest / lowest) ** (places / (steps - 1)), np.array(list(losses.values())))
+    print(f"learning rates from {lowest:g} to {found.rates[-1]:.2g} over {done} steps; the loss, smoothed:\n")
     print(drawn(found))
-    print("\n" + advised(found, len(losses) < steps))
+    print("\n" + advised(found, done < steps))
     if target:
         write(found, target)
         print(f"written: {target}")
     return 0
 
 
-def _losses(experiment: Experiment, preset: str, cache: Path, console: Console) -> list[float]:
-    """Of each step, until they are beyond bounds."""
+def _losses(experiment: Experiment, preset: str, cache: Path, console: Console) -> tuple[dict[int, float], int]:
+    """(the losses of steps that moved the weights, by these; how many steps there were), until they are beyond bounds."""
     prepared = prepare(experiment, preset, cache, console.say)
     built, total = build(prepared), experiment.train.steps
+    if built.optimizer.budget:
+        built.optimizer.budget.total_steps = 1000 * total  # no rank goes so early
     with prepared.strategy.scope():
         step = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
     trainer = Trainer(built.model, built.optimizer, prepared.task.loss, experiment.train, dataset=None, global_step=step,
                       total_steps=total, strategy=prepared.strategy, use_loop=False, xla=prepared.xla,
                       whole_batch=prepared.task.whole_batch, halves=prepared.halves)
-    feed, losses = make_feed(prepared, built.model), []
+    feed, losses, done = make_feed(prepared, built.model), {}, 0
     console.start("learning rates", total)
-    while len(losses) < total:
-        trainer.train_dataset, _ = feed.take(len(losses), len(losses) + 1)
-        made = trainer.train(tf.constant(1))
-        losses.append(float(made["loss"]))
-        console.advance(len(losses), f"rate {float(made['learning_rate']):.1e}  loss {losses[-1]:.4f}")
-        if int(trainer.first_bad_step.numpy()) >= 0 or beyond(smooth(losses), total):
+    while done < total:
+        trainer.train_dataset, _ = feed.take(done, done + 1)
+        made = {name: float(value) for name, value in trainer.train(tf.constant(1)).items()}
+        if made.get("updates", 1) and math.isfinite(made["loss"]):  # float16 skips a step that overflows
+            losses[done] = made["loss"]
+        done += 1
+        console.advance(done, f"rate {made['learning_rate']:.1e}  loss {made['loss']:.4f}")
+        if int(trainer.first_bad_step.numpy()) >= 0 or beyond(smooth([*losses.values()]), total):
             break
     console.stop()
-    return losses if math.isfinite(losses[-1]) else losses[:-1]
+    return losses, done
 
 
 def smooth(losses) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -19,7 +20,9 @@ from tfft.run.assembly import build, make_feed, prepare
 from tfft.run.baseline import compared
 from tfft.run.mixture_table import mixture_table
 from tfft.run.workdir import Workdir, save_parts
+from tfft.tasks.table import TASKS
 from tfft.training.cluster import Cluster
+from tfft.training.feed import Feed
 from tfft.training.hosts import Hosts
 from tfft.training.loop import Hooks, Loop
 from tfft.training.strategy import make_strategy, set_up
@@ -44,7 +47,9 @@ class Session:
         hosts.agree(_facts(experiment))
         recorded = self._recorded_plan()
         with hosts.together():  # files may be missing on one host
-            self.prepared = prepared = prepare(experiment, preset, cache, say, recorded, strategy)
+            begun = resumed and bool(experiment.model.start)  # which may be gone since
+            learnt = TASKS[experiment.task.name].load(workdir.path) if begun else None
+            self.prepared = prepared = prepare(experiment, preset, cache, say, recorded, strategy, learnt)
             stores = {name: split.store.folder.name for name, split in prepared.splits.items()}
             workdir.check_data(stores)
             workdir.record_plan(prepared.epochs.settings)
@@ -52,21 +57,14 @@ class Session:
                      "the plan of the epochs": str(prepared.epochs.settings)})
         self.total_steps = prepared.total_steps
         self._describe_data()
-        self.built = built = build(prepared)
+        self.built = built = build(prepared, begun)
         save_parts(workdir, prepared.tokenizer, built.backbone_description, prepared.task.learnt)
-        judged = self._judged_split()
-        splits = {"train": prepared.splits["train"], **({"validation": judged} if judged else {})}
-        with hosts.together():  # a disk may be full
-            above = activations.make(prepared, built, splits, cache, self.console)
-        hidden = above.hidden if above else {}
-        forward = above.model if above else None
-        self.evaluator = self._make_evaluator(judged, forward, hidden.get("validation")) if judged else None
+        self.evaluator: Evaluator | None = None
         self.loop = Loop(
             experiment, workdir.checkpoints, model=built.model, loss=prepared.task.loss, optimizer=built.optimizer,
-            strategy=prepared.strategy, evaluator=self.evaluator, total_steps=self.total_steps,
-            feed=make_feed(prepared, built.model, hidden.get("train")), evaluation_steps=self._next_evaluation,
-            xla=prepared.xla, hosts=hosts,
-            whole_batch=prepared.task.whole_batch, halves=prepared.halves, forward=forward,
+            strategy=prepared.strategy, parts=lambda: self._parts(cache), total_steps=self.total_steps,
+            evaluation_steps=self._next_evaluation, xla=prepared.xla, hosts=hosts,
+            whole_batch=prepared.task.whole_batch, halves=prepared.halves,
             hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
         workdir.forget_after(self.loop.start_step, self.loop.state.evaluated_step)
         workdir.write_environment({
@@ -127,11 +125,16 @@ class Session:
         self.console.say(f"model: {kind}, {model.count_params():,} weights, {trained_weights(model):,} trained; "
                          f"{self.total_steps:,} steps of {batch}{'; ' if self.built.adopted else ''}{self.built.adopted}")
 
-    def _judged_split(self) -> Split | None:
-        """The validation rows, as they are judged."""
-        split = self.prepared.splits.get("validation")
-        with self.hosts.together():
-            return split and self.prepared.preparer.judged_with(split)
+    def _parts(self, cache: Path) -> tuple[Feed, Evaluator | None, Any]:
+        """What the loop reads, judges and computes by, of the weights that the run stands at."""
+        prepared, built = self.prepared, self.built
+        with self.hosts.together():  # a disk may be full
+            splits = activations.read_splits(prepared)
+            above = activations.make(prepared, built, splits, cache, self.console)
+        hidden, forward = (above.hidden, above.model) if above else ({}, None)
+        if "validation" in splits:
+            self.evaluator = self._make_evaluator(splits["validation"], forward, hidden.get("validation"))
+        return make_feed(prepared, built.model, hidden.get("train")), self.evaluator, forward
 
     def _make_evaluator(self, split: Split, forward, hidden) -> Evaluator:
         prepared = self.prepared
@@ -239,7 +242,7 @@ class Session:
         step = int(self.loop.global_step.numpy())
         path = shlex.quote(str(self.workdir.path))
         rows = [("steps", f"{step:,} of {self.total_steps:,}{' (stopped early)' if state.stopped_early else ''}"),
-                ("time in training steps", f"{duration(state.seconds)}, {state.seconds / max(1, step):.2f} s each"),
+                ("time in training steps", f"{duration(state.seconds)}, {state.seconds / max(1, step):.3g} s each"),
                 ("memory for weights, gradients, optimizer", f"{self.built.fixed_bytes / 1e9:.2f} GB")]
         scale = self.built.optimizer.loss_scale
         if scale is not None:

@@ -153,6 +153,7 @@ class Task(ABC):
     sequences: int = 0  # K, where what is planned is a row as K of its texts (`members`); 0: each example by itself
     whole_batch: bool = False  # whether the loss of an example depends on all of the global batch; see `loss`
     packed: bool = False  # whether examples int64[n,K] of `members` follow one another in one sequence; see `for_packed`
+    grows: bool = False  # whether a run that goes on from another one may know more than it; see `extend`
     drawn: bool = False  # whether an epoch draws targets, and what inputs show; see `targets`
     needed: tuple[str, ...] = ("tokens", "length", "first_length")  # columns of encoded examples that units are computed from
 

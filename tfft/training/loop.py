@@ -83,16 +83,18 @@ def steps_per_loop(config: Train, xla: bool) -> int:
 
 
 class Loop:
-    """Trains from wherever the work directory's last checkpoint stands to the last step."""
+    """Trains from wherever the work directory's last checkpoint stands to the last step.
+
+    parts() -> (feed, evaluator, forward of the Trainer), made when the weights have been restored.
+    """
 
     def __init__(self, experiment: Experiment, folder: Path, *, model, loss, optimizer: AdamW, strategy,
-                 feed: Feed, evaluator: orbit.AbstractEvaluator | None, total_steps: int,
+                 parts: Callable[[], tuple[Feed, orbit.AbstractEvaluator | None, Callable | None]], total_steps: int,
                  evaluation_steps: Callable[[int], int], hooks: Hooks, xla: bool = False, hosts: Hosts | None = None,
-                 whole_batch: bool = False, halves: bool = False, forward=None):
+                 whole_batch: bool = False, halves: bool = False):
         config = experiment.train
         self.experiment, self.hooks, self.total_steps = experiment, hooks, total_steps
-        self._evaluator, self._next_evaluation = evaluator, evaluation_steps
-        self._optimizer = optimizer
+        self._next_evaluation, self._optimizer = evaluation_steps, optimizer
         self._hosts = hosts = hosts or Hosts(strategy)
         with strategy.scope():
             self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step",
@@ -105,13 +107,13 @@ class Loop:
             self.state = State(**restored)
         self.start_step = int(self.global_step.numpy())
         self._saved_step, self._saved_time = self.start_step, time.monotonic()
+        self._feed, self._evaluator, forward = parts()
         self.steps_per_loop = steps_per_loop(config, xla)
-        self._feed = feed
         self._trainer = Trainer(model, optimizer, loss, config, dataset=None, global_step=self.global_step,
                                 total_steps=total_steps, strategy=strategy, use_loop=self.steps_per_loop > 1, xla=xla,
                                 whole_batch=whole_batch, halves=halves, forward=forward)
         self._controller = orbit.Controller(
-            global_step=self.global_step, trainer=self._trainer, evaluator=evaluator, strategy=strategy,
+            global_step=self.global_step, trainer=self._trainer, evaluator=self._evaluator, strategy=strategy,
             steps_per_loop=self.steps_per_loop, train_actions=[self._after_loop])
         self._output: dict[str, float] = {}
         self._signals = _Signals()

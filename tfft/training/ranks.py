@@ -24,7 +24,7 @@ class RankBudget(tf.Module):
         self._parts = [tuple(place[v.path] for v in (layer.a, layer.values, layer.b)) for layer in layers]
         self._variables = [getattr(v, "value", v) for v in variables]
         self._ranks = [layer.values.shape[0] for layer in layers]
-        self._kept, self._total = min(rank * len(layers), sum(self._ranks)), total_steps
+        self._kept, self.total_steps = min(rank * len(layers), sum(self._ranks)), total_steps
         flat = [self._variables[i] for parts in self._parts for i in parts]
         self.sensitivity, self.uncertainty = ([tf.Variable(tf.zeros(v.shape), trainable=False, name=f"{name}_{i}")
                                                for i, v in enumerate(flat)] for name in ("sensitivity", "uncertainty"))
@@ -48,7 +48,7 @@ class RankBudget(tf.Module):
 
     def budget(self, step: tf.Tensor) -> tf.Tensor:
         """float32[]: how many triplets are kept after update number `step`, counted from 0 (equation 12)."""
-        first, last = round(BEFORE * self._total), round((1 - AFTER) * self._total)
+        first, last = round(BEFORE * self.total_steps), round((1 - AFTER) * self.total_steps)
         left = 1 - (tf.cast(step, tf.float32) - first) / max(last - first, 1)
         left = tf.clip_by_value(left, 0.0, 1.0) ** 3
         return tf.round(self._kept + (sum(self._ranks) - self._kept) * left)
@@ -69,10 +69,14 @@ class RankBudget(tf.Module):
             scores.append(mean * spread)
         triplets = tf.concat([tf.reduce_mean(a, 0) + value + tf.reduce_mean(b, 1)
                               for a, value, b in zip(scores[::3], scores[1::3], scores[2::3], strict=True)], 0)
-        places = tf.math.invert_permutation(tf.argsort(triplets, direction="DESCENDING", stable=True))
-        chosen = tf.cast(places < tf.cast(self.budget(step), places.dtype), tf.float32)
+        # how many are better, or as good and stand before; counted, as no step that a TPU compiles sorts
+        other, number = triplets[tf.newaxis], tf.range(sum(self._ranks))
+        better = (other > triplets[:, tf.newaxis]) | ((other == triplets[:, tf.newaxis])
+                                                     & (number[tf.newaxis] < number[:, tf.newaxis]))
+        places = tf.reduce_sum(tf.cast(better, tf.float32), axis=1)
+        chosen = tf.cast(places < self.budget(step), tf.float32)
 
-        first, last = round(BEFORE * self._total), round((1 - AFTER) * self._total)
+        first, last = round(BEFORE * self.total_steps), round((1 - AFTER) * self.total_steps)
         every = max(1, (last - first) // ALLOCATIONS)
         due = (step >= first) & (step <= last) & (((step - first) % every == 0) | (step == last))
         mask.assign(tf.where(due, chosen, mask))

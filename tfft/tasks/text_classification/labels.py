@@ -51,11 +51,11 @@ def natural(name: str) -> tuple:
 
 
 def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...], data: TextClassificationData | None = None,
-                 several: bool = False) -> Labels:
+                 several: bool = False, fewest: int = 2) -> Labels:
     """The labels of training rows: the given ones, or those that occur, sorted. several: of one row.
 
     Raises: UserError where it cannot be told what is written, a training row has a label that is not among the given ones,
-    or fewer than two occur.
+    or there are fewer than `fewest`.
     """
     data = data or TextClassificationData()
     written = {name: int(count) for name, count in zip(store.names("label"), label_counts(store, rows), strict=True) if count}
@@ -68,7 +68,7 @@ def infer_labels(store: TokenStore, rows: np.ndarray, given: tuple[str, ...], da
                     separator=data.label_separator)
     column = LabelColumn(store, labels)
     _refuse_unknown(store, rows, column.unknown(rows), labels, data)
-    if len(names) < 2:
+    if len(names) < fewest:
         raise UserError(f"The training rows have {'one label only' if names else 'no label'}"
                         f"{': ' + repr(names[0]) if names else ''}; a classifier needs two or more. Is "
                         "config.data.label_column the right column?")
@@ -86,7 +86,7 @@ def extended(before: Labels, labels: Labels) -> Labels:
     """
     if not before.names:
         return dataclasses.replace(labels, mean=before.mean, deviation=before.deviation)
-    if labels.values != "names" and labels.names != before.names:
+    if labels.values != "names" and labels.names[:len(before.names)] != before.names:
         raise UserError(f"config.model.start: the label column has {WAYS[labels.values]}, of another table than that of the "
                         "run before. Name its labels first, in its order, and new ones behind them: "
                         "config.data.labels_file, which begins as the run's labels.txt.")

@@ -57,9 +57,9 @@ class TextClassificationTask(base.Task):
         if experiment.task.problem == "regression":
             return infer_scale(store, rows, experiment.task.standardize)
         return infer_labels(store, rows, given_labels(experiment, cache), experiment.data,
-                            several=experiment.task.problem == "multi_label")
+                            several=experiment.task.problem == "multi_label", fewest=1 if experiment.model.start else 2)
 
-    extend = staticmethod(extended)
+    extend, grows = staticmethod(extended), True
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
         return pooled_classifier(backbone, model, self.outputs, seed, self._bias())
@@ -158,7 +158,8 @@ class TextClassificationTask(base.Task):
         counts = np.asarray(self.labels.counts, np.float64)
         if (counts == 0).any():
             absent = self.labels.names[int(np.argmin(counts))]
-            raise UserError(f"config.task.class_weights=balanced, but no training row has the label {absent!r}.")
+            raise UserError(f"config.task.class_weights=balanced, but no training row has the label {absent!r}. Add "
+                            "rows of it, or set it to none.")
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
     # ---- loss

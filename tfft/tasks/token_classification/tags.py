@@ -156,13 +156,13 @@ def infer_tags(experiment: Experiment, store: TokenStore, rows: np.ndarray) -> T
     for name in types:
         if name not in names:
             raise UserError(f"A training row has a type that config.data.types does not name. {unknown('type', name, names)}")
-    if len(names) < (2 if source == "none" else 1):
+    if len(names) < (2 if source == "none" and not experiment.model.start else 1):
         raise UserError("The training rows have no entity: every tag is O, or there are no spans. Is config.data."
                         f"{'tags_column' if 'tags' in store else 'spans_column'} the right column?")
     scheme = "none" if source == "none" else experiment.task.scheme
     tags = names if scheme == "none" else ("O", *(_tag(p, name) for name in names for p in PREFIXES[scheme]))
     labels = Counter(store.names_of("label", row)[0] for row in rows) if data.label_column else Counter()
-    if data.label_column and len(labels) < 2:
+    if data.label_column and len(labels) < (1 if experiment.model.start else 2):
         raise UserError("The training rows have one sentence label only. Is config.data.label_column the right column?")
     made = Tags(tuple(tags), scheme, source, tuple(names), tuple(types[name] for name in names), tuple(sorted(labels)),
                 tuple(labels[name] for name in sorted(labels)))
@@ -178,6 +178,10 @@ def extended(before: Tags, tags: Tags) -> Tags:
     if before.scheme != tags.scheme:
         raise UserError(f"config.model.start was trained with tags of the scheme {before.scheme}, these rows have "
                         f"{tags.scheme}.")
+    if bool(before.labels) != bool(tags.labels):
+        raise UserError("config.model.start was trained with labels of sentences, these rows have none. Name their column: "
+                        "config.data.label_column." if before.labels else
+                        "config.model.start was trained without labels of sentences. Leave config.data.label_column empty.")
     added, more = ([name for name in new if name not in old] for new, old in ((tags.types, before.types),
                                                                              (tags.labels, before.labels)))
     kinds = added if tags.scheme == "none" else [_tag(prefix, name) for name in added for prefix in PREFIXES[tags.scheme]]
