@@ -110,8 +110,8 @@ def test_halves_make_the_same_weights(data, tiny_preset, parts):
     for name in ("loss", "gradient_norm"):
         np.testing.assert_allclose([o[name] for o in apart], [o[name] for o in whole], rtol=1e-5)
     embeddings.same_weights(rigs[0].weights(), rigs[1].weights(), 1e-5)
-    lengths, model = [], rigs[1].trainer._model
-    rigs[1].trainer._model = lambda some, training: lengths.append(some["token_ids"].shape) or model(some, training=training)
+    lengths, model = [], rigs[1].trainer._forward
+    rigs[1].trainer._forward = lambda some, training: lengths.append(some["token_ids"].shape) or model(some, training=training)
     inputs = next(iter(rigs[1].trainer._train_dataset))[0]
     np.testing.assert_allclose(rigs[1].trainer._outputs(inputs), model(inputs, training=False), atol=1e-5)
     assert lengths[0][1] < lengths[1][1] <= inputs["token_ids"].shape[1]
