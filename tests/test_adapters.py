@@ -236,3 +236,15 @@ def test_settings_without_a_method_are_told():
     config.model.frozen_layers = -1
     with pytest.raises(UserError, match="frozen_layers=-1"):
         resolve(config)
+
+
+def test_runs_of_before_are_read():
+    """Their config.json has every setting of a method, as it is by default, without one."""
+    from tfft.config import default_config, resolve
+
+    config = default_config()
+    config.data.train = "csv:a.csv"
+    for name, value in {"rank": 8, "alpha": 16.0, "bottleneck": 64, "prefix": 16, "rate": 10.0}.items():
+        config.adaptation[name] = value
+    assert resolve(config).adaptation == Adaptation()
+    assert (Adaptation(method="lora").rate_used, Adaptation(method="adalora", rate=2.0).rate_used) == (10.0, 10.0)

@@ -38,14 +38,14 @@ class Adaptation:
     prompt_text: str = setting("", "prompt: begins as this text, again and again; '' is common words, drawn from the seed")
     start: str = setting("", "folder of an adapter to start from, that tfft export --format=adapter or PEFT (lora, dora, ia3) "
                              "wrote")
-    rate: float = setting(0.0, "learning rate of all that is trained, the head too, as a multiple of train."
-                               "peak_learning_rate: few new weights take more than pretrained ones; 0: 10, for adalora 50",
-                          low=0, high=10000)
+    rate: float = setting(10.0, "learning rate of all that is trained, the head too, as a multiple of train."
+                                "peak_learning_rate: few new weights take more than pretrained ones; adalora: five times that",
+                          low=0.01, high=10000)
 
     @property
     def rate_used(self) -> float:
         """An update of AdaLoRA's orthonormal A and B grows by its values alone, LoRA's by all of B: several times as fast."""
-        return self.rate or (50.0 if self.method == "adalora" else 10.0)
+        return self.rate * (5 if self.method == "adalora" else 1)
 
 
 def check(e) -> None:
