@@ -239,16 +239,11 @@ def _beside(place: Place, config: Adaptation, seed: int) -> Beside:
         if config.method in LOW_RANK:
             scale = config.alpha / (math.sqrt(config.rank) if config.rank_stabilised else config.rank)
             ada = config.method == "adalora"
-            rank = min(first_rank(config), *sizes(place.layer)) if ada else config.rank
+            rank = min(math.ceil(1.5 * config.rank), *sizes(place.layer)) if ada else config.rank
             return LowRank(place.layer, rank, scale, config.dropout, seed, magnitude=config.method == "dora", values=ada)
         if config.method == "ia3":
             return Scaled(place.layer, inputs="output" in place.layer.name)
         return Bottleneck(place.layer, config.bottleneck, seed)
-
-
-def first_rank(config: Adaptation) -> int:
-    """AdaLoRA's rank of each matrix at first."""
-    return math.ceil(1.5 * config.rank)
 
 
 def with_values(layers: list) -> dict[str, LowRank]:

@@ -74,7 +74,8 @@ def make(prepared: Prepared, built: Built, splits: dict[str, Split], cache: Path
     dtype, width = tf.as_dtype(config.activation_cache), int(lower.output.shape[-1])
     size = tokens(splits) * width * dtype.size
     folder = cache / "activations"
-    names = {name: _name(lower, one, config) for name, one in splits.items()}
+    weights = weights_fingerprint(lower.variables)
+    names = {name: _name(lower, weights, one, config) for name, one in splits.items()}
     kind = np.dtype(dtype.as_numpy_dtype)
     missing = [name for name in names.values() if whole(folder / name, kind) is None]
     if missing:
@@ -102,11 +103,11 @@ def unread(prepared: Prepared, built: Built) -> tuple[Above | None, str]:
     return Above(upper, zeros), f"{size / 1e9:.2f} GB of disk{told}"
 
 
-def _name(lower: keras.Model, one: Split, config: Train) -> str:
+def _name(lower: keras.Model, weights: str, one: Split, config: Train) -> str:
     examples = hashlib.blake2b(np.asarray(one.examples, np.int64).tobytes(), digest_size=16).hexdigest()
     return fingerprint("activations", __version__, tf.__version__, keras.__version__, keras_hub.__version__,
-                       one.store.folder.name, examples, weights_fingerprint(lower.variables),
-                       [layer.name for layer in lower.layers], config.precision, config.activation_cache)
+                       one.store.folder.name, examples, weights, [layer.name for layer in lower.layers],
+                       config.precision, config.activation_cache)
 
 
 def _computed(prepared: Prepared, lower: keras.Model, split_name: str, one: Split, cache: Path, name: str, dtype: np.dtype,

@@ -61,7 +61,10 @@ class Start:
     @staticmethod
     def _fits(shape: tuple[int, ...], before: tuple[int, ...], task) -> bool:
         """Whether a weight is as large as before, or larger where there can be new labels."""
-        return shape == before or task.grows and len(shape) == len(before) and all(map(int.__ge__, shape, before))
+        from tfft.tasks.base import Task
+
+        grows = type(task).extend is not Task.extend
+        return shape == before or grows and len(shape) == len(before) and all(map(int.__ge__, shape, before))
 
     def give(self, model, task) -> str:
         """Gives a model the weights; says so. Raises: UserError where it has not all of them."""

@@ -46,9 +46,13 @@ class RankBudget(tf.Module):
                 gradients[i] += slope * weight * (tf.transpose(change) if transposed else change)
         return loss, gradients
 
+    def _shrinking(self) -> tuple[int, int]:
+        """The first and the last step at which values may go."""
+        return round(BEFORE * self.total_steps), round((1 - AFTER) * self.total_steps)
+
     def budget(self, step: tf.Tensor) -> tf.Tensor:
         """float32[]: how many triplets are kept after update number `step`, counted from 0 (equation 12)."""
-        first, last = round(BEFORE * self.total_steps), round((1 - AFTER) * self.total_steps)
+        first, last = self._shrinking()
         left = 1 - (tf.cast(step, tf.float32) - first) / max(last - first, 1)
         left = tf.clip_by_value(left, 0.0, 1.0) ** 3
         return tf.round(self._kept + (sum(self._ranks) - self._kept) * left)
@@ -76,7 +80,7 @@ class RankBudget(tf.Module):
         places = tf.reduce_sum(tf.cast(better, tf.float32), axis=1)
         chosen = tf.cast(places < self.budget(step), tf.float32)
 
-        first, last = round(BEFORE * self.total_steps), round((1 - AFTER) * self.total_steps)
+        first, last = self._shrinking()
         every = max(1, (last - first) // ALLOCATIONS)
         due = (step >= first) & (step <= last) & (((step - first) % every == 0) | (step == last))
         mask.assign(tf.where(due, chosen, mask))

@@ -59,7 +59,7 @@ class TextClassificationTask(base.Task):
         return infer_labels(store, rows, given_labels(experiment, cache), experiment.data,
                             several=experiment.task.problem == "multi_label", fewest=1 if experiment.model.start else 2)
 
-    extend, grows = staticmethod(extended), True
+    extend = staticmethod(extended)
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
         return pooled_classifier(backbone, model, self.outputs, seed, self._bias())

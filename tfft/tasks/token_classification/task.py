@@ -56,7 +56,7 @@ class TokenClassificationTask(base.Task):
         return infer_tags(experiment, store, rows)
 
     load = staticmethod(Tags.load)
-    extend, grows = staticmethod(extended), True
+    extend = staticmethod(extended)
 
     def larger(self, path: str, made: np.ndarray, before: np.ndarray) -> np.ndarray:
         old, made = before.shape[-1], super().larger(path, made, before)
