@@ -2,6 +2,8 @@
 layout is written and read, and a killed run goes on."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from tfft.models.adapters import Beside
 from tfft.models.backbone import load_backbone
 from tfft.models.places import places
 from tfft.run.fine_tune import fine_tune
-from tfft.run.workdir import merged, open_run
+from tfft.run.workdir import Workdir, merged, open_run
 from tfft.serving.adapter_folder import export_adapter
 from tfft.serving.backbone_folder import export_backbone
 from tfft.serving.export import export
@@ -53,17 +55,19 @@ def answers(run) -> np.ndarray:
     return Predictor(run)([{"text": text} for text in TEXTS])["scores"]
 
 
-@pytest.mark.parametrize("method", ["lora", "adapters"])
-def test_what_is_exported_answers_as_the_run(trained, tiny_preset, method, tmp_path, capsys):
+@pytest.mark.parametrize("method, unmerged", [("lora", False), ("lora", True), ("adapters", False)])
+def test_what_is_exported_answers_as_the_run(trained, tiny_preset, method, unmerged, tmp_path, capsys):
     run = open_run(trained / method)
     assert "trained" in (trained / method / "train.log").read_text()
     frozen = load_backbone(tiny_preset, precision="float32", dropout=-1)
     expected = answers(run)
     assert np.ptp(expected[:, 0]) > 0.05  # it has learnt to tell texts apart
-    assert export(str(trained / method), str(tmp_path / "models"), "") == 0
+    assert export(str(trained / method), str(tmp_path / "models"), "", unmerged=unmerged) == 0
     assert "proven on" in capsys.readouterr().out
     served = tf.saved_model.load(str(tmp_path / "models" / "1")).signatures["serving_default"]
     np.testing.assert_allclose(served(text=tf.constant(TEXTS))["scores"], expected, atol=1e-5)
+    saved = [shape for _, shape in tf.train.list_variables(str(tmp_path / "models" / "1" / "variables" / "variables"))]
+    assert ([8, 24] in saved) == (method == "lora" and not unmerged)  # query, key and value as one
     alone = merged(run)
     left = [p for layer in sections(alone.backbone)[1] for p in places(layer) if isinstance(p.layer, Beside)]
     assert bool(left) == (method == "adapters")
@@ -227,6 +231,15 @@ def test_several_adapters_in_one_model(trained, tiny_preset, reviews, tmp_path, 
     assert len(tables) == 1  # the token embeddings
     schema = json.loads((tmp_path / "models" / "1" / "signatures.json").read_text())["signatures"]
     assert schema["tickets"]["request"]["required"] == ["instances", "signature_name"]
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--unmerged", "--format=peft"], "--unmerged is for a SavedModel"), (["--unmerged"], "there is nothing to merge"),
+    (["--adapters=a=b", "--format=peft"], "--adapters are for a SavedModel")])
+def test_flags_that_do_nothing_are_refused(flags, said, tmp_path):
+    Workdir(tmp_path).begin(resolve(load("my_csv:reviews.csv")))
+    made = subprocess.run([sys.executable, "-m", "tfft.export", f"--workdir={tmp_path}", *flags], capture_output=True, text=True)
+    assert made.returncode and said in made.stderr and "Traceback" not in made.stderr
 
 
 def test_adapters_over_other_weights_are_refused(trained, thin_preset, reviews, tmp_path):

@@ -24,6 +24,8 @@ FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "backbone", 
 
 ADAPTERS = flags.DEFINE_list("adapters", [], "Other runs with config.adaptation over the same backbone, as NAME=WORKDIR,...: "
                              "one SavedModel serves all, each by the signature of its name.")
+UNMERGED = flags.DEFINE_bool("unmerged", False, "Leave what config.adaptation has trained beside the backbone's weights, "
+                             "which the local server then has in memory once for all such models; an answer takes longer.")
 
 WHICH, DTYPES = ("best", "last"), ("float32", "bfloat16", "float16")
 
@@ -37,13 +39,16 @@ def main() -> int:
         raise UserError(f"--format={FORMAT.value} is in float32: {dtype} and --calibrated go with a SavedModel.")
 
     adapters = parse_adapters(ADAPTERS.value)
-    if adapters and FORMAT.value != "saved_model":
-        raise UserError(f"--adapters are for a SavedModel, not for --format={FORMAT.value}.")
+    for flag, given in (("adapters are", adapters), ("unmerged is", UNMERGED.value)):
+        if given and FORMAT.value != "saved_model":
+            raise UserError(f"--{flag} for a SavedModel, not for --format={FORMAT.value}.")
 
     from tfft.run.workdir import Workdir
 
-    for path in (WORKDIR.value, *adapters.values()):
-        Workdir(path).experiment()
+    experiments = [Workdir(path).experiment() for path in (WORKDIR.value, *adapters.values())]
+    if UNMERGED.value and experiments[0].adaptation.method == "none":
+        raise UserError(f"--unmerged: {WORKDIR.value} was trained without config.adaptation.method, so there is nothing to "
+                        "merge. Leave the flag out.")
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     if FORMAT.value in ("adapter", "peft"):
@@ -58,7 +63,7 @@ def main() -> int:
 
     from tfft.serving.export import export
 
-    return export(WORKDIR.value, OUTPUT.value, which, dtype, CALIBRATED.value, adapters)
+    return export(WORKDIR.value, OUTPUT.value, which, dtype, CALIBRATED.value, adapters, UNMERGED.value)
 
 
 def parse_adapters(words: list[str]) -> dict[str, str]:

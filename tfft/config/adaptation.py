@@ -11,6 +11,9 @@ BESIDE_MATRICES = (*MERGED, "adapters")  # methods that put layers around matric
 SEEN = ("prefix", "prompt")  # those that put something before the tokens
 # settings that a run has in common with one whose adapter it takes over
 SHARED = ("method", "targets", "rank", "alpha", "rank_stabilised", "bottleneck", "prefix")
+# method -> how many times `rate`. An update of AdaLoRA's orthonormal A and B grows by its values alone, LoRA's by all of B; the
+# others have so few weights, each of which does so little, that they take more (docs/adapters.md: what was tried)
+FASTER = {"adalora": 5, "prefix": 5, "bitfit": 5, "ia3": 20, "prompt": 20}
 # method -> the matrices it acts on where `targets` is (): globs of their names, or of the layers they are in
 USUAL = {**dict.fromkeys(LOW_RANK, ("*",)), "ia3": ("key", "value", "*output_dense"),
          "adapters": ("attention_output", "*feedforward_output_dense")}
@@ -39,13 +42,14 @@ class Adaptation:
     start: str = setting("", "folder of an adapter to start from, that tfft export --format=adapter or PEFT (lora, dora, ia3) "
                              "wrote")
     rate: float = setting(10.0, "learning rate of all that is trained, the head too, as a multiple of train."
-                                "peak_learning_rate: few new weights take more than pretrained ones; adalora: five times that",
+                                "peak_learning_rate: few new weights take more than pretrained ones; adalora, prefix and "
+                                "bitfit: five times that, ia3 and prompt: twenty times",
                           low=0.01, high=10000)
 
     @property
     def rate_used(self) -> float:
-        """An update of AdaLoRA's orthonormal A and B grows by its values alone, LoRA's by all of B: several times as fast."""
-        return self.rate * (5 if self.method == "adalora" else 1)
+        """The multiple for this method."""
+        return self.rate * FASTER.get(self.method, 1)
 
 
 def check(e) -> None:

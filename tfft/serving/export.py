@@ -25,11 +25,12 @@ from tfft.training.summaries import Console
 
 
 def export(path: str, output: str, weights: str, dtype: str = "float32", calibrated: bool = False,
-           adapters: dict[str, str] | None = None) -> int:
+           adapters: dict[str, str] | None = None, unmerged: bool = False) -> int:
     """Writes the next integer version folder, whole or not at all, and proves it in a process of its own.
 
     weights: 'best', 'last' or '' for what the config says; dtype: what they are kept in. adapters: other runs over the same
-    frozen backbone, by the names of the signatures that answer as they do.
+    frozen backbone, by the names of the signatures that answer as they do. unmerged: the backbone's weights as they were, so
+    that the local server has them in memory once for all exports over them; with adapters it is always so.
     Computes on the CPU: a GPU's memory would not do for two processes, nor its products for the comparison.
     Raises: UserError where it cannot be written, or answers otherwise than the trained model.
     """
@@ -46,7 +47,7 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
             folder.mkdir(parents=True, exist_ok=True)
         lengths, held_out = _rows(run, console)
         console.say("writing the SavedModel")
-        served, others = _served(run, dtype, calibration, adapters or {})
+        served, others = _served(run, dtype, calibration, adapters or {}, unmerged)
         served.save(made)
         console.say(f"comparing its answers with the trained model's, on {len(held_out)} held-out texts and nasty ones")
         proof = prove(run, made, dtype, calibration, held_out)
@@ -74,10 +75,11 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
     return 0
 
 
-def _served(run: Run, dtype: str, calibration: Any, adapters: dict[str, str]) -> tuple[ServedModel, dict[str, Run]]:
+def _served(run: Run, dtype: str, calibration: Any, adapters: dict[str, str],
+            unmerged: bool) -> tuple[ServedModel, dict[str, Run]]:
     """(what is exported, the runs of other signatures by these). Raises: UserError where they have no backbone in common."""
     if not adapters:
-        return ServedModel(merged(run), dtype, calibration), {}
+        return ServedModel(run if unmerged else merged(run), dtype, calibration), {}
     served, others = ServedModel(run, dtype, calibration), {}
     for name, path in adapters.items():
         other = open_run(path)

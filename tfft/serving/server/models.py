@@ -162,7 +162,7 @@ class Models:
 
     async def _load(self, model: Model, number: int, folder: Path, before: tuple) -> bool:
         """Loads and warms up a version; then it serves."""
-        from tfft.serving.server.version import Version
+        from tfft.serving.server.version import Version, give_back
         from tfft.serving.server.warmup import warm_up
 
         name = model.settings.name
@@ -175,6 +175,7 @@ class Models:
             warming = asyncio.create_task(asyncio.to_thread(warm_up, version, self._busy))
             try:
                 warmed = await asyncio.shield(warming)
+                await asyncio.to_thread(give_back)  # what the largest requests have taken
                 if await asyncio.to_thread(fingerprint, folder) != before:
                     raise Refusal(Code.ABORTED, f"{folder} changed while it was loaded")
             except BaseException:
@@ -195,7 +196,9 @@ class Models:
         model.loaded[number] = version
         model.states[number] = State(AVAILABLE)
         self.metrics.loaded.labels(name, str(number)).set(1)
-        LOG.info("loaded %s version %d in %.1f s (%d warm-up requests)", name, number, time.monotonic() - started, warmed)
+        shared = f"; {version.shared / 1e6:,.0f} MB of weights shared with what is loaded" if version.shared else ""
+        LOG.info("loaded %s version %d in %.1f s (%d warm-up requests%s)", name, number, time.monotonic() - started, warmed,
+                 shared)
         return True
 
     def _busy(self) -> bool:

@@ -13,6 +13,7 @@ import tensorflow_text  # noqa: F401 - registers the tokenizers' ops
 
 from tfft.serving.server import file_ops
 from tfft.serving.server.refusal import BY_NUMBER, Code, Refusal, invalid
+from tfft.serving.server.shared import share
 
 PREDICT, CLASSIFY, REGRESS = (tf.saved_model.PREDICT_METHOD_NAME, tf.saved_model.CLASSIFY_METHOD_NAME,
                               tf.saved_model.REGRESS_METHOD_NAME)
@@ -92,6 +93,7 @@ class Version:
             try:
                 with self._graph.as_default():
                     tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(folder))
+                    self.shared = share(self._session, self._graph)  # bytes
                     self.signatures = {key: Signature(key, definition, self._session)
                                        for key, definition in sorted(meta_graph.signature_def.items())
                                        if key not in OWN and _dense(definition)}
@@ -127,9 +129,14 @@ class Version:
         self._session.close()
         self.signatures = {}
         del self._session, self._graph
-        gc.collect()  # a graph is full of cycles, and too large to wait for Python's own time
-        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        give_back()
+
+
+def give_back() -> None:
+    """Gives free memory back to the machine, which glibc keeps for itself."""
+    gc.collect()  # a graph is full of cycles, and too large to wait for Python's own time
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _page(folder: Path) -> dict:
