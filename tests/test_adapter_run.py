@@ -190,10 +190,10 @@ TASKS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("config, method", [*zip(TASKS, ("lora", "dora", "ia3", "adapters", "bitfit"), strict=True),
                                             ("my_entities", "prefix"), ("my_answers", "prompt")])
-def test_every_task_trains_and_exports_them(config, method, tiny_preset, tmp_path, capsys):
+def test_every_task_trains_and_exports_them(config, method, thin_preset, tmp_path, capsys):
     rows = tmp_path / ("rows.conll" if config == "my_entities" else "rows.jsonl")
     rows.write_text(TASKS[config])
-    made = experiment(f"{config}:{rows}", tiny_preset, tmp_path / "cache", data__validation="", train__steps=2,
+    made = experiment(f"{config}:{rows}", thin_preset, tmp_path / "cache", data__validation="", train__steps=2,
                       adaptation__method=method)
     assert fine_tune(made, str(tmp_path / "run")) == 0
     assert export(str(tmp_path / "run"), "", "") == 0
@@ -238,7 +238,8 @@ def test_several_adapters_in_one_model(trained, tiny_preset, reviews, tmp_path, 
     (["--adapters=a=b", "--format=peft"], "--adapters are for a SavedModel")])
 def test_flags_that_do_nothing_are_refused(flags, said, tmp_path):
     Workdir(tmp_path).begin(resolve(load("my_csv:reviews.csv")))
-    made = subprocess.run([sys.executable, "-m", "tfft.export", f"--workdir={tmp_path}", *flags], capture_output=True, text=True)
+    made = subprocess.run([sys.executable, "-m", "tfft.export", f"--workdir={tmp_path}", *flags], capture_output=True,
+                          text=True)
     assert made.returncode and said in made.stderr and "Traceback" not in made.stderr
 
 

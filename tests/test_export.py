@@ -25,6 +25,11 @@ TEXTS = ["good film", "bad", "", "a fine film, the good film"]
 ROWS = [{"text": text} for text in TEXTS]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def exports_are_proven_in_forks():
+    """Not here: in processes of their own."""
+
+
 @pytest.fixture(scope="module")
 def run(tiny_preset, tmp_path_factory):
     return make_run(tiny_preset, tmp_path_factory.mktemp("runs") / "run")

@@ -8,6 +8,8 @@ from tfft.errors import UserError
 from tfft.files import is_remote
 from tfft.run.workdir import Workdir
 
+RUN = subprocess.run  # a program that ends; most tests let it be a fork that has imported TensorFlow
+
 
 def export_apart(workdir: str, *flags: str) -> str:
     """Runs `tfft export`; returns what it says. Raises: UserError."""

@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tfft.data.fields import filled
 from tfft.data.tokenize import as_bytes, features
 from tfft.errors import UserError
 from tfft.run.workdir import Run
+from tfft.serving import apart
 from tfft.serving.prediction import Predictor
 
 SIZES = (1, 2, 7, 32)
@@ -97,9 +97,9 @@ def _as(kind: int | str | list, text: str) -> int | str | list:
 
 def _ask(question: dict) -> dict:
     # -P: what lies beside the script is not imported. The GPU of this process is not shared with that one.
-    answer = subprocess.run([sys.executable, "-P", str(Path(__file__).with_name("check_export.py"))],
-                            input=json.dumps(question), capture_output=True, text=True,
-                            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
+    answer = apart.RUN([sys.executable, "-P", str(Path(__file__).with_name("check_export.py"))],
+                       input=json.dumps(question), capture_output=True, text=True,
+                       env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
     if answer.returncode:
         last = (answer.stderr.strip() or "no message").splitlines()[-1]
         raise UserError(f"The export does not load on its own: {last}. Nothing was published.")
