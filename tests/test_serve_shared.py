@@ -63,6 +63,23 @@ def test_equal_weights_are_in_memory_once(tmp_path):
     load(tmp_path / "e", 5.0, tf.bfloat16).close()  # TensorFlow lets go of what it was fed at its next call
 
 
+def test_a_model_that_changes_its_weights_has_them_alone(tmp_path):
+    """In place, that is: others would see it."""
+    class Counting(Model):
+        @tf.function(input_signature=[tf.TensorSpec([None, 300], name="x")])
+        def serve(self, x):
+            self.base.assign_add(tf.ones_like(self.base))
+            return {"y": x @ self.base}
+
+    first, model = load(tmp_path / "a", 1.0), Counting(1.0)
+    tf.saved_model.save(model, str(tmp_path / "b"), signatures={"serving_default": model.serve})
+    counting, last = Version("model", 2, tmp_path / "b"), load(tmp_path / "c", 1.0)
+    assert (counting.shared, last.shared) == (0, BASE.nbytes)
+    np.testing.assert_allclose(answer(counting), X @ (BASE + 1), atol=1e-3)
+    np.testing.assert_allclose(answer(counting), X @ (BASE + 2), atol=1e-3)
+    np.testing.assert_allclose(answer(first), answer(last))
+
+
 def test_other_contents_and_other_types_are_not(tmp_path, monkeypatch):
     first, other = load(tmp_path / "a", 1.0), load(tmp_path / "b", 1.0, tf.bfloat16)
     monkeypatch.setattr(shared, "AT_ONCE", 1000)  # each weight in a run of its own

@@ -119,7 +119,8 @@ def main() -> None:
     if not arguments.system:
         for system in arguments.systems.split(","):
             subprocess.run([arguments.python if system == "setfit" else sys.executable, *sys.argv, f"--system={system}"],
-                           check=True, stderr=None if arguments.loud else subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                           check=True, stderr=None if arguments.loud else subprocess.DEVNULL,
+                           env={**os.environ, "PYTHONPATH": str(ROOT)})
         return
     train, test = read(arguments.train), read(arguments.test)[:arguments.rows]
     for examples in map(int, arguments.examples.split(",")):

@@ -11,22 +11,38 @@ LEAST = 1 << 16    # bytes of a weight that is worth it
 AT_ONCE = 1 << 27  # bytes looked at in one run of a session, each of which costs time and memory of its own
 ALIGNED = 64       # bytes: an array that begins at such an address is taken by TensorFlow as it is, without a copy
 
+# how the names of ops begin that change a variable where it is, and so would change it for others
+CHANGING = ("AssignAdd", "AssignSub", "ResourceApply", "ResourceSparseApply", "ResourceScatter", "ResourceStridedSliceAssign")
+
 _KNOWN: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # by contents, as long as a variable has it
 
 
-def share(session, graph: tf.Graph) -> int:
+def share(session, graph: tf.Graph, definition) -> int:
     """Lets the variables of a session have the memory of those with equal contents in other sessions; returns the bytes so
-    saved. On a GPU, whose memory is not Python's to give, nothing is shared. Versions are loaded one after the other."""
-    if tf.config.list_physical_devices("GPU"):
+    saved. On a GPU, whose memory is not Python's to give, and of models that change their variables nothing is shared.
+
+    definition: the GraphDef that the graph was made of. Versions are loaded one after the other.
+    """
+    if tf.config.list_physical_devices("GPU") or any(node.op.startswith(CHANGING) for node in _nodes(definition)):
         return 0
     parts, saved = _parts(graph), 0
     for part in parts:
-        values = session.run([read for _, read, _ in part])
+        try:
+            values = session.run([read for _, read, _ in part])
+        except tf.errors.FailedPreconditionError:  # one that has no value
+            continue
         known = [_known(value) for value in values]
         saved += sum(array.nbytes for array, was_there in known if was_there)
         session.run([assign for _, _, assign in part],
                     {given: array for (given, _, _), (array, _) in zip(part, known, strict=True)})
     return saved
+
+
+def _nodes(definition):
+    """All nodes of a graph and its functions."""
+    yield from definition.node
+    for function in definition.library.function:
+        yield from function.node_def
 
 
 def _parts(graph: tf.Graph) -> list[list[tuple]]:

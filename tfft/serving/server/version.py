@@ -93,7 +93,7 @@ class Version:
             try:
                 with self._graph.as_default():
                     tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(folder))
-                    self.shared = share(self._session, self._graph)  # bytes
+                    self.shared = share(self._session, self._graph, meta_graph.graph_def)  # bytes
                     self.signatures = {key: Signature(key, definition, self._session)
                                        for key, definition in sorted(meta_graph.signature_def.items())
                                        if key not in OWN and _dense(definition)}
