@@ -1,5 +1,7 @@
 """A tiny backbone with a tiny vocabulary, on disk as a user's own preset folder would be."""
 
+import collections
+import gc
 import os
 import subprocess
 import tempfile
@@ -7,6 +9,8 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
+
+from tfft.api import _without_leaks
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "fine", "poor", "film", "a", "the", "##s", ",", "."]
 
@@ -16,6 +20,28 @@ def pytest_collection_modifyitems(items) -> None:
     last one."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    """With --durations, as CI runs: which files take the time."""
+    seconds = collections.Counter()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if hasattr(report, "duration"):
+            seconds[report.nodeid.split("::")[0]] += report.duration
+    if (shown := config.getoption("durations")) is not None:
+        terminalreporter.section(f"slowest files, of {sum(seconds.values()):,.0f} s")
+        for name, duration in seconds.most_common(shown or None):
+            terminalreporter.write_line(f"{duration:7.1f} s  {name}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_is_given_back():
+    """A process runs a hundred files: what TensorFlow keeps of their graphs is let go, and what is left is never looked at
+    again by the garbage collector, which took a minute at a time over gigabytes of it."""
+    with _without_leaks():
+        yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,9 +10,10 @@ from test_adapter_run import TASKS, experiment, lines
 
 from tfft.config import TokenClassification
 from tfft.errors import UserError
+from tfft.models.backbone import load_backbone
 from tfft.run.continued import check_start
 from tfft.run.fine_tune import fine_tune
-from tfft.run.workdir import open_run
+from tfft.run.workdir import merged, open_run
 from tfft.serving.prediction import Predictor
 from tfft.tasks.text_classification.labels import Labels, extended
 from tfft.tasks.token_classification import tags as tagging
@@ -160,9 +161,27 @@ def test_what_does_not_fit_is_refused(before, tiny_preset, tmp_path, changes, ma
         check_start(made)
 
 
-def test_another_task_is_refused(before, tiny_preset, tmp_path):
+@pytest.mark.parametrize("run", ["plain", "lora"])
+def test_another_task_takes_the_backbone(before, tiny_preset, tmp_path, run):
+    """All of it, merged where it must be, and nothing else."""
     pairs = [{"text": "good", "text_pair": "a"}, {"text": "bad", "text_pair": "film"}]
     rows = rows_of("my_pairs", tmp_path, lines(pairs))
-    made = settings(f"my_pairs:{rows}", tiny_preset, tmp_path, model__start=str(before / "plain"))
-    with pytest.raises(UserError, match="for text_classification, this is embedding. Its backbone alone can be had"):
-        fine_tune(made, str(tmp_path / "b"))
+    made = settings(f"my_pairs:{rows}", tiny_preset, tmp_path, model__start=str(before / run), model__pooling="cls",
+                    train__peak_learning_rate=0.0)
+    assert fine_tune(made, str(tmp_path / "b")) == 0
+    assert "begins with the backbone of step 12 of" in (log := (tmp_path / "b" / "train.log").read_text())
+    assert "(text_classification)" in log
+    old, new = merged(open_run(before / run, "last")), open_run(tmp_path / "b", "last")
+    values, pretrained = ({v.path: v.numpy() for v in backbone.variables}
+                          for backbone in (old.backbone, load_backbone(tiny_preset, precision="float32", dropout=-1)))
+    same = [v.path for v in new.model.variables if v.path in pretrained and "seed_generator" not in v.path]
+    assert len(same) > 20 and any(not np.array_equal(values[path], pretrained[path]) for path in same)
+    for variable in new.model.variables:
+        if variable.path in same:
+            np.testing.assert_allclose(variable.numpy(), values[variable.path], atol=1e-6, err_msg=variable.path)
+
+
+def test_adapters_of_another_task_are_refused(before, tiny_preset, tmp_path):
+    rows = rows_of("my_pairs", tmp_path, lines([{"text": "good", "text_pair": "a"}]))
+    with pytest.raises(UserError, match="adaptation.method=adapters, which stays beside"):
+        check_start(settings(f"my_pairs:{rows}", tiny_preset, tmp_path, model__start=str(before / "adapters")))

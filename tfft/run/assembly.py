@@ -20,7 +20,7 @@ from tfft.models.adapters import with_values
 from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
 from tfft.models.kernels import on_cpu
 from tfft.run.adapter_files import start_from
-from tfft.run.continued import Start, learnt_before
+from tfft.run.continued import Start, learnt_from
 from tfft.tasks.base import Task
 from tfft.tasks.table import TASKS
 from tfft.training.feed import Feed, Shape
@@ -108,7 +108,7 @@ def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str
     splits = load_splits(preparer)
     train = splits["train"]
     if learnt is None:
-        learnt = learnt_before(experiment, kind, kind.infer(experiment, train.store, train.rows, cache))
+        learnt = learnt_from(experiment, kind, lambda experiment: kind.infer(experiment, train.store, train.rows, cache))
     task = kind(experiment.task, learnt)
     look_over(task, splits, say)
     for line in task.unlike(experiment, train.store, train.by_source()) if train.sources else ():

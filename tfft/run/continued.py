@@ -1,4 +1,9 @@
-"""A finished run as the start of another: its weights, and its labels before those that are new."""
+"""A finished run as the start of another: its weights, and its labels before those that are new. Of a run of another task its
+backbone alone."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from tfft.config import TASKS, Experiment
 from tfft.config.adaptation import MERGED, SHARED
@@ -12,13 +17,10 @@ def check_start(experiment: Experiment) -> None:
         return
     where, workdir = f"config.model.start={experiment.model.start}", Workdir(experiment.model.start)
     before = workdir.experiment()
-    if before.task.name != experiment.task.name:
-        raise UserError(f"{where} was trained for {before.task.name}, this is {experiment.task.name}. Its backbone alone "
-                        f"can be had: tfft export --workdir={experiment.model.start} --format=backbone, for "
-                        "config.model.backbone.")
     if before.model.backbone != experiment.model.backbone:
         raise UserError(f"{where} was trained from another backbone. Add --config.model.backbone={before.model.backbone}")
-    for group, name in (*(("task", name) for name in TASKS[before.task.name].head), ("model", "pooling")):
+    head = (*(("task", name) for name in TASKS[before.task.name].head), ("model", "pooling"))
+    for group, name in head if before.task.name == experiment.task.name else ():
         theirs, mine = (getattr(getattr(one, group), name) for one in (before, experiment))
         if theirs != mine:
             raise UserError(f"{where} was trained with {group}.{name}={theirs}. Add --config.{group}.{name}={theirs}")
@@ -37,9 +39,12 @@ def _alike(before: Experiment, experiment: Experiment) -> bool:
         getattr(before.adaptation, name) == getattr(experiment.adaptation, name) for name in SHARED)
 
 
-def learnt_before(experiment: Experiment, kind, learnt):
-    """What is learnt from the training rows, behind all that the run before had learnt."""
-    return kind.extend(kind.load(Workdir(experiment.model.start).path), learnt) if experiment.model.start else learnt
+def learnt_from(experiment: Experiment, kind, infer: Callable[[Experiment], Any]) -> Any:
+    """What is learnt from the training rows, by infer(experiment), behind all that the run before had learnt."""
+    before = Workdir(experiment.model.start) if experiment.model.start else None
+    if before and before.experiment().task.name == experiment.task.name:
+        return kind.extend(kind.load(before.path), infer(experiment))
+    return infer(dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, start="")))
 
 
 class Start:
@@ -56,7 +61,12 @@ class Start:
         if not _alike(run.experiment, experiment):
             run = merged(run)
         self._where, self._told = experiment.model.start, f"goes on from step {run.step:,} of {experiment.model.start}"
-        self._values = {v.path: v.numpy() for v in run.model.variables if "seed_generator" not in v.path}
+        variables = run.model.variables
+        if run.experiment.task.name != experiment.task.name:
+            used = {id(v) for v in variables}
+            variables = [v for v in run.backbone.variables if id(v) in used]
+            self._told = f"begins with the backbone of step {run.step:,} of {experiment.model.start} ({run.experiment.task.name})"
+        self._values = {v.path: v.numpy() for v in variables if "seed_generator" not in v.path}
 
     @staticmethod
     def _fits(shape: tuple[int, ...], before: tuple[int, ...], task) -> bool:
