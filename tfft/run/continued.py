@@ -65,7 +65,8 @@ class Start:
         if run.experiment.task.name != experiment.task.name:
             used = {id(v) for v in variables}
             variables = [v for v in run.backbone.variables if id(v) in used]
-            self._told = f"begins with the backbone of step {run.step:,} of {experiment.model.start} ({run.experiment.task.name})"
+            self._told = (f"begins with the backbone of step {run.step:,} of {experiment.model.start} "
+                          f"({run.experiment.task.name})")
         self._values = {v.path: v.numpy() for v in variables if "seed_generator" not in v.path}
 
     @staticmethod
