@@ -34,8 +34,8 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_old_is_collected():
-    """A process runs a hundred files, and TensorFlow keeps gigabytes of their graphs: the garbage collector, which looked
-    through all of it again and again, for up to a minute, sees the objects of one file."""
+    """A process runs a hundred files, and TensorFlow keeps gigabytes of their graphs: the garbage collector need not look
+    through all of that again and again, but sees the objects of one file."""
     yield
     gc.collect()
     gc.freeze()
