@@ -14,7 +14,7 @@ rows is printed for each, and their mean and deviation. The systems, from the sa
 """
 
 import argparse
-import csv
+import contextlib
 import json
 import os
 import pathlib
@@ -25,14 +25,11 @@ import sys
 import tempfile
 import time
 
+from benchmark_adapters import read
+from benchmark_continual import write
 from benchmark_entities import ROOT
 
 SYSTEMS = ("plain", "head", "contrastive", "both", "setfit")
-
-
-def read(path: str) -> list[dict]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def drawn(rows: list[dict], examples: int, draw: int) -> list[dict]:
@@ -57,10 +54,7 @@ def own(arguments: argparse.Namespace, rows: list[dict], test: list[dict], folde
             made[group][field] = value
         return made
 
-    with open(folder / "rows.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ("text", "label"))
-        writer.writeheader()
-        writer.writerows({name: row[name] for name in ("text", "label")} for row in rows)
+    write(folder / "rows.csv", [(row["text"], row["label"]) for row in rows])
     changes = {}
     if arguments.system in ("contrastive", "both"):
         tfft.fine_tune(config("embedding", "pairs", data__label_column="label", task__loss=arguments.loss,
@@ -79,7 +73,7 @@ def setfit(arguments: argparse.Namespace, rows: list[dict], test: list[dict], fo
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
-    from setfit import SetFitHead, SetFitModel, Trainer, TrainingArguments  # noqa: F401 - the head is logistic regression
+    from setfit import SetFitModel, Trainer, TrainingArguments
     from sklearn.linear_model import LogisticRegression
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -126,10 +120,8 @@ def main() -> None:
         for draw in range(arguments.draws):
             with tempfile.TemporaryDirectory() as folder:
                 given = arguments, drawn(train, examples, draw), test, pathlib.Path(folder), draw
-                said = sys.stdout
-                sys.stdout = sys.stderr  # what commands say
-                found.append((setfit if arguments.system == "setfit" else own)(*given))
-                sys.stdout = said
+                with contextlib.redirect_stdout(sys.stderr):  # what commands say
+                    found.append((setfit if arguments.system == "setfit" else own)(*given))
         print(json.dumps({"system": arguments.system, "examples": examples, "draws": arguments.draws,
                           "mean": round(statistics.mean(found), 4), "deviation": round(statistics.pstdev(found), 4),
                           "seconds_a_draw": round((time.perf_counter() - began) / arguments.draws),

@@ -20,7 +20,7 @@ def check_start(experiment: Experiment) -> None:
     if before.model.backbone != experiment.model.backbone:
         raise UserError(f"{where} was trained from another backbone. Add --config.model.backbone={before.model.backbone}")
     head = (*(("task", name) for name in TASKS[before.task.name].head), ("model", "pooling"))
-    for group, name in head if before.task.name == experiment.task.name else ():
+    for group, name in head if _same_task(before, experiment) else ():
         theirs, mine = (getattr(getattr(one, group), name) for one in (before, experiment))
         if theirs != mine:
             raise UserError(f"{where} was trained with {group}.{name}={theirs}. Add --config.{group}.{name}={theirs}")
@@ -33,6 +33,11 @@ def check_start(experiment: Experiment) -> None:
                         "with another method.")
 
 
+def _same_task(before: Experiment, experiment: Experiment) -> bool:
+    """Whether its head and what it has learnt go on too; of another task it is the backbone alone."""
+    return before.task.name == experiment.task.name
+
+
 def _alike(before: Experiment, experiment: Experiment) -> bool:
     """Whether what is learnt beside the backbone is the same in both."""
     return before.model.frozen_layers == experiment.model.frozen_layers and all(
@@ -42,7 +47,7 @@ def _alike(before: Experiment, experiment: Experiment) -> bool:
 def learnt_from(experiment: Experiment, kind, infer: Callable[[Experiment], Any]) -> Any:
     """What is learnt from the training rows, by infer(experiment), behind all that the run before had learnt."""
     before = Workdir(experiment.model.start) if experiment.model.start else None
-    if before and before.experiment().task.name == experiment.task.name:
+    if before and _same_task(before.experiment(), experiment):
         return kind.extend(kind.load(before.path), infer(experiment))
     return infer(dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, start="")))
 
@@ -62,7 +67,7 @@ class Start:
             run = merged(run)
         self._where, self._told = experiment.model.start, f"goes on from step {run.step:,} of {experiment.model.start}"
         variables = run.model.variables
-        if run.experiment.task.name != experiment.task.name:
+        if not _same_task(run.experiment, experiment):
             used = {id(v) for v in variables}
             variables = [v for v in run.backbone.variables if id(v) in used]
             self._told = (f"begins with the backbone of step {run.step:,} of {experiment.model.start} "
