@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfft.config import Experiment, resolve, shipped
+from tfft.config import Experiment, MultiTask, resolve_any, shipped
 from tfft.errors import UserError, unknown
 from tfft.files import to_path
 from tfft.notebook import in_notebook
@@ -72,11 +72,11 @@ def guess_config(file: str, learn: str = "", **known: Any):
         return sketch.config()
 
 
-def fine_tune(config: Any, workdir: str = "") -> "Run":
+def fine_tune(config: Any, workdir: str = "") -> "Run | dict[str, Run]":
     global _trainings
     config = load_config(config) if isinstance(config, str) else config
     with _in_python():
-        experiment = config if isinstance(config, Experiment) else resolve(config)
+        experiment = config if isinstance(config, Experiment | MultiTask) else resolve_any(config)
         workdir = str(workdir) or f"runs/{experiment.name}"
 
         from tfft.run.fine_tune import fine_tune
@@ -85,6 +85,8 @@ def fine_tune(config: Any, workdir: str = "") -> "Run":
         code = fine_tune(experiment, workdir)
         if code:
             raise KeyboardInterrupt if code == 130 else SystemExit(code)
+        if isinstance(experiment, MultiTask):
+            return {name: Run(f"{workdir}/{name}") for name in experiment.tasks}
         return Run(workdir)
 
 

@@ -36,16 +36,26 @@ from tfft.config.groups import (
 )
 from tfft.config.masked_lm import MaskedLM, MaskedLMData
 from tfft.config.mixture import Mixture, in_source
+from tfft.config.multi_task import (
+    MultiTask,
+    any_from_json,
+    any_to_json,
+    differences_of_tasks,
+    in_task,
+    multi_task_config,
+    resolve_any,
+)
 from tfft.config.multiple_choice import MultipleChoice, MultipleChoiceData
 from tfft.config.question_answering import QuestionAnswering, QuestionAnsweringData
 from tfft.config.text_classification import Augmentation, TextClassification, TextClassificationData
 from tfft.config.token_classification import TokenClassification, TokenClassificationData
 
 __all__ = [
-    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Adaptation", "Augmentation", "Data", "Distribution", "Embedding",
-    "EmbeddingData", "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture", "Model", "MultipleChoice",
-    "MultipleChoiceData", "QuestionAnswering", "QuestionAnsweringData", "Task", "TaskConfig", "TextClassification",
-    "TextClassificationData", "TokenClassification", "TokenClassificationData", "Train", "by_source", "check_limits",
-    "classes_of", "default_config", "default_experiment", "differences", "from_json", "in_source", "named_sources",
-    "no_activation_cache", "resolve", "split_share", "to_json",
+    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Adaptation", "Augmentation", "Data", "Distribution",
+    "Embedding", "EmbeddingData", "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture", "Model",
+    "MultiTask", "MultipleChoice", "MultipleChoiceData", "QuestionAnswering", "QuestionAnsweringData", "Task",
+    "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification", "TokenClassificationData",
+    "Train", "any_from_json", "any_to_json", "by_source", "check_limits", "classes_of", "default_config",
+    "default_experiment", "differences", "differences_of_tasks", "from_json", "in_source", "in_task",
+    "multi_task_config", "named_sources", "no_activation_cache", "resolve", "resolve_any", "split_share", "to_json",
 ]

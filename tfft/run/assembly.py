@@ -200,14 +200,7 @@ def build(prepared: Prepared, begun: bool = False) -> Built:
     going_on = experiment.model.start and not begun
     start = Start(experiment, tokenizer_fingerprint(prepared.tokenizer)) if going_on else None
     with prepared.strategy.scope():
-        backbone = load_backbone(prepared.preset, precision=experiment.train.precision, dropout=experiment.model.dropout)
-        description = describe(backbone)
-        limit = getattr(backbone, "max_sequence_length", None)
-        if limit and experiment.data.max_length > limit:
-            raise UserError(f"config.data.max_length={experiment.data.max_length} is more than the backbone's limit of "
-                            f"{limit} positions.")
-        backbone = adaptation.choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed,
-                                             prepared.tokenizer)
+        backbone, description = _backbone([prepared])
         model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
         adopted = prepared.task.adopt(model, prepared.preset)
         if start:
@@ -215,17 +208,52 @@ def build(prepared: Prepared, begun: bool = False) -> Built:
         if experiment.adaptation.start:
             adopted = "; ".join(filter(None, (adopted, start_from(backbone, model, experiment.adaptation))))
         model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model
-        variables = model.trainable_variables
-        rates = adaptation.learning_rate_multipliers(backbone, variables, experiment.train.layer_decay,
-                                                     experiment.train.head_rate)
-        own = [prepared.task.learning_rate_multiplier(variable.path) for variable in variables]
-        common = 1.0 if experiment.adaptation.method == "none" else experiment.adaptation.rate_used
-        multipliers = [common * rate if mine is None else mine for rate, mine in zip(rates, own, strict=True)]
-        competing = list(with_values(adaptation.sections(backbone)[1]).values())
-        budget = RankBudget(competing, variables, experiment.adaptation.rank, prepared.total_steps) if competing else None
-        optimizer = AdamW(variables, experiment.train, multipliers=multipliers,
-                          decayed=[adaptation.decays(v) for v in variables], budget=budget)
+        optimizer = _optimizer([(prepared, model)], backbone)
     return Built(model, optimizer, description, adopted, backbone)
+
+
+def build_together(tasks: list[Prepared]) -> list[Built]:
+    """The same for several tasks on one backbone, that of the first: a model each, and one optimizer of all."""
+    with tasks[0].strategy.scope():
+        backbone, description = _backbone(tasks)
+        models, adopted = [], []
+        for prepared in tasks:
+            experiment = prepared.experiment
+            model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
+            adopted.append(prepared.task.adopt(model, prepared.preset))
+            models.append(prepared.task.for_packed(model, backbone) if prepared.task.packed else model)
+        optimizer = _optimizer(list(zip(tasks, models, strict=True)), backbone)
+    return [Built(model, optimizer, description, told, backbone) for model, told in zip(models, adopted, strict=True)]
+
+
+def _backbone(tasks: list[Prepared]) -> tuple[Any, str]:
+    """(the pretrained backbone, frozen and adapted; its description without these), for tasks that have it in common."""
+    prepared, experiment = tasks[0], tasks[0].experiment
+    backbone = load_backbone(prepared.preset, precision=experiment.train.precision, dropout=experiment.model.dropout)
+    description = describe(backbone)
+    limit, longest = getattr(backbone, "max_sequence_length", None), max(one.experiment.data.max_length for one in tasks)
+    if limit and longest > limit:
+        raise UserError(f"config.data.max_length={longest} is more than the backbone's limit of {limit} positions.")
+    return adaptation.choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed,
+                                     prepared.tokenizer), description
+
+
+def _optimizer(models: list[tuple[Prepared, Any]], backbone) -> AdamW:
+    """Of the trained variables of all models, each once; what is no task's own is that of the first one's experiment."""
+    prepared, experiment = models[0][0], models[0][0].experiment
+    common = 1.0 if experiment.adaptation.method == "none" else experiment.adaptation.rate_used
+    rated = {}
+    for one, model in models:
+        rates = adaptation.learning_rate_multipliers(backbone, model.trainable_variables, experiment.train.layer_decay,
+                                                     one.experiment.train.head_rate)
+        for variable, rate in zip(model.trainable_variables, rates, strict=True):
+            own = one.task.learning_rate_multiplier(variable.path)
+            rated[id(variable)] = variable, common * rate if own is None else own
+    variables = [variable for variable, _ in rated.values()]
+    competing = list(with_values(adaptation.sections(backbone)[1]).values())
+    budget = RankBudget(competing, variables, experiment.adaptation.rank, prepared.total_steps) if competing else None
+    return AdamW(variables, experiment.train, multipliers=[rate for _, rate in rated.values()],
+                 decayed=[adaptation.decays(v) for v in variables], budget=budget)
 
 
 def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape | None = None, hidden=None):

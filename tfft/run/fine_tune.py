@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tfft.assets import backbone_limits, cache_folder, resolve_backbone
-from tfft.config import Experiment, by_source, check_limits, in_source, named_sources
+from tfft.config import Experiment, MultiTask, by_source, check_limits, in_source, in_task, named_sources
 from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.files import to_path
@@ -40,36 +40,50 @@ def resolve_assets(experiment: Experiment, begun: bool = False) -> tuple[str, Pa
     return preset, cache
 
 
-def fine_tune(experiment: Experiment, path: str) -> int:
+def resolve_assets_of_tasks(config: MultiTask) -> dict[str, tuple[str, Path]]:
+    """The same for each of several tasks, by name."""
+    made = {}
+    for name, experiment in config.tasks.items():
+        with in_task(name):
+            made[name] = resolve_assets(experiment)
+    return made
+
+
+def fine_tune(experiment: Experiment | MultiTask, path: str) -> int:
     """Trains, or resumes; returns the exit code (128 + signal where one stopped it).
 
     Of several hosts only the chief touches the work directory; what the others write goes to a temporary folder.
     """
     cluster = find_cluster(experiment.distribution)
-    preset, cache = resolve_assets(experiment, Workdir(path).started)
+    several = isinstance(experiment, MultiTask)
+    assets = resolve_assets_of_tasks(experiment) if several else resolve_assets(experiment, Workdir(path).started)
     if cluster is None:
-        return _train(experiment, Workdir(path), preset, cache)
+        return _train(experiment, Workdir(path), assets)
     with contextlib.nullcontext(path) if cluster.chief else tempfile.TemporaryDirectory(prefix="tfft-worker-") as folder:
-        code = _train(experiment, Workdir(folder), preset, cache, cluster)
+        code = _train(experiment, Workdir(folder), assets, cluster)
     if code == LOST:
         sys.stdout.flush()
         os._exit(code)  # at once: threads of TensorFlow that wait for the lost worker would hold a usual exit up
     return code
 
 
-def _train(experiment: Experiment, workdir: Workdir, preset: str, cache: Path, cluster: Cluster | None = None) -> int:
+def _train(experiment: Experiment | MultiTask, workdir: Workdir, assets, cluster: Cluster | None = None) -> int:
     resumed = workdir.begin(experiment)
     chief = cluster is None or cluster.chief
     if chief:
         print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
+    from tfft.run.joint import JointSession
     from tfft.run.session import Session
     from tfft.training.loop import Interrupted
     from tfft.training.multi_worker import WorkerLost, stops_together
 
     try:
         with stops_together(cluster):
-            Session(experiment, workdir, preset, cache, resumed, cluster).run()
+            if isinstance(experiment, MultiTask):
+                JointSession(experiment, workdir, assets, resumed, cluster).run()
+            else:
+                Session(experiment, workdir, *assets, resumed, cluster).run()
     except Interrupted as stop:
         if chief:
             _say(f"stopped by signal {stop.number} at step {stop.step:,}; saved. The same command again continues from there.")

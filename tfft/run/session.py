@@ -1,5 +1,6 @@
 """One process's part of a training run."""
 
+import functools
 import json
 import shlex
 from pathlib import Path
@@ -10,24 +11,24 @@ import tensorflow as tf
 from tfft import __version__
 from tfft.config import Experiment, default_experiment, differences
 from tfft.data.plan import PlanSettings
-from tfft.data.prepare import Split, describe_data
+from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
 from tfft.models.adaptation import sections, trained_weights
 from tfft.models.adapters import kept_ranks
 from tfft.notebook import in_notebook
 from tfft.run import activations
 from tfft.run.assembly import build, make_feed, prepare
-from tfft.run.baseline import compared
-from tfft.run.mixture_table import mixture_table
-from tfft.run.workdir import Workdir, save_parts
+from tfft.run.curve import Curve
+from tfft.run.member import Member
+from tfft.run.workdir import Workdir
 from tfft.tasks.table import TASKS
 from tfft.training.cluster import Cluster
 from tfft.training.feed import Feed
 from tfft.training.hosts import Hosts
-from tfft.training.loop import Hooks, Loop
+from tfft.training.loop import Goal, Hooks, Loop
+from tfft.training.step import Trainer
 from tfft.training.strategy import make_strategy, set_up
-from tfft.training.summaries import Board, Console, duration, markdown, table
-from tfft.training.weights import save_weights
+from tfft.training.summaries import Board, Console, duration, table
 
 
 class Session:
@@ -44,34 +45,36 @@ class Session:
         strategy = make_strategy(experiment.distribution, cluster)
         set_up(experiment.train)  # before the hosts speak: it clears what TensorFlow has compiled
         self.hosts = hosts = Hosts(strategy, cluster)
-        hosts.agree(_facts(experiment))
+        hosts.agree(facts(experiment))
         recorded = self._recorded_plan()
         with hosts.together():  # files may be missing on one host
             begun = resumed and bool(experiment.model.start)  # which may be gone since
             learnt = TASKS[experiment.task.name].load(workdir.path) if begun else None
             self.prepared = prepared = prepare(experiment, preset, cache, say, recorded, strategy, learnt)
-            stores = {name: split.store.folder.name for name, split in prepared.splits.items()}
-            workdir.check_data(stores)
+            self.member = member = Member(workdir, prepared)
+            workdir.check_data(member.stores)
             workdir.record_plan(prepared.epochs.settings)
-        hosts.agree({**{f"the {name} rows": store for name, store in stores.items()},
+        hosts.agree({**{f"the {name} rows": store for name, store in member.stores.items()},
                      "the plan of the epochs": str(prepared.epochs.settings)})
         self.total_steps = prepared.total_steps
         self._describe_data()
-        self.built = built = build(prepared, begun)
-        save_parts(workdir, prepared.tokenizer, built.backbone_description, prepared.task.learnt)
-        self.evaluator: Evaluator | None = None
+        self.built = member.built = built = build(prepared, begun)
+        member.save_parts()
+        self.curve = Curve(self.console, self.board, workdir, experiment.train.summary_every_steps, self.total_steps,
+                           prepared.epochs.tokens)
+        make_trainer = functools.partial(Trainer, built.model, built.optimizer, prepared.task.loss, experiment.train,
+                                         whole_batch=prepared.task.whole_batch, halves=prepared.halves)
         self.loop = Loop(
-            experiment, workdir.checkpoints, model=built.model, loss=prepared.task.loss, optimizer=built.optimizer,
-            strategy=prepared.strategy, parts=lambda: self._parts(cache), total_steps=self.total_steps,
-            evaluation_steps=self._next_evaluation, xla=prepared.xla, hosts=hosts,
-            whole_batch=prepared.task.whole_batch, halves=prepared.halves,
-            hooks=Hooks(self._after_steps, self._after_evaluation, self._save_best, self._describe_batch, say))
+            experiment.train, experiment.eval, workdir.checkpoints, model=built.model, optimizer=built.optimizer,
+            make_trainer=make_trainer, strategy=prepared.strategy, goal=Goal.of(experiment),
+            parts=lambda: self._parts(cache), total_steps=self.total_steps, evaluation_steps=self._next_evaluation,
+            xla=prepared.xla, hosts=hosts, hooks=Hooks(self.curve.after_steps, self._after_evaluation, self._save_best,
+                                                       member.describe_batch, say))
         workdir.forget_after(self.loop.start_step, self.loop.state.evaluated_step)
         workdir.write_environment({
             "devices": [d.name for d in tf.config.list_logical_devices()],
-            "replicas": strategy.num_replicas_in_sync, "hosts": hosts.count, "stores": stores})
+            "replicas": strategy.num_replicas_in_sync, "hosts": hosts.count, "stores": member.stores})
         self._describe_model()
-        self._reset_window()
 
     def run(self) -> None:
         loop, console = self.loop, self.console
@@ -84,12 +87,13 @@ class Session:
             state = loop.run()
         finally:
             console.stop()
-            self._flush()
+            self.curve.flush()
         step = int(loop.global_step.numpy())
         if self.hosts.most(step > loop.start_step or not self.workdir.weights("last").exists()):
             with loop.averaged():
-                if self.evaluator and self.evaluator.report is None:
-                    self.evaluator.evaluate()  # this process judged nothing, and thresholds belong to the weights
+                evaluator = self.member.evaluator
+                if evaluator and evaluator.report is None:
+                    evaluator.evaluate()  # this process judged nothing, and thresholds belong to the weights
                 self._save_weights("last", step, {})
         self.hosts.most(0)  # none leaves before the chief has written
         self._summary(state)
@@ -104,16 +108,8 @@ class Session:
 
     def _describe_data(self) -> None:
         prepared = self.prepared
-        rows = []
-        for name, split in prepared.splits.items():
-            lengths = split.full_lengths
-            cut = (lengths > self.experiment.data.max_length).mean()
-            rows.append((name, len(split.rows), f"{split.lengths.sum() / len(split.rows):.0f}", f"{cut:.1%}"))
-        self.console.say(table(rows, ("split", "rows", "tokens a row", "over max_length")))
-        if prepared.splits["train"].sources:
-            self.console.say(mixture_table(prepared))
-        if learnt := prepared.task.describe():
-            self.console.say(learnt)
+        for told in self.member.describe_data():
+            self.console.say(told)
         plan = prepared.epochs.epoch(0).plan
         chosen = "" if self.experiment.train.epochs or self.experiment.train.steps else f"; {prepared.num_epochs} epochs"
         self.console.say(f"plan: {plan.num_batches:,} batches an epoch, {plan.padding_waste:.1%} of them padding{chosen}")
@@ -133,15 +129,8 @@ class Session:
             above = activations.make(prepared, built, splits, cache, self.console)
         hidden, forward = (above.hidden, above.model) if above else ({}, None)
         if "validation" in splits:
-            self.evaluator = self._make_evaluator(splits["validation"], forward, hidden.get("validation"))
-        return make_feed(prepared, built.model, hidden.get("train")), self.evaluator, forward
-
-    def _make_evaluator(self, split: Split, forward, hidden) -> Evaluator:
-        prepared = self.prepared
-        return Evaluator(self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
-                         batch_size=self.experiment.eval.global_batch_size, max_length=self.experiment.data.max_length,
-                         strategy=prepared.strategy, tune=prepared.task.tunes, progress=self._evaluating, xla=prepared.xla,
-                         hosts=self.hosts, sources=split.sources, forward=forward, hidden=hidden)
+            self.member.make_evaluator(splits["validation"], self.hosts, self._evaluating, forward, hidden.get("validation"))
+        return make_feed(prepared, built.model, hidden.get("train")), self.member.evaluator, forward
 
     def _evaluating(self, done: int, total: int) -> None:
         self.loop.look()
@@ -161,47 +150,10 @@ class Session:
 
     # ---- hooks of the loop
 
-    def _reset_window(self) -> None:
-        """Begins to add up the steps of one point in TensorBoard."""
-        self._window = {"examples": 0, "tokens": 0, "padded": 0, "seconds": 0.0, "updates": 0, "loss": 0.0,
-                        "gradient_norm": 0.0}
-
-    def _after_steps(self, first: int, step: int, output: dict[str, float], seconds: float) -> None:
-        window, steps = self._window, step - first
-        examples, tokens, padded = self.prepared.epochs.tokens(first, step)
-        updates = int(output.get("updates", steps))  # float16 skips some; loss and norm are means over the others
-        window["loss"] += output["loss"] * updates
-        window["gradient_norm"] += output["gradient_norm"] * updates
-        for name, value in (("examples", examples), ("tokens", tokens), ("padded", padded), ("seconds", seconds),
-                            ("updates", updates)):
-            window[name] += value
-        if step % self.experiment.train.summary_every_steps < steps or step == self.total_steps:
-            self._point(step, output)
-        rate = tokens / max(seconds, 1e-9)
-        note = f"loss {output['loss']:.4f}" if updates else "no update"
-        if output.get("skipped_steps"):
-            note += f"  {output['skipped_steps']:,.0f} steps skipped, loss scale {output['loss_scale']:,.0f}"
-        self.console.advance(step, f"{note}  {rate:,.0f} tokens/s")
-
-    def _point(self, step: int, output: dict[str, float]) -> None:
-        w = self._window
-        values = {name: w[name] / w["updates"] for name in ("loss", "gradient_norm") if w["updates"]}
-        values |= {name: output[name] for name in ("loss_scale", "skipped_steps") if name in output}
-        values |= {
-            "learning_rate": output["learning_rate"], "tokens_per_second": w["tokens"] / w["seconds"],
-            "examples_per_second": w["examples"] / w["seconds"], "padding_waste": 1 - w["tokens"] / w["padded"]}
-        self.board.scalars("train", step, values)
-        self.workdir.append_metrics({"step": step, "kind": "train", **values, "tokens": w["tokens"],
-                                     "seconds": w["seconds"]})
-        self._reset_window()
-
     def _after_evaluation(self, step: int, metrics: dict[str, float], better: bool) -> None:
         self.board.scalars("validation", step, metrics)
-        report = self.evaluator.report
-        self.board.text("validation", step, "wrong_answers", markdown(report.mistakes, ("row", "text", "label", "answer"))
-                        if report.mistakes else "none")
-        for part in report.tables:
-            self.board.text("validation", step, part.title, markdown(part.lines, part.header))
+        report = self.member.evaluator.report
+        self.member.show_report(self.board, step)
         epoch = self.prepared.epochs.locate(step - 1)[0] + 1
         self.workdir.append_metrics({"step": step, "kind": "validation", "epoch": epoch, "best": better, **metrics})
         main = self.experiment.eval.metric
@@ -212,29 +164,14 @@ class Session:
         if of_sources := [f"{source} {value:.4f}" for source in report.by_source
                           if (value := metrics.get(f"{source}/{name}")) is not None]:
             self.console.say(f"{name} by source: {'  '.join(of_sources)}")
-        self._flush()
+        self.curve.flush()
 
-    def _flush(self) -> None:
-        """Everything told so far can be read where the work directory is."""
-        self.board.flush()
-        self.workdir.flush()
-        self.console.flush()
-
-    def _save_best(self, step: int, metrics: dict[str, float]) -> None:
+    def _save_best(self, name: str, step: int, metrics: dict[str, float]) -> None:
         self._save_weights("best", step, metrics)
 
     def _save_weights(self, which: str, step: int, metrics: dict[str, float]) -> None:
-        if not self.hosts.chief:
-            return
-        tuned = self.evaluator.report.tuned if self.evaluator else None
-        save_weights(self.workdir.weights(which), self.built.model.variables, {
-            "step": str(step), "metrics": json.dumps(metrics), "tuned": json.dumps(tuned)})
-
-    def _describe_batch(self, step: int) -> str:
-        store = self.prepared.splits["train"].store
-        rows = store.row_of(self.prepared.epochs.step_examples(step))
-        shown = ", ".join(f"{store.string('id', r)} ({store.place(r)})" for r in rows[:32])
-        return f"{len(rows)} rows: {shown}{' ...' if len(rows) > 32 else ''}"
+        if self.hosts.chief:
+            self.member.save_weights(which, step, metrics)
 
     # ---- after training
 
@@ -259,13 +196,13 @@ class Session:
         self._compare(state)
         if in_notebook():
             self.console.say("next: run.evaluate(), run.predict([...]), run.export()")
-            self._flush()
+            self.curve.flush()
             return
         asked = " ".join(f"--{name}='...'" for name in self.prepared.preparer.reading.encoder.fields)
         self.console.say("\n".join(["next:", f"  python -m tfft.evaluate --workdir={path}",
                                     f"  python -m tfft.predict --workdir={path} {asked}",
                                     f"  python -m tfft.export --workdir={path}", f"  tensorboard --logdir={path}/tensorboard"]))
-        self._flush()
+        self.curve.flush()
 
     def _judged(self, state) -> list[tuple[str, float, int, str]]:
         """(which weights, the metric, their step, what to say of them)"""
@@ -276,16 +213,13 @@ class Session:
 
     def _compare(self, state) -> None:
         """Says whether the weights that are used are better than simple methods."""
-        validation = self.prepared.splits.get("validation")
-        if state.best is None or validation is None or not self.experiment.eval.baseline or not self.hosts.chief:
+        if state.best is None or not self.hosts.chief:
             return
-        said = compared(self.workdir, self.experiment, self.prepared.task, self.prepared.splits["train"], validation,
-                        {self.experiment.eval.metric: self._judged(state)[-1][1]})
-        if said:
+        if said := self.member.compared(self._judged(state)[-1][1]):
             self.console.say(f"on the validation rows {said}")
 
 
-def _facts(experiment: Experiment) -> dict[str, str]:
+def facts(experiment: Experiment) -> dict[str, str]:
     """What all hosts must have in common: {"config.train.epochs": "2", ...} of what is no default, versions."""
     changes = [line.partition(": ") for line in differences(default_experiment(experiment.task.name), experiment)]
     return {**{f"config.{name}": change.partition(" -> ")[2] for name, _, change in changes},

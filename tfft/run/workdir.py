@@ -21,7 +21,7 @@ from typing import Any
 
 from tfft import __version__
 from tfft.assets import cache_folder, resolve_backbone
-from tfft.config import Experiment, differences, from_json, to_json
+from tfft.config import Experiment, MultiTask, any_from_json, any_to_json, differences, differences_of_tasks
 from tfft.config.adaptation import MERGED
 from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
@@ -33,12 +33,16 @@ PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub", "tf-models-of
 
 
 class Workdir:
-    """Paths and small files of a work directory."""
+    """Paths and small files of a work directory. joint: that of the run of several tasks, where this is one task's."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, joint: "Workdir | None" = None):
         self.path = to_path(path)
+        self._of_tasks: list[Workdir] = []
+        if joint:
+            joint._of_tasks.append(self)
         self.config = self.path / "config.json"
-        self.checkpoints = self.path / "checkpoints"
+        self.checkpoints = (joint or self).path / "checkpoints"
+        self._own_checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.metrics = self.path / "metrics.jsonl"
         self._metrics = Lines(self.metrics)
@@ -52,7 +56,7 @@ class Workdir:
         adapter = self.path / ADAPTER
         return adapter if adapter.exists() else self.path / which / "weights.safetensors"
 
-    def begin(self, experiment: Experiment) -> bool:
+    def begin(self, experiment: Experiment | MultiTask) -> bool:
         """Writes config.json, or checks that the run there is the same one. Returns whether it is resumed.
 
         A run that has saved nothing yet, stopped by a mistake in its config say, gives way to another.
@@ -75,20 +79,24 @@ class Workdir:
         except OSError as error:
             raise UserError(f"Cannot write in the work directory {self.path}: {error}. Choose another --workdir.") from error
 
-    def _begin(self, experiment: Experiment) -> bool:
+    def _begin(self, experiment: Experiment | MultiTask) -> bool:
         if self.config.exists() and self.started:
-            changed = differences(from_json(self.config.read_text(), str(self.config)), experiment)
+            changed = _differences(any_from_json(self.config.read_text(), str(self.config)), experiment)
             if changed:
                 raise UserError(f"{self.path} holds a run with other settings:\n" + "\n".join(f"  {c}" for c in changed)
                                 + "\nTo continue that run, use its settings; to start this one, choose another --workdir.")
             return True
+        if self._own_checkpoints != self.checkpoints and self._own_checkpoints.exists():
+            raise UserError(f"{self.path} holds a run of its own. Choose another --workdir for several tasks.")
         for which in ("best", "last"):  # of a run whose checkpoints somebody removed
             remove_tree(self.path / which)
-        write_text(self.config, to_json(experiment))
+        write_text(self.config, any_to_json(experiment))
         return False
 
     def release(self) -> None:
         """Lets another have the work directory, as the end of this process does."""
+        for folder in self._of_tasks:
+            folder.release()
         if self._lock:
             self._lock.close()
 
@@ -110,7 +118,11 @@ class Workdir:
         if not found:
             raise UserError(f"{self.path} is not the workdir of a run: it has no config.json. Train one first: "
                             "tfft train --config=imdb:quick --workdir=...")
-        return from_json(self.config.read_text(), str(self.config))
+        made = any_from_json(self.config.read_text(), str(self.config))
+        if isinstance(made, MultiTask):
+            raise UserError(f"{self.path} is a run of several tasks, each in a folder of its own. Name one of them: "
+                            f"{', '.join(str(self.path / name) for name in made.tasks)}.")
+        return made
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Adds one line to metrics.jsonl, in an object store not at once."""
@@ -161,6 +173,13 @@ class Workdir:
         write_text(self.path / "environment.json", json.dumps({
             "tfft": __version__, "python": platform.python_version(), "packages": versions(PACKAGES),
             "git_commit": _git_commit(), "machine": platform.platform(), "cpus": os.cpu_count(), **details}, indent=1) + "\n")
+
+
+def _differences(old: Experiment | MultiTask, new: Experiment | MultiTask) -> list[str]:
+    """Lines 'train.epochs: 3 -> 2' for what differs."""
+    if type(old) is not type(new):
+        return ["a run of several tasks, or of one"]
+    return differences_of_tasks(old, new) if isinstance(old, MultiTask) else differences(old, new)
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:

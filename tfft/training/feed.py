@@ -25,3 +25,16 @@ class Feed:
         if shape not in self._iterators:
             self._iterators[shape] = iter(self._make(step, self._total, shape))
         return self._iterators[shape], self._epochs.same_shape_until(step, limit) if self._static else limit
+
+
+class Feeds:
+    """A batch of each of several feeds for every step; where shapes are static each has one alone."""
+
+    def __init__(self, feeds: list[Feed]):
+        self._feeds = feeds
+
+    def take(self, step: int, limit: int):
+        """(an iterator of each feed, the step up to which they may be read)."""
+        iterators, stops = zip(*(feed.take(step, limit) for feed in self._feeds), strict=True)
+        assert min(stops) == limit, "all batches of a task have one shape"
+        return iterators, limit

@@ -9,15 +9,16 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import orbit
 import tensorflow as tf
 
-from tfft.config import TASKS, Experiment, Train
+from tfft.config import TASKS, Eval, Experiment, Train
 from tfft.errors import UserError
 from tfft.models.kernels import on_cpu
 from tfft.training.checkpoints import Checkpoints
-from tfft.training.feed import Feed
+from tfft.training.feed import Feed, Feeds
 from tfft.training.hosts import Hosts
 from tfft.training.optimizer import AdamW
 from tfft.training.step import Trainer
@@ -34,6 +35,24 @@ class State:
     without_gain: int = 0
     stopped_early: bool = False
     seconds: float = 0.0  # spent in training steps, over all sessions of the run
+    of_tasks: dict[str, list] = dataclasses.field(default_factory=dict)  # of several: name -> [best, its step]
+
+
+class Goal(NamedTuple):
+    """What weights are chosen by. lower: less of it is better."""
+
+    metric: str
+    lower: bool
+
+    @classmethod
+    def of(cls, experiment: Experiment, prefix: str = "") -> "Goal":
+        """prefix: of the names of its metrics."""
+        metric = experiment.eval.metric
+        return cls(f"{prefix}{metric}", metric.rpartition("/")[2] in TASKS[experiment.task.name].lower_is_better)
+
+    def gain(self, value: float, before: float) -> float:
+        """By how much a value is better than another."""
+        return before - value if self.lower else value - before
 
 
 class Interrupted(Exception):
@@ -72,7 +91,7 @@ class Hooks:
 
     after_steps: Callable[[int, int, dict[str, float], float], None]  # first step, step, {loss, ...}, seconds they took
     after_evaluation: Callable[[int, dict[str, float], bool], None]  # step, metrics, whether it is the best so far
-    save_best: Callable[[int, dict[str, float]], None]
+    save_best: Callable[[str, int, dict[str, float]], None]  # name of a goal of `goals`, or '' for `goal`; step, metrics
     describe_batch: Callable[[int], str]  # step -> its rows, for the message about a loss that is not finite
     warn: Callable[[str], None]
 
@@ -85,21 +104,24 @@ def steps_per_loop(config: Train, xla: bool) -> int:
 class Loop:
     """Trains from wherever the work directory's last checkpoint stands to the last step.
 
-    parts() -> (feed, evaluator, forward of the Trainer), made when the weights have been restored.
+    model: its variables are what a checkpoint keeps. make_trainer: of what the loop knows (see its call) and a `forward`.
+    parts() -> (feed, evaluator, that forward), made when the weights have been restored. goal: of the whole run; goals: of its
+    tasks, by name, where it has several.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path, *, model, loss, optimizer: AdamW, strategy,
-                 parts: Callable[[], tuple[Feed, orbit.AbstractEvaluator | None, Callable | None]], total_steps: int,
+    def __init__(self, train: Train, judging: Eval, folder: Path, *, model, optimizer: AdamW, strategy,
+                 make_trainer: Callable[..., Trainer], goal: Goal,
+                 parts: Callable[[], tuple[Feed | Feeds, orbit.AbstractEvaluator | None, Callable | None]], total_steps: int,
                  evaluation_steps: Callable[[int], int], hooks: Hooks, xla: bool = False, hosts: Hosts | None = None,
-                 whole_batch: bool = False, halves: bool = False):
-        config = experiment.train
-        self.experiment, self.hooks, self.total_steps = experiment, hooks, total_steps
+                 goals: dict[str, Goal] | None = None):
+        self._config, self._eval, self._goal, self._goals = train, judging, goal, goals or {}
+        self.hooks, self.total_steps = hooks, total_steps
         self._next_evaluation, self._optimizer = evaluation_steps, optimizer
         self._hosts = hosts = hosts or Hosts(strategy)
         with strategy.scope():
             self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step",
                                            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        self.checkpoints = Checkpoints(folder, model, optimizer, self.global_step, config.keep_checkpoints,
+        self.checkpoints = Checkpoints(folder, model, optimizer, self.global_step, train.keep_checkpoints,
                                        io_device="/job:localhost" if xla else "")
         self.state = State()
         restored = self._restore()
@@ -108,10 +130,9 @@ class Loop:
         self.start_step = int(self.global_step.numpy())
         self._saved_step, self._saved_time = self.start_step, time.monotonic()
         self._feed, self._evaluator, forward = parts()
-        self.steps_per_loop = steps_per_loop(config, xla)
-        self._trainer = Trainer(model, optimizer, loss, config, dataset=None, global_step=self.global_step,
-                                total_steps=total_steps, strategy=strategy, use_loop=self.steps_per_loop > 1, xla=xla,
-                                whole_batch=whole_batch, halves=halves, forward=forward)
+        self.steps_per_loop = steps_per_loop(train, xla)
+        self._trainer = make_trainer(dataset=None, global_step=self.global_step, total_steps=total_steps, strategy=strategy,
+                                     use_loop=self.steps_per_loop > 1, xla=xla, forward=forward)
         self._controller = orbit.Controller(
             global_step=self.global_step, trainer=self._trainer, evaluator=self._evaluator, strategy=strategy,
             steps_per_loop=self.steps_per_loop, train_actions=[self._after_loop])
@@ -200,26 +221,32 @@ class Loop:
 
     def _evaluate(self, step: int) -> None:
         """Judges the weights (their average where there is one), keeps the best, counts towards early stopping."""
-        state, config = self.state, self.experiment.eval
+        state, config, metric = self.state, self._eval, self._goal.metric
         with self.averaged():
             with contextlib.redirect_stdout(io.StringIO()):
                 metrics = {k: float(v) for k, v in self._controller.evaluate(steps=-1).items()}
-            value = metrics.get(config.metric)
+            value = metrics.get(metric)
             if value is None:
-                raise UserError(f"config.eval.metric={config.metric} could not be computed on the validation rows "
+                raise UserError(f"config.eval.metric={metric} could not be computed on the validation rows "
                                 f"(computed: {', '.join(metrics)}). Choose one of these, or add validation rows.")
-            gain = None if state.best is None else value - state.best
-            if gain is not None and config.metric.rpartition("/")[2] in TASKS[self.experiment.task.name].lower_is_better:
-                gain = -gain
-            better = gain is None or gain > config.min_delta
+            better = state.best is None or self._goal.gain(value, state.best) > config.min_delta
             state.last = value
             if better:
                 state.best, state.best_step, state.without_gain = value, step, 0
-                self.hooks.save_best(step, metrics)
+                self.hooks.save_best("", step, metrics)
             else:
                 state.without_gain += 1
+            self._keep_best_of_tasks(step, metrics)
         state.stopped_early = bool(config.patience) and state.without_gain >= config.patience
         self.hooks.after_evaluation(step, metrics, better)
+
+    def _keep_best_of_tasks(self, step: int, metrics: dict[str, float]) -> None:
+        best = self.state.of_tasks
+        for name, goal in self._goals.items():
+            value = metrics[goal.metric]
+            if name not in best or goal.gain(value, best[name][0]) > self._eval.min_delta:
+                best[name] = [value, step]
+                self.hooks.save_best(name, step, metrics)
 
     @contextlib.contextmanager
     def averaged(self):
@@ -234,7 +261,7 @@ class Loop:
             self._optimizer.swap_averages()
 
     def _save_now_and_then(self, step: int) -> None:
-        config = self.experiment.train
+        config = self._config
         if config.checkpoint_every_steps:
             due = step - self._saved_step >= config.checkpoint_every_steps
         else:

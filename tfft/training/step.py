@@ -42,7 +42,7 @@ class Trainer(orbit.StandardTrainer):
 
     @tf.autograph.experimental.do_not_convert  # it takes as long again as tracing, and nothing here needs it
     def train_step(self, iterator):
-        loss, norm, rate = self._strategy.run(self._replica_step, args=(next(iterator),))
+        loss, norm, rate = self._strategy.run(self._replica_step, args=(tf.nest.map_structure(next, iterator),))
         loss, norm, rate = (self._strategy.experimental_local_results(v)[0] for v in (loss, norm, rate))
         bad, counted = ~(tf.math.is_finite(loss) & tf.math.is_finite(norm)), 1
         if self._loss_scale is not None:  # a step that was skipped is in no mean, and is bad only where no scale helps
@@ -88,13 +88,9 @@ class Trainer(orbit.StandardTrainer):
         return loss, norm, rate
 
     def _local_gradients(self, batch):
-        """This replica's part of the loss and of the gradients (float16: times the loss scale), summed over micro-batches."""
-        if self._whole_batch:
-            loss, gradients = self._whole_batch_gradients(batch)
-        elif self._config.accumulation == 1:
-            loss, gradients = self._gradients(batch)
-        else:
-            loss, *gradients = self._summed_over_parts(batch, self._gradients)
+        """This replica's part of the loss and of the gradients (float16: times the loss scale), with what is asked of weights
+        whatever the batch is."""
+        loss, gradients = self.of_batch(batch)
         share = 1 / self._strategy.num_replicas_in_sync
         slope = share if self._loss_scale is None else share * self._loss_scale.scale
         if self._optimizer.budget:
@@ -104,6 +100,15 @@ class Trainer(orbit.StandardTrainer):
                 if decayed:
                     gradients[i] = tf.convert_to_tensor(gradients[i]) + self._config.l2 * slope * variable.value
                     loss += self._config.l2 * share * tf.nn.l2_loss(variable.value)
+        return loss, gradients
+
+    def of_batch(self, batch) -> tuple:
+        """(this replica's part of the loss on a batch, of the gradients), summed over micro-batches."""
+        if self._whole_batch:
+            return self._whole_batch_gradients(batch)
+        if self._config.accumulation == 1:
+            return self._gradients(batch)
+        loss, *gradients = self._summed_over_parts(batch, self._gradients)
         return loss, gradients
 
     def _summed_over_parts(self, batch, gradients_of) -> list:
