@@ -1,5 +1,6 @@
 """Runs the command line as a user does, on the tiny backbone."""
 
+import itertools
 import json
 import os
 import runpy
@@ -53,9 +54,9 @@ def wait_for(happened, process: Forked | subprocess.Popen, seconds: float = 120)
         time.sleep(0.02)
 
 
-def killed_is_like_whole(settings: list[str], cache: str, folder: Path, step: int) -> set[str]:
+def killed_is_like_whole(settings: list[str], cache: str, folder: Path, step: int, tasks: tuple[str, ...] = ("",)) -> set[str]:
     """Trains twice, once killed after a checkpoint at `step` or later and run again: same weights, same evaluations. Returns
-    the names of the weights."""
+    the names of the weights. tasks: folders in the work directory that have them, of several tasks."""
     run(["train", *settings, f"--workdir={folder}/whole"], cache)
     command = ["train", *settings, f"--workdir={folder}/killed"]
     process = start(command, cache)
@@ -64,11 +65,14 @@ def killed_is_like_whole(settings: list[str], cache: str, folder: Path, step: in
     process.communicate()
     _, said = run(command, cache)
     assert "continuing at step" in said
-    for which in ("last", "best"):
-        ours, theirs = (load_file(folder / name / which / "weights.safetensors") for name in ("killed", "whole"))
+    names = set()
+    for task, which in itertools.product(tasks, ("last", "best")):
+        ours, theirs = (load_file(folder / name / task / which / "weights.safetensors") for name in ("killed", "whole"))
         assert ours.keys() == theirs.keys()
         assert all((ours[name] == theirs[name]).all() for name in ours)
-    judged = [[json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()
-               if '"validation"' in line] for name in ("killed", "whole")]
-    assert judged[0] == judged[1] and len(judged[0]) > 1
-    return set(ours)
+        names |= ours.keys()
+    for task in {"", *tasks}:
+        judged = [[json.loads(line) for line in (folder / name / task / "metrics.jsonl").read_text().splitlines()
+                   if '"validation"' in line] for name in ("killed", "whole")]
+        assert judged[0] == judged[1] and len(judged[0]) > 1
+    return names

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from tfft.config import Experiment, classes_of, resolve, shipped
+from tfft.config import Experiment, MultiTask, classes_of, in_task, resolve, resolve_any, shipped
 from tfft.config.mixture import Share
+from tfft.config.multi_task import OWN, PARTS
 from tfft.config.schema import settings_of_named
 from tfft.data.dialect import dialect
 from tfft.data.encodings import known
@@ -86,7 +87,16 @@ def _without_config(body: Callable[[], int | None]) -> int | None:
 
 
 def experiment() -> Experiment:
-    """The checked experiment of --config. Raises: UserError."""
+    """The checked experiment of --config. Raises: UserError, also where that is of several tasks."""
+    made = experiment_or_tasks()
+    if isinstance(made, MultiTask):
+        raise UserError(f"--config={_config_file(sys.argv)} is of several tasks ({', '.join(made.tasks)}), which tfft train "
+                        "and tfft plan take. Give this command the config of one.")
+    return made
+
+
+def experiment_or_tasks() -> Experiment | MultiTask:
+    """The checked experiment of --config, or the several tasks that it is of. Raises: UserError."""
     if not flags.FLAGS["config"].present:
         raise UserError("Name an experiment: --config=imdb:quick, or a config file of your own, which tfft init FILE "
                         f"writes for a file of rows. These come with tfft: {', '.join(shipped.names())}.")
@@ -94,9 +104,12 @@ def experiment() -> Experiment:
         config = flags.FLAGS.config
         if _of_sources:
             config = config.to_dict()
+            if "data" not in config:
+                raise UserError(f"--config.data.sources.{_of_sources[0][0]}: the config is of several tasks. Name the sources "
+                                "of one of them in the config file.")
             for source, name, value in _of_sources:
                 config["data"]["sources"].setdefault(source, {})[name] = value
-        return resolve(config)
+        return resolve_any(config)
     except OSError as error:  # raised by the config file; ml_collections keeps it until the first look
         raise UserError(_explain(error, sys.argv)) from error
 
@@ -145,8 +158,12 @@ def _explain(error: Exception, argv: list[str]) -> str:
         return f"{_config_file(argv)} defines no get_config(variant)."
     place = _place(error, argv)
     near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
-    missing = near[2] if near else (re.findall(r'Key "(\w+)" does not exist', text) or [""])[0]
+    missing = near[2] if near else (re.findall(r'Key "(\w+)" does not exist|^"?\'(\w+)\'"?$', text) or [("", "")])[0]
+    missing = missing if near else "".join(missing)
     if missing:
+        own = next((f"{key}.{missing}" for key, fields in OWN.items() if missing in fields), "")
+        if own or missing in ("task", "data"):  # all else that is known and not there is some other task's
+            return f"{place}Unknown setting {missing!r}. Each of several tasks has its own: --config.tasks.NAME.{own or missing}"
         return f"{place}Unknown setting {missing!r}.{f' Did you mean {near[1]!r}?' if near else ''}{_elsewhere(missing)}"
     if "Traceback" in text:  # ml_collections wraps what the file raised
         text = text.strip().rsplit("\n", 1)[-1]
@@ -243,6 +260,9 @@ def _read(hint, value: str):
 def _check_override(name: str, value: str | None, following: str | None) -> None:
     """Checks --config.NAME=VALUE, or --config.NAME `following` where value is None (but a bool stands alone)."""
     *groups, last = parts = name.split(".")
+    if parts[0] == "tasks":
+        _check_override_of_task(parts[1:], value, following)
+        return
     if parts[:2] == ["data", "sources"]:
         raise UserError(f"--config.{name} is no setting: config.data.sources has sources by their names. Name one and its "
                         "setting, such as --config.data.sources.NAME.train=csv:FILE")
@@ -264,6 +284,27 @@ def _check_override(name: str, value: str | None, following: str | None) -> None
     wanted = "" if value is None else _misfit(hint, value)
     if wanted:
         raise UserError(f"--config.{name}={value}: must be {wanted}. ({field.metadata['doc']})")
+
+
+def _check_override_of_task(parts: list[str], value: str | None, following: str | None) -> None:
+    """Checks --config.tasks.NAME.GROUP.FIELD=VALUE; whether there is a task of that name the config knows."""
+    if len(parts) < 2:
+        raise UserError("--config.tasks has tasks by their names. Name one and its setting, such as "
+                        "--config.tasks.NAME.data.train=csv:FILE")
+    task, key, *rest = parts
+    if key in PARTS and not rest:
+        if wanted := _misfit(float, following or "" if value is None else value):
+            raise UserError(f"--config.tasks.{task}.{key}={value}: must be {wanted}. ({PARTS[key].metadata['doc']})")
+        return
+    if key not in ("task", "data", *OWN):
+        common = f" All tasks have one: --config.{'.'.join(parts[1:])}." if key in _fields(()) else ""
+        raise UserError(f"--config.tasks.{task}.{key}: {unknown('setting', key, ('task', 'data', *OWN, *PARTS))}{common}")
+    if key in OWN and rest and rest[0] not in OWN[key] and rest[0] in _fields((key,)):
+        raise UserError(f"--config.tasks.{task}.{key}.{rest[0]}: all tasks have one. Set --config.{key}.{rest[0]}.")
+    if [key, *rest][:2] == ["data", "sources"]:
+        raise UserError(f"--config.tasks.{'.'.join(parts)}: name the sources of one of several tasks in the config file.")
+    with in_task(task):
+        _check_override(".".join([key, *rest]), value, following)
 
 
 def _fields(path: tuple[str, ...]) -> dict[str, tuple[dataclasses.Field, type]]:

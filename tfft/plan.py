@@ -9,23 +9,26 @@ import sys
 from absl import flags
 
 from tfft import flags as command_line
+from tfft.config import MultiTask
 
-TIMED_STEPS = flags.DEFINE_integer("timed_steps", 4, "Training steps to time for the ETA; 0 leaves time and memory out.",
+TIMED_STEPS = flags.DEFINE_integer("timed_steps", 4, "Training steps to time for the ETA; 0 leaves time and memory out, as "
+                                   "they are of several tasks.",
                                    lower_bound=0)
 command_line.define_config()
 
 
 def main() -> int:
-    experiment = command_line.experiment()
+    experiment = command_line.experiment_or_tasks()
 
-    from tfft.run.fine_tune import resolve_assets
+    from tfft.run.fine_tune import resolve_assets, resolve_assets_of_tasks
 
-    preset, cache = resolve_assets(experiment)
+    several = isinstance(experiment, MultiTask)
+    assets = resolve_assets_of_tasks(experiment) if several else resolve_assets(experiment)
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    from tfft.run.forecast import forecast
+    from tfft.run.forecast import forecast, forecast_tasks
 
-    return forecast(experiment, preset, cache, TIMED_STEPS.value)
+    return forecast_tasks(experiment, assets) if several else forecast(experiment, *assets, TIMED_STEPS.value)
 
 
 if __name__ == "__main__":

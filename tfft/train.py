@@ -10,7 +10,7 @@ command_line.define_config()
 
 
 def main() -> int:
-    experiment = command_line.experiment()
+    experiment = command_line.experiment_or_tasks()
 
     from tfft.run.fine_tune import fine_tune
 

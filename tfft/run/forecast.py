@@ -9,16 +9,18 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from tfft.config import Experiment
+from tfft.config import Experiment, MultiTask
 from tfft.data.plan import make_plan
 from tfft.data.unknown import shares
 from tfft.models.adaptation import sections
 from tfft.run import activations
 from tfft.run.advice import advice
 from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
+from tfft.run.joint import prepare_tasks
 from tfft.run.mixture_table import mixture_table
 from tfft.tasks.base import Table
 from tfft.training.step import Trainer
+from tfft.training.strategy import make_strategy, set_up
 from tfft.training.summaries import Console, duration, table
 
 BAR = 40  # characters of the histogram's longest bar
@@ -28,13 +30,8 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
     """Prints the report; returns the exit code."""
     console = Console()
     prepared = prepare(experiment, preset, cache, console.say)
-    print(_splits(prepared))
-    if prepared.splits["train"].sources:
-        print("\n" + mixture_table(prepared))
-    if learnt := prepared.task.describe_rows(len(prepared.splits["train"].rows)):
-        print("\n" + (learnt if isinstance(learnt, str) else _told(learnt)))
-    print("\n" + _histogram(prepared))
-    print("\n" + _batches(prepared))
+    print(_rows(prepared))
+    print("\n" + table(_steps(prepared) + _batches(prepared)))
     if not timed_steps and experiment.adaptation.method != "none":  # whether there is what it acts on
         print("\n" + table([("weights", build(prepared).weights)]))
     if timed_steps:
@@ -42,6 +39,26 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
     if advised := advice(prepared):
         print("\n" + "\n".join(f"advice: {line}" for line in advised))
     return 0
+
+
+def forecast_tasks(config: MultiTask, presets: dict[str, tuple[str, Path]]) -> int:
+    """The same of several tasks, without time and memory."""
+    console, strategy = Console(), make_strategy(config.distribution)
+    set_up(config.train)
+    course = prepare_tasks(config, presets, console.say, strategy, dict.fromkeys(config.tasks))
+    for name, prepared in course.tasks.items():
+        print(f"{name}: {prepared.experiment.task.name}\n\n{_rows(prepared)}\n\n{table(_batches(prepared))}\n")
+    print(f"{course.table()}\n\n" + table([("steps an epoch", f"{course.epoch_steps:,}"),
+                                           ("steps in all", f"{course.total_steps:,}")]))
+    return 0
+
+
+def _rows(prepared: Prepared) -> str:
+    """Splits, what is learnt from them, lengths."""
+    mixture = [mixture_table(prepared)] if prepared.splits["train"].sources else []
+    learnt = prepared.task.describe_rows(len(prepared.splits["train"].rows))
+    told = [learnt if isinstance(learnt, str) else _told(learnt)] if learnt else []
+    return "\n\n".join([_splits(prepared), *mixture, *told, _histogram(prepared)])
 
 
 def _told(learnt: Table) -> str:
@@ -80,23 +97,26 @@ def _histogram(prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def _batches(prepared: Prepared) -> str:
-    """Steps, and how much of a batch is padding with this plan and with others."""
-    epochs, config = prepared.epochs, prepared.experiment.train
+def _steps(prepared: Prepared) -> list[tuple]:
+    config = prepared.experiment.train
+    decided = f"{prepared.num_epochs} epochs{'' if config.epochs else ', by the number of rows'}"
+    return [("steps an epoch", f"{prepared.epochs.epoch(0).plan.num_batches:,}"),
+            ("steps in all", f"{prepared.total_steps:,} ({'config.train.steps' if config.steps else decided})")]
+
+
+def _batches(prepared: Prepared) -> list[tuple]:
+    """How much of a batch is padding with this plan and with others."""
+    epochs = prepared.epochs
     plan, lengths = epochs.epoch(0).plan, epochs.epoch(0).lengths
     ungrouped = dataclasses.replace(
         make_plan(lengths, dataclasses.replace(epochs.settings, grouping=False, tokens_per_batch=0), 0),
         real_tokens=plan.real_tokens, sequences=plan.sequences)
     to_limit = 1 - plan.real_tokens / plan.sequences / (len(lengths) * prepared.experiment.data.max_length)
     used, counts = np.unique(plan.lengths, return_counts=True)
-    decided = f"{prepared.num_epochs} epochs{'' if config.epochs else ', by the number of rows'}"
-    rows = [("steps an epoch", f"{plan.num_batches:,}"),
-            ("steps in all", f"{prepared.total_steps:,} ({'config.train.steps' if config.steps else decided})"),
-            ("padding, this plan", f"{plan.padding_waste:.1%}"), ("padding, batches not grouped by length",
-                                                                  f"{ungrouped.padding_waste:.1%}"),
+    return [("padding, this plan", f"{plan.padding_waste:.1%}"),
+            ("padding, batches not grouped by length", f"{ungrouped.padding_waste:.1%}"),
             ("padding, every text to max_length", f"{to_limit:.1%}"),
             ("batch lengths", f"{len(used)}, from {used[0]} to {used[-1]}; most common {used[counts.argmax()]}")]
-    return table(rows)
 
 
 def _time_and_memory(prepared: Prepared, steps: int) -> str:

@@ -282,12 +282,17 @@ class JointSession:
                 ("time in training steps", f"{duration(state.seconds)}, {state.seconds / max(1, step):.3g} s each")]
         if state.best is not None:
             rows.append((f"best validation {MEAN}", f"{state.best:.4f} at step {state.best_step:,}"))
-        rows += [(f"best validation {self.goals[name].metric}", f"{value:.4f} at step {at:,}")
-                 for name, (value, at) in state.of_tasks.items()]
+        used = {}  # what the weights that are used reach
+        for name, (best, at, last) in state.of_tasks.items():
+            use_last = self.config.tasks[name].export.weights == "last"
+            used[name] = last if use_last else best
+            rows += [(f"best validation {self.goals[name].metric}", f"{best:.4f} at step {at:,}"),
+                     *([(f"last validation {self.goals[name].metric}", f"{last:.4f}, which is used (config.export.weights)")]
+                       if use_last else [])]
         if self.loop.start_step == step:
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
-        for name, (value, _) in state.of_tasks.items() if self.hosts.chief else ():
+        for name, value in used.items() if self.hosts.chief else ():
             if said := self.members[name].compared(value):
                 self.console.say(f"{name}: on the validation rows {said}")
         self.console.say("\n".join(["next:", *(f"  python -m tfft.evaluate --workdir={shlex.quote(str(member.workdir.path))}"

@@ -35,7 +35,7 @@ class State:
     without_gain: int = 0
     stopped_early: bool = False
     seconds: float = 0.0  # spent in training steps, over all sessions of the run
-    of_tasks: dict[str, list] = dataclasses.field(default_factory=dict)  # of several: name -> [best, its step]
+    of_tasks: dict[str, list] = dataclasses.field(default_factory=dict)  # of several: name -> [best, its step, last]
 
 
 class Goal(NamedTuple):
@@ -241,11 +241,12 @@ class Loop:
         self.hooks.after_evaluation(step, metrics, better)
 
     def _keep_best_of_tasks(self, step: int, metrics: dict[str, float]) -> None:
-        best = self.state.of_tasks
         for name, goal in self._goals.items():
             value = metrics[goal.metric]
-            if name not in best or goal.gain(value, best[name][0]) > self._eval.min_delta:
-                best[name] = [value, step]
+            best, at, _ = self.state.of_tasks.get(name, (None, 0, None))
+            better = best is None or goal.gain(value, best) > self._eval.min_delta
+            self.state.of_tasks[name] = [value, step, value] if better else [best, at, value]
+            if better:
                 self.hooks.save_best(name, step, metrics)
 
     @contextlib.contextmanager
