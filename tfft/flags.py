@@ -161,9 +161,9 @@ def _explain(error: Exception, argv: list[str]) -> str:
     missing = near[2] if near else (re.findall(r'Key "(\w+)" does not exist|^"?\'(\w+)\'"?$', text) or [("", "")])[0]
     missing = missing if near else "".join(missing)
     if missing:
-        own = next((f"{key}.{missing}" for key, fields in OWN.items() if missing in fields), "")
-        if own or missing in ("task", "data"):  # all else that is known and not there is some other task's
-            return f"{place}Unknown setting {missing!r}. Each of several tasks has its own: --config.tasks.NAME.{own or missing}"
+        own = {"task": "task", "data": "data"} | {name: f"{key}.{name}" for key, names in OWN.items() for name in names}
+        if missing in own:  # all tasks' configs have it
+            return f"{place}Unknown setting {missing!r}. Each of several tasks has its own: --config.tasks.NAME.{own[missing]}"
         return f"{place}Unknown setting {missing!r}.{f' Did you mean {near[1]!r}?' if near else ''}{_elsewhere(missing)}"
     if "Traceback" in text:  # ml_collections wraps what the file raised
         text = text.strip().rsplit("\n", 1)[-1]
