@@ -193,11 +193,11 @@ def build(config, preset, folder):
 def trainer_of(config, tasks, built, strategy=None, **given):
     import tensorflow as tf
 
-    from tfft.training.joint import JointTrainer, Part
+    from tfft.training import joint
 
-    parts = [Part(each.model, one.task.loss, config.share(name), one.task.whole_batch)
+    parts = [joint.Part(name, each.model, one.task.loss, config.share(name), one.task.whole_batch)
              for name, one, each in zip(config.tasks, tasks, built, strict=True)]
-    return JointTrainer(parts, built[0].optimizer, config.train, dataset=None, total_steps=12, use_loop=False,
+    return joint.JointTrainer(parts, built[0].optimizer, config.train, dataset=None, total_steps=12, use_loop=False,
                         global_step=tf.Variable(0, dtype=tf.int64), strategy=strategy or tf.distribute.get_strategy(), **given)
 
 
@@ -210,20 +210,21 @@ def test_gradients_are_those_of_the_tasks_by_their_shares(folder, thin_preset, x
     batches = tuple(next(feed.take(0, 1)[0]) for feed in feeds)
     assert [len(batch[3]) for batch in batches] == [8, 4, 16] and list(config.tasks) == ["entities", "pairs", "topics"]
     shares = [8 / 28, 0.5 * 4 / 28, 16 / 28]
-    expected, total = {}, 0.0
+    expected, losses = {}, []
     for share, one, each, (inputs, targets, weights, _) in zip(shares, tasks, built, batches, strict=True):
         variables = each.model.trainable_variables
         with tf.GradientTape() as tape:
             loss = share * tf.reduce_sum(one.task.loss(targets, each.model(inputs, training=True)) * weights)
-        total += float(loss)
+        losses.append(float(loss))
         for variable, gradient in zip(variables, tape.gradient(loss, [v.value for v in variables]), strict=True):
             expected[id(variable.value)] = expected.get(id(variable.value), 0) + tf.convert_to_tensor(gradient).numpy()
     optimizer = built[0].optimizer
     assert all(each.backbone is built[0].backbone and each.optimizer is optimizer for each in built)
     assert len(optimizer.variables_) == len(expected) == len(built[0].backbone.trainable_variables) - 2 + 2 * 2  # pooler, heads
     trainer = trainer_of(config, tasks, built, xla=xla)
-    loss, norm, _ = trainer._replica_step(batches)
-    assert float(loss) == pytest.approx(total, rel=1e-5)
+    loss, norm, _, *of_tasks = trainer._replica_step(batches)
+    assert np.array(of_tasks) == pytest.approx(losses, rel=1e-5)
+    assert float(loss) == pytest.approx(sum(losses), rel=1e-5)
     assert float(norm) == pytest.approx(np.sqrt(sum(np.sum(g ** 2) for g in expected.values())), rel=1e-4)
     for variable, momentum in zip(optimizer.variables_, optimizer.momentum, strict=True):
         np.testing.assert_allclose(momentum.numpy() / 0.1, expected[id(variable)], atol=2e-6)
@@ -329,6 +330,9 @@ def test_each_folder_is_an_ordinary_run(trained, tmp_path, capsys):
 def test_each_task_has_its_own_best_weights(trained):
     from tfft.run.workdir import open_run
 
+    first = lines(trained)[0]  # each task's own mean, and their sum by shares
+    assert first["loss"] == pytest.approx(sum(share * first[f"{name}/loss"] for name, share in (
+        ("topics", 16 / 28), ("entities", 8 / 28), ("pairs", 2 / 28))))
     made = judged(trained)
     assert [line["step"] for line in made] == [4, 8, 12]
     assert [line["mean"] for line in made] == pytest.approx([(line["topics/accuracy"] + line["entities/f1"]) / 2

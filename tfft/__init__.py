@@ -40,7 +40,8 @@ def guess_config(file: str, learn: str = "", **known):
 
 
 def fine_tune(config, workdir: str = ""):
-    """Trains, or resumes, what a config says, and opens the run. The same call again continues where it stands.
+    """Trains, or resumes, what a config says, and opens the run; of several tasks {name: run}. The same call again continues
+    where it stands.
 
     config: a ConfigDict, a nested dict of settings, or a name as for load_config; workdir: '' is runs/<config.name>.
     Raises: UserError for a mistake in config or data; KeyboardInterrupt after an interrupt, when all is saved.

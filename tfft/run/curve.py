@@ -7,26 +7,27 @@ from tfft.training.summaries import Board, Console
 
 
 class Curve:
-    """every: steps between two points. tokens: (first step, last) -> (examples, real tokens, token positions)."""
+    """every: steps between two points. tokens: (first step, last) -> (examples, real tokens, token positions). means: of the
+    trainer's outputs, those that are means over steps."""
 
     def __init__(self, console: Console, board: Board, workdir: Workdir, every: int, total_steps: int,
-                 tokens: Callable[[int, int], tuple[int, int, int]]):
+                 tokens: Callable[[int, int], tuple[int, int, int]], means: tuple[str, ...] = ("loss", "gradient_norm")):
         self._console, self._board, self._workdir = console, board, workdir
-        self._every, self._total, self._tokens = every, total_steps, tokens
+        self._every, self._total, self._tokens, self._means = every, total_steps, tokens, means
         self._reset_window()
 
     def _reset_window(self) -> None:
         """Begins to add up the steps of one point in TensorBoard."""
-        self._window = {"examples": 0, "tokens": 0, "padded": 0, "seconds": 0.0, "updates": 0, "loss": 0.0,
-                        "gradient_norm": 0.0}
+        self._window = {"examples": 0, "tokens": 0, "padded": 0, "seconds": 0.0, "updates": 0,
+                        **dict.fromkeys(self._means, 0.0)}
 
     def after_steps(self, first: int, step: int, output: dict[str, float], seconds: float) -> None:
         """A hook of the loop."""
         window, steps = self._window, step - first
         examples, tokens, padded = self._tokens(first, step)
         updates = int(output.get("updates", steps))  # float16 skips some; loss and norm are means over the others
-        window["loss"] += output["loss"] * updates
-        window["gradient_norm"] += output["gradient_norm"] * updates
+        for name in self._means:
+            window[name] += output[name] * updates
         for name, value in (("examples", examples), ("tokens", tokens), ("padded", padded), ("seconds", seconds),
                             ("updates", updates)):
             window[name] += value
@@ -40,7 +41,7 @@ class Curve:
 
     def _point(self, step: int, output: dict[str, float]) -> None:
         w = self._window
-        values = {name: w[name] / w["updates"] for name in ("loss", "gradient_norm") if w["updates"]}
+        values = {name: w[name] / w["updates"] for name in self._means if w["updates"]}
         values |= {name: output[name] for name in ("loss_scale", "skipped_steps") if name in output}
         values |= {
             "learning_rate": output["learning_rate"], "tokens_per_second": w["tokens"] / w["seconds"],

@@ -176,8 +176,8 @@ class JointSession:
         self.variables = Variables.of([member.built.model for member in members.values()])
         self.optimizer = next(iter(members.values())).built.optimizer
         self.curve = Curve(self.console, self.board, self.workdir, config.train.summary_every_steps, self.total_steps,
-                           self._tokens)
-        parts = [Part(member.built.model, member.prepared.task.loss, config.share(name), member.prepared.task.whole_batch,
+                           self._tokens, ("loss", *(f"{name}/loss" for name in members if config.share(name)), "gradient_norm"))
+        parts = [Part(name, member.built.model, member.prepared.task.loss, config.share(name), member.prepared.task.whole_batch,
                       member.prepared.halves) for name, member in members.items()]
         self.goals = {name: Goal.of(member.prepared.experiment, f"{name}/") for name, member in members.items()
                       if "validation" in member.prepared.splits}

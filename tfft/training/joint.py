@@ -1,5 +1,5 @@
 """One step of several tasks that share a backbone: a part of the batch is each task's, their gradients are summed, and there is
-one update of all (heterogeneous batches: Aghajanyan et al. 2021, "Muppet", section 3.2)."""
+one update of all (heterogeneous batches: Aghajanyan et al. 2021, "Muppet")."""
 
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ class Variables(NamedTuple):
 class Part(NamedTuple):
     """What a step computes of one task. share: what its loss, a mean over its part of the batch, is multiplied by."""
 
+    name: str
     model: Any
     loss: Any
     share: float
@@ -39,18 +40,19 @@ class JointTrainer(Trainer):
         variables = Variables.of([part.model for part in parts])
         super().__init__(variables, optimizer, None, config, **given)
         given = {**given, "dataset": None}
+        self._task_sums = {part.name: (tf.Variable(0.0, trainable=False), part.share) for part in parts}
         place = {id(v): i for i, v in enumerate(self._variables)}
         self._parts = [(Trainer(part.model, optimizer, part.loss, config, whole_batch=part.whole_batch, halves=part.halves,
                                 **given), part.share, [place[id(v)] for v in part.model.trainable_variables]) for part in parts]
 
     def of_batch(self, batch) -> tuple:
-        loss, found = 0.0, [[] for _ in self._variables]
+        losses, found = [], [[] for _ in self._variables]
         for (trainer, share, places), (inputs, targets, weights, indices) in zip(self._parts, batch, strict=True):
-            part_loss, gradients = trainer.of_batch((inputs, targets, weights * share, indices))
-            loss += part_loss
+            loss, gradients = trainer.of_batch((inputs, targets, weights * share, indices))
+            losses.append(loss)
             for place, gradient in zip(places, gradients, strict=True):
                 found[place].append(gradient)
-        return loss, [_added(gradients) for gradients in found]
+        return tf.add_n(losses), [_added(gradients) for gradients in found], *losses
 
 
 def _added(gradients: list):

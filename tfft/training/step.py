@@ -34,24 +34,27 @@ class Trainer(orbit.StandardTrainer):
         self._sums = [tf.Variable(0.0, trainable=False, name=name) for name in ("loss_sum", "norm_sum")]
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._rate = tf.Variable(0.0, trainable=False)
+        self._task_sums: dict[str, tuple[tf.Variable, float]] = {}  # of several: name -> (sum of its losses, its share)
         self.first_bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
 
     def train_loop_begin(self):
-        for variable in (*self._sums, self._steps):
+        for variable in (*self._sums, self._steps, *(total for total, _ in self._task_sums.values())):
             variable.assign(tf.zeros_like(variable))
 
     @tf.autograph.experimental.do_not_convert  # it takes as long again as tracing, and nothing here needs it
     def train_step(self, iterator):
-        loss, norm, rate = self._strategy.run(self._replica_step, args=(tf.nest.map_structure(next, iterator),))
-        loss, norm, rate = (self._strategy.experimental_local_results(v)[0] for v in (loss, norm, rate))
+        made = self._strategy.run(self._replica_step, args=(tf.nest.map_structure(next, iterator),))
+        loss, norm, rate, *of_tasks = (self._strategy.experimental_local_results(v)[0] for v in made)
         bad, counted = ~(tf.math.is_finite(loss) & tf.math.is_finite(norm)), 1
         if self._loss_scale is not None:  # a step that was skipped is in no mean, and is bad only where no scale helps
-            loss, norm = (tf.where(bad, 0.0, v) for v in (loss, norm))
+            loss, norm, *of_tasks = (tf.where(bad, 0.0, v) for v in (loss, norm, *of_tasks))
             counted = tf.cast(~bad, tf.int64)
             bad = self._loss_scale.update(~bad)
         self.first_bad_step.assign(tf.where(bad & (self.first_bad_step < 0), self.global_step, self.first_bad_step))
         self._sums[0].assign_add(loss)
         self._sums[1].assign_add(norm)
+        for (total, _), value in zip(self._task_sums.values(), of_tasks, strict=True):
+            total.assign_add(value)
         self._steps.assign_add(counted)
         self._rate.assign(rate)
         self.global_step.assign_add(1)
@@ -63,15 +66,18 @@ class Trainer(orbit.StandardTrainer):
             more = {"updates": steps + 0.0, "loss_scale": self._loss_scale.scale + 0.0,
                     "skipped_steps": self._loss_scale.skipped_steps + 0}
             steps = tf.maximum(steps, 1.0)
+        more |= {f"{name}/loss": total / steps / share for name, (total, share) in self._task_sums.items() if share}
         return {"loss": self._sums[0] / steps, "gradient_norm": self._sums[1] / steps, "learning_rate": self._rate + 0.0,
                 **more}
 
     def _replica_step(self, batch):
-        """Returns (global loss, global gradient norm before clipping, learning rate), float32[] each."""
-        loss, gradients = self._local_gradients(batch)
+        """Returns (global loss, global gradient norm before clipping, learning rate, of several tasks their part of the loss),
+        float32[] each."""
+        loss, gradients, *of_tasks = self._local_gradients(batch)
         if self._strategy.num_replicas_in_sync > 1:
-            dense = [tf.convert_to_tensor(g) for g in gradients]
-            loss, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *dense])
+            dense, tasks = [tf.convert_to_tensor(g) for g in gradients], len(of_tasks)
+            loss, *summed = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *of_tasks, *dense])
+            of_tasks, gradients = summed[:tasks], summed[tasks:]
         gradients = [_summed(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
         if self._loss_scale is not None:
             gradients = [_scaled(g, 1 / self._loss_scale.scale) for g in gradients]
@@ -85,12 +91,12 @@ class Trainer(orbit.StandardTrainer):
         else:  # moments have seen no skipped step, so their bias correction counts none
             self._optimizer.apply(gradients, self.global_step - self._loss_scale.skipped_steps, rate,
                                   when=tf.math.is_finite(loss) & tf.math.is_finite(norm))
-        return loss, norm, rate
+        return loss, norm, rate, *of_tasks
 
     def _local_gradients(self, batch):
         """This replica's part of the loss and of the gradients (float16: times the loss scale), with what is asked of weights
-        whatever the batch is."""
-        loss, gradients = self.of_batch(batch)
+        whatever the batch is; of several tasks the part of each in the loss besides."""
+        loss, gradients, *of_tasks = self.of_batch(batch)
         share = 1 / self._strategy.num_replicas_in_sync
         slope = share if self._loss_scale is None else share * self._loss_scale.scale
         if self._optimizer.budget:
@@ -100,10 +106,11 @@ class Trainer(orbit.StandardTrainer):
                 if decayed:
                     gradients[i] = tf.convert_to_tensor(gradients[i]) + self._config.l2 * slope * variable.value
                     loss += self._config.l2 * share * tf.nn.l2_loss(variable.value)
-        return loss, gradients
+        return loss, gradients, *of_tasks
 
     def of_batch(self, batch) -> tuple:
-        """(this replica's part of the loss on a batch, of the gradients), summed over micro-batches."""
+        """(this replica's part of the loss on a batch, of the gradients), summed over micro-batches; of several tasks the part
+        of each in the loss besides."""
         if self._whole_batch:
             return self._whole_batch_gradients(batch)
         if self._config.accumulation == 1:
