@@ -357,6 +357,8 @@ def test_what_cannot_go_on(trained, folder, thin_preset, tmp_path):
         fine_tune(changed, str(trained))
     with pytest.raises(UserError, match="a run of several tasks, or of one"):
         fine_tune(config.tasks["topics"], str(trained))
+    with pytest.raises(UserError, match="is one task's folder in a run of several. Choose another --workdir; to go on"):
+        fine_tune(config.tasks["topics"], str(trained / "topics"))
     (tmp_path / "topics" / "checkpoints").mkdir(parents=True)
     with pytest.raises(UserError, match="topics holds a run of its own. Choose another --workdir"):
         fine_tune(config, str(tmp_path))

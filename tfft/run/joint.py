@@ -70,16 +70,12 @@ class Course:
         config = self.config.train
         return config.steps or self.epoch_steps * (config.epochs or epochs_by_size(self.epoch_steps))
 
-    def lines(self) -> list[tuple]:
-        """(name, examples of a step, training examples, how often they are read in all), for a table."""
-        made = []
-        for name, one in self.tasks.items():
-            size, rows = self.config.tasks[name].train.global_batch_size, len(one.epochs.epoch(0).examples)
-            made.append((name, one.experiment.task.name, size, rows, f"{self.total_steps / one.epochs.num_batches(0):.3g}"))
-        return made
-
     def table(self) -> str:
-        return table(self.lines(), ("task", "", "examples of a step", "examples", "passes"))
+        """What of a step is each task's, and how often its training examples are read in all."""
+        rows = [(name, one.experiment.task.name, self.config.tasks[name].train.global_batch_size,
+                 len(one.epochs.epoch(0).examples), f"{self.total_steps / one.epochs.num_batches(0):.3g}")
+                for name, one in self.tasks.items()]
+        return table(rows, ("name", "task", "examples of a step", "training examples", "passes"))
 
 
 def prepare_tasks(config: MultiTask, presets: dict[str, tuple[str, Path]], say, strategy: tf.distribute.Strategy,

@@ -23,6 +23,7 @@ from tfft import __version__
 from tfft.assets import cache_folder, resolve_backbone
 from tfft.config import Experiment, MultiTask, any_from_json, any_to_json, differences, differences_of_tasks
 from tfft.config.adaptation import MERGED
+from tfft.config.multi_task import is_multi_task
 from tfft.data.plan import PlanSettings
 from tfft.errors import UserError
 from tfft.files import Lines, copy_tree, is_remote, local_copy, remove_tree, store_errors, to_path, write_text
@@ -88,10 +89,23 @@ class Workdir:
             return True
         if self._own_checkpoints != self.checkpoints and self._own_checkpoints.exists():
             raise UserError(f"{self.path} holds a run of its own. Choose another --workdir for several tasks.")
+        if self._own_checkpoints == self.checkpoints and self._of_several():
+            raise UserError(f"{self.path} is one task's folder in a run of several. Choose another --workdir; to go on from "
+                            f"its weights add --config.model.start={self.path}")
         for which in ("best", "last"):  # of a run whose checkpoints somebody removed
             remove_tree(self.path / which)
         write_text(self.config, any_to_json(experiment))
         return False
+
+    def _of_several(self) -> bool:
+        """Whether a run of several tasks has this folder, on a disk, for one of them."""
+        if is_remote(self.path):
+            return False
+        try:
+            above = json.loads((self.path.parent / "config.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return is_multi_task(above) and self.path.name in above["tasks"]
 
     def release(self) -> None:
         """Lets another have the work directory, as the end of this process does."""

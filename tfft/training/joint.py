@@ -17,8 +17,9 @@ class Variables(NamedTuple):
 
     @classmethod
     def of(cls, models: list) -> "Variables":
-        return cls(*(list({id(v): v for model in models for v in variables(model)}.values())
-                     for variables in (lambda m: m.trainable_variables, lambda m: m.non_trainable_variables)))
+        trained = {id(v): v for model in models for v in model.trainable_variables}
+        others = {id(v): v for model in models for v in model.non_trainable_variables}
+        return cls(list(trained.values()), list(others.values()))
 
 
 class Part(NamedTuple):
