@@ -13,6 +13,7 @@ import pytest
 from commands import ROOT, killed_is_like_whole
 from forked import Forked
 
+import tfft
 from tfft.config import (
     any_from_json,
     any_to_json,
@@ -345,12 +346,23 @@ def test_each_task_has_its_own_best_weights(trained):
     assert not (trained / "pairs" / "best").exists() and not judged(trained / "pairs")
 
 
+def test_plan_tells_parts_and_passes(folder, thin_preset, capsys):
+    from tfft.run.forecast import forecast_tasks
+
+    config = resolve_any(config_of(folder, thin_preset))
+    assert forecast_tasks(config, dict.fromkeys(config.tasks, (thin_preset, folder / "cache"))) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "topics: text_classification split rows" in out and "steps an epoch 4 steps in all 12" in out
+    assert "pairs embedding 4 48 1" in out and "entities token_classification 8 28 3" in out
+
+
 def test_what_cannot_go_on(trained, folder, thin_preset, tmp_path):
     from tfft.run.fine_tune import fine_tune
     from tfft.run.joint import prepare_tasks
 
-    config = resolve_any(config_of(folder, thin_preset))
-    assert fine_tune(config, str(trained)) == 0
+    config = resolve_any(config_of(folder, thin_preset, train__summary_every_steps=1))
+    runs = tfft.fine_tune(config, str(trained))
+    assert list(runs) == ["entities", "pairs", "topics"] and runs["topics"].history == lines(trained / "topics")
     assert "finished already" in (trained / "train.log").read_text()
     changed = dataclasses.replace(config, parts={**config.parts, "pairs": Part(weight=1.0)})
     with pytest.raises(UserError, match="tasks.pairs.weight: 0.5 -> 1.0"):
