@@ -65,7 +65,7 @@ CASES = {
     "plain": Case(),
     "clip by global norm": Case(Setting((("clip_norm", 0.2),))),
     "gradient accumulation": Case(Setting((("clip_norm", 0.0), ("accumulation", 2)))),
-    "EMA": Case(Setting((("clip_norm", 0.0), ("ema_decay", 0.9), ("l2", 0.1)))),
+    "EMA": Case(Setting((("clip_norm", 0.0), ("ema_decay", 0.9), ("l2", 0.1), ("ewc", 0.5)))),
     "layer-wise rates": Case(Setting((("clip_norm", 0.0), ("layer_decay", 0.5)))),
     "frozen layers": Case(Setting(adaptation=Model(frozen_layers=1), layers=2)),
     **{name: Case(Setting(method=Adaptation(method=name, rank=2, bottleneck=3, prefix=3)))

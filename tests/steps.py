@@ -11,6 +11,7 @@ from tfft.models.adaptation import choose_trained, decays, learning_rate_multipl
 from tfft.models.adapters import with_values
 from tfft.tasks.text_classification.labels import Labels
 from tfft.tasks.text_classification.task import TextClassificationTask
+from tfft.training.consolidation import Anchor
 from tfft.training.optimizer import AdamW
 from tfft.training.ranks import RankBudget
 from tfft.training.step import Trainer
@@ -56,6 +57,10 @@ class Rig:
                                     total_steps)
             self.optimizer = AdamW(model.trainable_variables, self.config, multipliers=multipliers, budget=budget,
                                    decayed=[decays(v) for v in model.trainable_variables])
+            if self.config.ewc:
+                draw = np.random.default_rng(3)
+                self.optimizer.anchor = Anchor(model.trainable_variables, self.config.ewc, [
+                    draw.random(v.shape).astype(np.float32) for v in model.trainable_variables])
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False,
                                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.trainer = Trainer(self.model, self.optimizer, loss or TASK.loss, self.config, dataset=dataset,

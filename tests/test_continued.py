@@ -185,3 +185,48 @@ def test_adapters_of_another_task_are_refused(before, tiny_preset, tmp_path):
     rows = rows_of("my_pairs", tmp_path, lines([{"text": "good", "text_pair": "a"}]))
     with pytest.raises(UserError, match="adaptation.method=adapters, which stays beside"):
         check_start(settings(f"my_pairs:{rows}", tiny_preset, tmp_path, model__start=str(before / "adapters")))
+
+
+def test_weights_that_mattered_are_held(before, tiny_preset, tmp_path):
+    """Elastic weight consolidation: the anchor is the start, its importance AdamW's second moments with a mean of 1 and 0 for a
+    new label. A strong hold keeps these weights; killed or not, the run has the same bits; the next run holds on to both."""
+    from tfft.training.checkpoints import read_slots
+
+    made = {name: going_on(before, tiny_preset, tmp_path, "plain", train__peak_learning_rate=1e-2, train__ewc=strength,
+                           train__steps=12, train__checkpoint_every_steps=4, train__clip_norm=0.0)
+            for name, strength in (("free", 0.0), ("held", 1e3))}
+    for name, one in made.items():
+        assert fine_tune(one, str(tmp_path / name)) == 0
+    old, free, held = (load_file(folder / "last" / "weights.safetensors")
+                       for folder in (before / "plain", tmp_path / "free", tmp_path / "held"))
+    moments = read_slots(before / "plain" / "checkpoints", "velocity")
+    importance, anchor = (read_slots(tmp_path / "held" / "checkpoints", f"anchor/{part}") for part in ("importance", "before"))
+    paths = [v.path for v in open_run(tmp_path / "held").model.trainable_variables]
+    mean = sum(map(np.sum, moments)) / sum(m.size for m in moments)
+    moved = {"free": 0.0, "held": 0.0}
+    for path, moment, weight, start in zip(paths, moments, importance, anchor, strict=True):
+        kept = weight[..., :moment.shape[-1]] if moment.shape != weight.shape else weight
+        np.testing.assert_allclose(kept, moment / mean, rtol=1e-4)
+        assert moment.shape == weight.shape or not weight[..., moment.shape[-1]:].any()
+        if moment.shape == weight.shape:
+            np.testing.assert_array_equal(start, old[path])
+            for name, now in (("free", free), ("held", held)):
+                moved[name] += float(np.sum(weight * (now[path] - old[path]) ** 2))
+    assert moved["held"] < moved["free"] / 10
+
+    shutil.rmtree(tmp_path / "held" / "checkpoints" / "step-0000000012")
+    shutil.rmtree(tmp_path / "held" / "last")
+    assert fine_tune(made["held"], str(tmp_path / "held")) == 0  # from step 8
+    again = load_file(tmp_path / "held" / "last" / "weights.safetensors")
+    for path, value in held.items():
+        np.testing.assert_array_equal(again[path], value, err_msg=path)
+
+    third = going_on(before, tiny_preset, tmp_path, "plain", model__start=str(tmp_path / "held"), train__ewc=1.0)
+    assert fine_tune(third, str(tmp_path / "third")) == 0
+    sums = read_slots(tmp_path / "third" / "checkpoints", "anchor/importance")
+    assert all((both >= one - 1e-6).all() for both, one in zip(sums, importance, strict=True))
+    with pytest.raises(UserError, match="was trained with adaptation.method=lora: config.train.ewc=1 cannot know which"):
+        check_start(going_on(before, tiny_preset, tmp_path, "lora", train__ewc=1.0))
+    shutil.rmtree(tmp_path / "third" / "checkpoints")
+    with pytest.raises(UserError, match="has no checkpoints: config.train.ewc=1 cannot"):
+        check_start(going_on(before, tiny_preset, tmp_path, "plain", model__start=str(tmp_path / "third"), train__ewc=1.0))

@@ -94,7 +94,7 @@ def test_other_precisions_have_no_scale():
 # ---- the step
 
 def test_float16_trains_as_float32_does():
-    settings = {"accumulation": 2, "l2": 0.1, "clip_norm": 0.3, "ema_decay": 0.9}
+    settings = {"accumulation": 2, "l2": 0.1, "clip_norm": 0.3, "ema_decay": 0.9, "ewc": 0.5}
     one, half = Rig(batches(), **settings), Rig(batches(), precision=HALF, **settings)
     start = one.weights()
     for _ in range(5):

@@ -114,6 +114,17 @@ def test_l2_by_hand(accumulation):
     np.testing.assert_allclose(gradient_seen(rig), [-0.5, -1.5], rtol=1e-5)
 
 
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_ewc_by_hand(accumulation):
+    # 4 / 2 x (0.5 x 1^2 + 0.25 x 2^2) = 3 is added to the loss, 4 x [0.5 x 1, 0.25 x -2] = [2, -2] to the gradient
+    rig = linear_rig(ewc=4.0, accumulation=accumulation)
+    anchor = rig.optimizer.anchor
+    anchor.before[0].assign([[0.0], [1.0]])
+    anchor.importance[0].assign([[0.5], [0.25]])
+    assert rig.train(1)["loss"] == pytest.approx(1.5 + 3.0)
+    np.testing.assert_allclose(gradient_seen(rig), [1, -3], rtol=1e-5)
+
+
 def test_l2_leaves_biases_and_norms_alone():
     rig, without = Rig(batches(1), l2=0.5, clip_norm=0.0), Rig(batches(1), clip_norm=0.0)
     start = without.weights()

@@ -26,7 +26,7 @@ VALUES = Labels(mean=1.0, deviation=2.0)
 TAGS = Tags(("O", "B-PER", "I-PER"), "IOB2", "IOB2", ("PER",), (5,))
 INTENTS = dataclasses.replace(TAGS, labels=("ask", "tell"), label_counts=(3, 2))
 WORDPIECES = Vocabulary(tuple(families.WORDPIECES), 4, (0, 1, 2, 3, 4), "##", False)
-EVERYTHING = {"clip_norm": 0.0, "ema_decay": 0.9, "accumulation": 2, "l2": 0.1, "schedule": "cosine"}
+EVERYTHING = {"clip_norm": 0.0, "ema_decay": 0.9, "accumulation": 2, "l2": 0.1, "schedule": "cosine", "ewc": 0.5}
 CASES = {
     "single_label": (TextClassification(loss="cross_entropy"), NAMES, {}),
     "smoothing": (TextClassification(loss="cross_entropy", label_smoothing=0.1), NAMES, {"precision": "mixed_bfloat16"}),

@@ -186,6 +186,12 @@ def _check_one(e: Experiment) -> None:
         raise UserError("config.train.layer_decay has no layer to act on where model.frozen_layers=-1.")
     if e.model.start and e.adaptation.start:
         raise UserError("config.model.start and config.adaptation.start both say what the run begins with. Leave one empty.")
+    if train.ewc and not e.model.start:
+        raise UserError(f"config.train.ewc={train.ewc:g} holds weights where another run left them. Name that run with "
+                        "config.model.start, or set it to 0.")
+    if train.ewc and e.adaptation.method != "none":
+        raise UserError(f"config.train.ewc={train.ewc:g} holds the backbone's own weights, which adaptation.method="
+                        f"{e.adaptation.method} does not train. Do without one of them.")
     if e.distribution.cpu_replicas > 1 and e.distribution.strategy not in ("auto", "mirrored"):
         raise UserError("config.distribution.cpu_replicas above 1 needs strategy=mirrored.")
     if e.distribution.strategy == "tpu" and train.precision == "mixed_float16":

@@ -23,6 +23,7 @@ from tfft.run.adapter_files import start_from
 from tfft.run.continued import Start, learnt_from
 from tfft.tasks.base import Task
 from tfft.tasks.table import TASKS
+from tfft.training.consolidation import Anchor
 from tfft.training.feed import Feed, Shape
 from tfft.training.loop import steps_per_loop
 from tfft.training.optimizer import AdamW
@@ -81,7 +82,8 @@ class Built:
     def fixed_bytes(self) -> int:
         """Of all weights, and of the gradients of those that are trained and what the optimizer knows of them, in float32."""
         optimizer = self.optimizer
-        known = [*optimizer.momentum, *optimizer.velocity, *optimizer.averages, *(optimizer.budget or tf.Module()).variables]
+        known = [*optimizer.momentum, *optimizer.velocity, *optimizer.averages,
+                 *(part for one in (optimizer.budget, optimizer.anchor) if one for part in one.variables)]
         kept = {id(v) for v in optimizer.variables_}  # a budget holds the weights too
         slots = sum(math.prod(v.shape) for v in known if id(v) not in kept)
         return 4 * (self.model.count_params() + adaptation.trained_weights(self.model) + slots)
@@ -209,6 +211,9 @@ def build(prepared: Prepared, begun: bool = False) -> Built:
             adopted = "; ".join(filter(None, (adopted, start_from(backbone, model, experiment.adaptation))))
         model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model
         optimizer = _optimizer([(prepared, model)], backbone)
+        if strength := experiment.train.ewc:
+            trained = model.trainable_variables
+            optimizer.anchor = Anchor(trained, strength, start.importance(trained, prepared.task) if start else None)
     return Built(model, optimizer, description, adopted, backbone)
 
 

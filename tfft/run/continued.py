@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tfft.config import TASKS, Experiment
 from tfft.config.adaptation import MERGED, SHARED
 from tfft.errors import UserError
@@ -26,6 +28,10 @@ def check_start(experiment: Experiment) -> None:
             raise UserError(f"{where} was trained with {group}.{name}={theirs}. Add --config.{group}.{name}={theirs}")
     if not any(workdir.weights(which).exists() for which in ("best", "last")):
         raise UserError(f"{where} has no weights yet. Let it come to its first evaluation.")
+    if experiment.train.ewc and (before.adaptation.method != "none" or not workdir.started):
+        why = f"was trained with adaptation.method={before.adaptation.method}" if workdir.started else "has no checkpoints"
+        raise UserError(f"{where} {why}: config.train.ewc={experiment.train.ewc:g} cannot know which of its weights mattered. "
+                        "Set it to 0, or go on from another run.")
     method = before.adaptation.method
     if method not in ("none", "bitfit", *MERGED) and not _alike(before, experiment):
         raise UserError(f"{where} was trained with adaptation.method={method}, which stays beside the backbone. Train with the "
@@ -59,7 +65,7 @@ class Start:
         """tokenizer: the fingerprint of the experiment's. Raises: UserError where the run before has another."""
         from tfft.models.backbone import tokenizer_fingerprint
 
-        run = open_run(experiment.model.start)
+        self._run = run = open_run(experiment.model.start)
         if tokenizer_fingerprint(run.tokenizer) != tokenizer:
             raise UserError(f"config.model.start={experiment.model.start}: its tokenizer is another one than that of "
                             f"config.model.backbone={experiment.model.backbone} is now.")
@@ -73,6 +79,26 @@ class Start:
             self._told = (f"begins with the backbone of step {run.step:,} of {experiment.model.start} "
                           f"({run.experiment.task.name})")
         self._values = {v.path: v.numpy() for v in variables if "seed_generator" not in v.path}
+
+    def importance(self, variables: list, task) -> list[np.ndarray]:
+        """How much weights mattered to the run before, float32 of the shape of each, 1 on average over its own; 0 for what it
+        had not, or did not train. See Anchor."""
+        from tfft.training.checkpoints import read_slots
+
+        checkpoint = Workdir(self._where).checkpoints
+        names = [v.path for v in self._run.model.trainable_variables]
+        moments, held = read_slots(checkpoint, "velocity"), read_slots(checkpoint, "anchor/importance")
+        mean = sum(float(m.sum()) for m in moments) / max(1, sum(m.size for m in moments))
+        made = {name: m / max(mean, 1e-30) for name, m in zip(names, moments, strict=True)}
+        for name, more in zip(names, held):
+            made[name] += more
+        return [self._larger(v.path, np.zeros(v.shape, np.float32), made[v.path], task) if v.path in made
+                else np.zeros(v.shape, np.float32) for v in variables]
+
+    @staticmethod
+    def _larger(path: str, now: np.ndarray, before: np.ndarray, task) -> np.ndarray:
+        """Values of before in the shape of now, which has the others."""
+        return before if now.shape == before.shape else task.larger(path, now, before)
 
     @staticmethod
     def _fits(shape: tuple[int, ...], before: tuple[int, ...], task) -> bool:
@@ -90,6 +116,5 @@ class Start:
                 raise UserError(f"config.model.start={self._where}: its model has {path} of shape {value.shape}, and this one "
                                 f"{'has not' if path not in variables else tuple(variables[path].shape)}. Use the settings of "
                                 "its config.json for model and task.")
-            before = variables[path].numpy()
-            variables[path].assign(value if before.shape == value.shape else task.larger(path, before, value))
+            variables[path].assign(self._larger(path, variables[path].numpy(), value, task))
         return self._told

@@ -8,11 +8,13 @@ no folder: there it is step-0000000120.0, or .1 if the step is saved again, and 
 import errno
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tfft.errors import UserError
@@ -29,7 +31,7 @@ class Checkpoints:
         self._keep, self._remote = keep, is_remote(folder)
         self._options = tf.train.CheckpointOptions(experimental_io_device=io_device or None)
         # absent where the run has none: the checkpoints of other runs are what they were
-        more = {"loss_scale": optimizer.loss_scale, "budget": optimizer.budget}
+        more = {"loss_scale": optimizer.loss_scale, "budget": optimizer.budget, "anchor": optimizer.anchor}
         self._checkpoint = tf.train.Checkpoint(
             weights=[v.value for v in model.trainable_variables],
             other=[v.value for v in model.non_trainable_variables],
@@ -116,6 +118,22 @@ class Checkpoints:
             raise UserError(f"None of the {len(found)} checkpoints in {self.folder} can be read. To start over, remove that "
                             "folder or choose another --workdir.")
         return None
+
+
+def read_slots(folder: Path, name: str) -> list[np.ndarray]:
+    """What the newest whole checkpoint in a folder has of a list of variables, such as the optimizer's "velocity"; [] for none.
+
+    Raises: UserError where no checkpoint is whole.
+    """
+    found = sorted((p.parent for p in folder.glob("step-*/state.json")), key=lambda p: p.name)
+    for path in reversed(found):
+        with local_copy(path) as here:
+            if _damage(here) is None:
+                reader = tf.train.load_checkpoint(str(here / "checkpoint"))
+                keys = (re.fullmatch(rf"{name}/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE", key)
+                        for key in reader.get_variable_to_shape_map())
+                return [reader.get_tensor(key[0]) for key in sorted(filter(None, keys), key=lambda key: int(key[1]))]
+    raise UserError(f"None of the {len(found)} checkpoints in {folder} can be read.")
 
 
 def _attempt(folder: Path) -> int:

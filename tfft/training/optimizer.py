@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfft.config import Train
+from tfft.training.consolidation import Anchor
 from tfft.training.precision import LossScale
 from tfft.training.ranks import RankBudget
 
@@ -36,6 +37,7 @@ class AdamW(tf.Module):
             self.averages = [tf.Variable(v, trainable=False, name=f"average_{i}") for i, v in enumerate(self.variables_)]
         self.loss_scale = LossScale() if config.precision == "mixed_float16" else None
         self.budget = budget
+        self.anchor: Anchor | None = None  # what holds weights of the run before
 
     def apply(self, gradients: list[tf.Tensor], step: tf.Tensor, rate: tf.Tensor, when: tf.Tensor | None = None) -> None:
         """One update in replica context, or none where `when`, a bool[] that is equal on all replicas, is False.

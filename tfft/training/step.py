@@ -101,6 +101,8 @@ class Trainer(orbit.StandardTrainer):
         slope = share if self._loss_scale is None else share * self._loss_scale.scale
         if self._optimizer.budget:
             loss, gradients = self._optimizer.budget.penalised(loss, list(gradients), share, slope)
+        if self._optimizer.anchor:
+            loss, gradients = self._optimizer.anchor.penalised(self._variables, loss, list(gradients), share, slope)
         if self._config.l2:
             for i, (variable, decayed) in enumerate(zip(self._variables, self._optimizer.decayed, strict=True)):
                 if decayed:
