@@ -1,7 +1,9 @@
-"""A few examples of each label: plain fine-tuning, contrastive fine-tuning and then a head (SetFit), and setfit itself.
+"""A few examples of each label: plain fine-tuning, contrastive fine-tuning and then a head (SetFit), setfit itself, and words
+guessed in a pattern.
 
     python tools/benchmark_few_shot.py --train=train.csv --test=test.csv --examples=8,16,64 --draws=10
     python tools/benchmark_few_shot.py ... --systems=setfit --python=OTHER        OTHER has the extra "bench" and setfit
+    python tools/benchmark_few_shot.py ... --systems=plain,pattern --backbone=BACKBONE --words=neg=terrible,pos=great
 
 Files are csv with the columns text and label. Each draw takes so many examples of each label; a system's accuracy on the test
 rows is printed for each, and their mean and deviation. The systems, from the same pretrained weights:
@@ -10,6 +12,7 @@ rows is printed for each, and their mean and deviation. The systems, from the sa
     head           the head alone, on the frozen backbone
     contrastive    the task embedding on the labelled texts (--loss), then a head on its frozen backbone (Tunstall et al. 2022)
     both           the same, and then all weights as plain
+    pattern        as plain, with config.task.pattern and words
     setfit         setfit's Trainer: pairs from the labels, 20 a text, one epoch; logistic regression
 """
 
@@ -29,7 +32,7 @@ from benchmark_adapters import read
 from benchmark_continual import write
 from benchmark_entities import ROOT
 
-SYSTEMS = ("plain", "head", "contrastive", "both", "setfit")
+SYSTEMS = ("plain", "head", "contrastive", "both", "pattern", "setfit")
 
 
 def drawn(rows: list[dict], examples: int, draw: int) -> list[dict]:
@@ -48,6 +51,7 @@ def own(arguments: argparse.Namespace, rows: list[dict], test: list[dict], folde
     def config(task: str, name: str, **changes):
         made = default_config(task) if task == "embedding" else tfft.load_config("my_csv")
         made.data.train, made.data.validation, made.data.max_length = f"csv:{folder / 'rows.csv'}", "", arguments.length
+        made.model.backbone = arguments.backbone or made.model.backbone
         made.train.seed, made.train.checkpoint_minutes, made.eval.baseline, made.name = draw, 0.0, False, name
         for key, value in changes.items():
             group, _, field = key.partition("__")
@@ -55,7 +59,9 @@ def own(arguments: argparse.Namespace, rows: list[dict], test: list[dict], folde
         return made
 
     write(folder / "rows.csv", [(row["text"], row["label"]) for row in rows])
-    changes = {}
+    changes = {"model__start": arguments.start}
+    if arguments.system == "pattern":
+        changes |= {"task__pattern": arguments.pattern, "task__words": tuple(arguments.words.split(","))}
     if arguments.system in ("contrastive", "both"):
         tfft.fine_tune(config("embedding", "pairs", data__label_column="label", task__loss=arguments.loss,
                               train__steps=arguments.steps, train__peak_learning_rate=arguments.rate,
@@ -103,6 +109,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of contrastive fine-tuning")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=5e-5)
+    parser.add_argument("--backbone", default="", help="config.model.backbone; usually that of configs")
+    parser.add_argument("--start", default="", help="config.model.start, of plain, head and pattern")
+    parser.add_argument("--pattern", default="{text} It was {mask}.", help="pattern: config.task.pattern")
+    parser.add_argument("--words", default="neg=terrible,pos=great", help="pattern: config.task.words")
     parser.add_argument("--model", help="setfit: the folder of the weights, in Hugging Face's layout")
     parser.add_argument("--python", default=sys.executable, help="for setfit")
     parser.add_argument("--loud", action="store_true", help="all that is said on the way")

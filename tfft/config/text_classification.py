@@ -1,6 +1,7 @@
 """Text classification: its settings, columns, metrics and rules."""
 
 import dataclasses
+import re
 
 from tfft.config import groups
 from tfft.config.groups import TaskConfig
@@ -62,8 +63,16 @@ class TextClassification(groups.Task):
     class_weights: str = setting("none", "balanced: each label's rows weigh the same in all", choices=("none", "balanced"))
     tune_thresholds: bool = setting(True, "multi-label: choose each label's threshold on validation (else 0.5)")
     standardize: bool = setting(True, "regression: train on (value - mean) / standard deviation")
+    pattern: str = setting("", "a sentence round the text with a word to guess, such as '{text} It was {mask}.'; '' for none")
+    words: tuple[str, ...] = setting((), "pattern: the word to guess for each label, one token each: ('pos=great', "
+                                         "'neg=terrible')")
+
+    def word_of(self) -> dict[str, str]:
+        """The word of each label: {"pos": "great", "neg": "terrible"}"""
+        return {label.strip(): word.strip() for label, _, word in (entry.rpartition("=") for entry in self.words)}
 
 
+PLACE = re.compile(r"\{(\w*)\}")  # of a pattern: {text}, {text_pair}, {mask}
 METRICS = {
     "single_label": ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "mcc", "auc", "loss"),
     "multi_label": ("macro_f1", "micro_f1", "weighted_f1", "subset_accuracy", "auc", "loss"),
@@ -104,6 +113,7 @@ def _check(e) -> None:
     if "" in names:
         raise UserError("config.data.labels has an empty name.")
     _check_values(task, data)
+    _check_pattern(task, data)
     if task.problem == "multi_label" and not data.label_separator:
         raise UserError("config.data.label_separator is empty; problem=multi_label needs what joins the labels of a row.")
 
@@ -127,6 +137,47 @@ def _check_values(task: TextClassification, data: TextClassificationData) -> Non
             raise UserError(f"config.data.label_normalisation: {unknown('kind of spelling', kind, (*KINDS, 'all'))}")
 
 
+def _check_pattern(task: TextClassification, data: TextClassificationData) -> None:
+    """A pattern has each text and one mask, and a word for each label."""
+    where = f"config.task.pattern={task.pattern!r}"
+    if bool(task.pattern) != bool(task.words):
+        what = "config.task.words says what word stands for which label" if task.pattern else \
+            "config.task.words needs the sentence that a word is guessed in: config.task.pattern"
+        raise UserError(f"A pattern and its words go together, and {what}. Set both, such as config.task.pattern="
+                        "'{text} It was {mask}.' and config.task.words=('pos=great', 'neg=terrible'), or none.")
+    if not task.pattern:
+        return
+    if task.problem != "single_label":
+        why = "a number has no word" if task.problem == "regression" else "there is one word in its place, and several may hold"
+        raise UserError(f"{where} is for problem=single_label: {why}. Do without config.task.pattern and config.task.words.")
+    found, texts = PLACE.findall(task.pattern), ["text", *(["text_pair"] if data.text_pair_column else [])]
+    for name in found:
+        if name == "text_pair" and name not in texts:
+            raise UserError(f"{where} has {{text_pair}}, and there is no second text: set config.data.text_pair_column.")
+        if name not in (*texts, "mask"):
+            raise UserError(f"{where}: {unknown('place', name, (*texts, 'mask'))}")
+    for name in (*texts, "mask"):
+        if found.count(name) != 1:
+            many = f"{{{name}}} {found.count(name)} times" if found.count(name) else f"no {{{name}}}"
+            raise UserError(f"{where} has {many}; it must have it once, as '{{text}} It was {{mask}}.' has.")
+    _check_words(task)
+
+
+def _check_words(task: TextClassification) -> None:
+    """Every label has one word, and every word one label."""
+    for entry in task.words:
+        if not all(part.strip() for part in entry.rpartition("=")):
+            raise UserError(f"config.task.words: {entry!r} is not LABEL=WORD, such as 'pos=great'.")
+    words = list(task.word_of().values())
+    if len(words) < len(task.words):
+        raise UserError("config.task.words names a label twice; a label has one word.")
+    if len(words) < 2:
+        raise UserError("config.task.words has one label only; a classifier needs two or more.")
+    for word in words:
+        if words.count(word) > 1:
+            raise UserError(f"config.task.words has the word {word!r} for two labels, which could not be told apart.")
+
+
 def _check_calibration(task: TextClassification, precision: float) -> None:
     """Raises: UserError where there is nothing to calibrate, or nothing to abstain from."""
     if task.problem == "regression":
@@ -136,4 +187,4 @@ def _check_calibration(task: TextClassification, precision: float) -> None:
 
 
 CONFIG = TaskConfig(settings=TextClassification, data=TextClassificationData, metrics=_metrics, fill=_fill, check=_check,
-                    check_calibration=_check_calibration, lower_is_better=("loss", "mse", "mae"), head=("problem",))
+                    check_calibration=_check_calibration, lower_is_better=("loss", "mse", "mae"), head=("problem", "pattern"))

@@ -61,12 +61,17 @@ class TextTokenizer(tf.Module):
         other = self._ids(second)
         unknown = unknown + self._unknown(second, other) if counted else None
         other_length = tf.cast(other.row_lengths(), tf.int32)
-        keep_first = tf.minimum(first_length, tf.maximum(budget - other_length, budget - budget // 2))
-        keep_other = tf.minimum(other_length, budget - keep_first)
+        keep_first, keep_other = self._shares(first_length, other_length, budget)
         left = self._join(self._trim(first, keep_first), self._start, self._separator)
         right = self._join(self._trim(other, keep_other), [], self._end)
         return Tokens(tf.concat([left, right], axis=1), tf.cast(left.row_lengths(), tf.int32),
                       first_length + other_length + self._special, unknown)
+
+    @staticmethod
+    def _shares(first: tf.Tensor, other: tf.Tensor, budget: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """How many tokens of a pair's texts are kept, of so many int32[B] each."""
+        keep = tf.minimum(first, tf.maximum(budget - other, budget - budget // 2))
+        return keep, tf.minimum(other, budget - keep)
 
     def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Token ids without special tokens."""

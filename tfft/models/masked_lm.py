@@ -31,6 +31,23 @@ NAMES = {
 
 
 @keras.saving.register_keras_serializable("tfft")
+class AtToken(keras.layers.Layer):
+    """(f[B,S,H], token_ids int32[B,S]) -> f[B,H]: where the first token of this id stands; without one the sequence's first."""
+
+    def __init__(self, token: int, **kwargs):
+        super().__init__(**kwargs)
+        self.token = token
+
+    def call(self, sequence, token_ids):
+        place = keras.ops.argmax(keras.ops.cast(keras.ops.equal(token_ids, self.token), "int32"), axis=1)
+        chosen = keras.ops.one_hot(place, keras.ops.shape(sequence)[1], dtype=sequence.dtype)
+        return keras.ops.matmul(chosen[:, None], sequence)[:, 0]
+
+    def get_config(self):
+        return {**super().get_config(), "token": self.token}
+
+
+@keras.saving.register_keras_serializable("tfft")
 class TiedOutput(keras.layers.Layer):
     """f[B,S,E] -> "hidden" float32[B,S,E], "table" float32[V,E], the token embeddings themselves, and "bias" float32[V]."""
 
@@ -47,18 +64,43 @@ class TiedOutput(keras.layers.Layer):
                 "bias": keras.ops.convert_to_tensor(self.bias)}
 
 
+@keras.saving.register_keras_serializable("tfft")
+class WordOutput(TiedOutput):
+    """f[B,E] -> logits float32[B,L] of L tokens of the vocabulary: those of `logits_at`, of these alone."""
+
+    def __init__(self, embedding, tokens: tuple[int, ...], **kwargs):
+        super().__init__(embedding, **kwargs)
+        self.tokens = tokens
+
+    def call(self, hidden):
+        table = keras.ops.take(self._embedding().embeddings, self.tokens, axis=0)
+        bias = keras.ops.take(self.bias, self.tokens, axis=0)
+        return keras.ops.matmul(hidden, keras.ops.transpose(keras.ops.cast(table, "float32"))) + bias
+
+
 def _gelu(x):
     return keras.activations.gelu(x, approximate=True)  # as KerasHub's encoders have it
 
 
 def masked_lm(backbone, seed: int) -> keras.Model:
     """{inputs int32[B,S]} -> what TiedOutput makes. The head is drawn as BERT's own is, until `load_head`."""
-    embedding = backbone.token_embedding
-    dense = keras.layers.Dense(int(embedding.output_dim), activation=_gelu, name=DENSE, dtype="float32",
-                               kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02, seed=seed))
-    norm = keras.layers.LayerNormalization(epsilon=1e-12, name=NORM, dtype="float32")
-    outputs = TiedOutput(embedding, name=OUTPUT)(norm(dense(sequence_output(backbone))))
+    outputs = TiedOutput(backbone.token_embedding, name=OUTPUT)(_transformed(sequence_output(backbone), backbone, seed))
     return keras.Model(backbone.input, outputs, name="masked_lm")
+
+
+def word_classifier(backbone, mask: int, tokens: tuple[int, ...], seed: int) -> keras.Model:
+    """{inputs int32[B,S]} -> logits float32[B,L]: how well each of L tokens fits where the mask stands, by the same head
+    (Schick & Schütze 2021)."""
+    hidden = AtToken(mask, name="at_mask", dtype="float32")(sequence_output(backbone), backbone.input["token_ids"])
+    outputs = WordOutput(backbone.token_embedding, tokens, name=OUTPUT)(_transformed(hidden, backbone, seed))
+    return keras.Model(backbone.input, outputs, name="classifier")
+
+
+def _transformed(hidden, backbone, seed: int):
+    """f[...,H] -> float32[...,E]"""
+    dense = keras.layers.Dense(int(backbone.token_embedding.output_dim), activation=_gelu, name=DENSE, dtype="float32",
+                               kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02, seed=seed))
+    return keras.layers.LayerNormalization(epsilon=1e-12, name=NORM, dtype="float32")(dense(hidden))
 
 
 def packed_masked_lm(model: keras.Model, backbone) -> keras.Model:
@@ -95,7 +137,12 @@ def read_head(preset: str) -> dict[str, np.ndarray]:
 
 def load_head(model: keras.Model, preset: str) -> bool:
     """Puts the head that a checkpoint has into the model; whether it has one, whole and of this shape. Raises: UserError."""
-    found, own = read_head(preset), head_weights(model)
+    return put_head(model, read_head(preset))
+
+
+def put_head(model: keras.Model, found: dict[str, np.ndarray]) -> bool:
+    """The same of what `head_weights` gave."""
+    own = head_weights(model)
     if {name: value.shape for name, value in found.items()} != {name: value.shape for name, value in own.items()}:
         return False
     for (layer, name), names in NAMES.items():

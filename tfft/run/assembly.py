@@ -206,7 +206,7 @@ def build(prepared: Prepared, begun: bool = False) -> Built:
         model = prepared.task.build_model(backbone, experiment.model, experiment.train.seed)
         adopted = prepared.task.adopt(model, prepared.preset)
         if start:
-            adopted = start.give(model, prepared.task)
+            adopted = start.give(model, prepared.task, adopted)
         if experiment.adaptation.start:
             adopted = "; ".join(filter(None, (adopted, start_from(backbone, model, experiment.adaptation))))
         model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model

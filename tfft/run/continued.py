@@ -1,5 +1,5 @@
 """A finished run as the start of another: its weights, and its labels before those that are new. Of a run of another task its
-backbone alone."""
+backbone alone, and what of its head has the same place in both."""
 
 import dataclasses
 from collections.abc import Callable
@@ -72,10 +72,12 @@ class Start:
         if not _alike(run.experiment, experiment):
             run = merged(run)
         self._where, self._told = experiment.model.start, f"goes on from step {run.step:,} of {experiment.model.start}"
-        variables = run.model.variables
-        if not _same_task(run.experiment, experiment):
+        variables, self._passed = run.model.variables, {}
+        self._whole = _same_task(run.experiment, experiment)
+        if not self._whole:
             used = {id(v) for v in variables}
             variables = [v for v in run.backbone.variables if id(v) in used]
+            self._passed = run.task.pass_on(run.model)
             self._told = (f"begins with the backbone of step {run.step:,} of {experiment.model.start} "
                           f"({run.experiment.task.name})")
         self._values = {v.path: v.numpy() for v in variables if "seed_generator" not in v.path}
@@ -108,8 +110,9 @@ class Start:
         grows = type(task).extend is not Task.extend
         return shape == before or grows and len(shape) == len(before) and all(map(int.__ge__, shape, before))
 
-    def give(self, model, task) -> str:
-        """Gives a model the weights; says so. Raises: UserError where it has not all of them."""
+    def give(self, model, task, adopted: str = "") -> str:
+        """Gives a model the weights; says so. adopted: what the task said of the checkpoint's head. Raises: UserError where it
+        has not all of them."""
         variables = {v.path: v for v in model.variables}
         for path, value in self._values.items():
             if path not in variables or not self._fits(tuple(variables[path].shape), value.shape, task):
@@ -117,4 +120,8 @@ class Start:
                                 f"{'has not' if path not in variables else tuple(variables[path].shape)}. Use the settings of "
                                 "its config.json for model and task.")
             variables[path].assign(self._larger(path, variables[path].numpy(), value, task))
-        return self._told
+        if self._whole:
+            return self._told
+        if self._passed and task.take(model, self._passed):
+            return f"{self._told} and its head for masked words"
+        return "; ".join(filter(None, (self._told, adopted)))

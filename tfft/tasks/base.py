@@ -241,6 +241,11 @@ class Task(ABC):
         """Puts what a pretrained checkpoint has for the head into the model; says so in half a sentence."""
         return ""
 
+    def take(self, model: keras.Model, head: dict[str, np.ndarray]) -> bool:
+        """Puts what a run of another task passes on beside its backbone (`pass_on`) into the model; whether it has a place for
+        it."""
+        return False
+
     def for_packed(self, model: keras.Model, backbone) -> keras.Model:
         """Where `packed`: the model with the input "document" besides, of the same weights; see tfft.data.pipeline."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ WAYS = {"names": "names of labels", "ids": "ids", "multi_hot": "a 0 or 1 for eac
 class Labels:
     """names[i] is the label of id i; counts[i] its training rows, of `rows` in all. values: what numbers in the label column
     are, as config.data.label_values says it; normalisation: config.data.label_normalisation; separator: what joins labels.
-    Regression: no names, the values' mean and deviation."""
+    Regression: no names, the values' mean and deviation. With a pattern: the ids of the mask token and of each label's word."""
 
     names: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
@@ -31,6 +31,8 @@ class Labels:
     values: str = "names"
     normalisation: tuple[str, ...] = ()
     separator: str = ","
+    mask: int = -1
+    words: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         write_record(folder / "labels.json", self)
@@ -42,6 +44,19 @@ class Labels:
             values.setdefault("values", "names" if any(number_of(name) is not None for name in values["names"]) else "ids")
 
         return read_record(folder / "labels.json", Labels, complete)
+
+
+    def tokens(self) -> tuple[int, ...]:
+        """The ids of the labels' words, in the order of the labels. Raises: UserError where they are not the labels' own."""
+        matcher = Matcher(self.names, self.normalisation)
+        for label in self.words:
+            if matcher.find(label) < 0:
+                raise UserError(f"config.task.words: {unknown('label', label, self.names)}")
+        made = {matcher.find(label): token for label, token in self.words.items()}
+        for i, name in enumerate(self.names):
+            if i not in made:
+                raise UserError(f"config.task.words has no word for the label {name!r}. Add '{name}=WORD'.")
+        return tuple(made[i] for i in range(len(self.names)))
 
 
 def natural(name: str) -> tuple:

@@ -9,6 +9,7 @@ from tfft.data.mixture import turns
 from tfft.data.prepare import Reading, Split
 from tfft.data.sources import Row
 from tfft.data.tokenize import TextEncoder, TextTokenizer
+from tfft.tasks.text_classification.pattern import PatternTokenizer
 from tfft.tasks.text_classification.rows import label_columns, row_fields
 
 
@@ -16,11 +17,13 @@ def make_reading(experiment: Experiment, tokenizer, fingerprint: str, cache: Pat
     """The tokenizer in an experiment's settings, shared by training, evaluation, prediction and the export."""
     data = experiment.data
     pairs = bool(data.text_pair_column)
-    texts = TextTokenizer(tokenizer, max_length=data.max_length, truncation=data.truncation, head_fraction=data.head_fraction,
-                          pairs=pairs)
+    given = {"max_length": data.max_length, "truncation": data.truncation, "head_fraction": data.head_fraction, "pairs": pairs}
+    pattern = experiment.task.pattern
+    texts = PatternTokenizer(tokenizer, pattern, **given) if pattern else TextTokenizer(tokenizer, **given)
     fraction = data.head_fraction if data.truncation == "head_tail" else None
     return Reading(row_fields(experiment, cache), TextEncoder(texts, ("text", "text_pair") if pairs else ("text",)),
-                   label_columns, int(tokenizer.vocabulary_size()), [fingerprint, data.truncation, fraction],
+                   label_columns, int(tokenizer.vocabulary_size()),
+                   [fingerprint, data.truncation, fraction, *([pattern] if pattern else [])],
                    augmented=(lambda split, epoch: _augmented(split, epoch, data)) if data.augmentation.enabled else None,
                    augmentation=data.augmentation)
 

@@ -7,11 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfft import config
+from tfft.assets import resolve_backbone
 from tfft.data.alike import same_names, same_range
 from tfft.data.scratch import let_go, parts, scratch
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
+from tfft.models.backbone import load_tokenizer
 from tfft.models.heads import pooled_classifier
+from tfft.models.masked_lm import DENSE, NORM, OUTPUT, head_weights, load_head, put_head, word_classifier
 from tfft.tasks import base
 from tfft.tasks.text_classification import baseline, metrics, serving
 from tfft.tasks.text_classification.advice import advice
@@ -27,6 +30,7 @@ from tfft.tasks.text_classification.labels import (
     spelling_hint,
 )
 from tfft.tasks.text_classification.mistakes import worst
+from tfft.tasks.text_classification.pattern import with_words
 from tfft.tasks.text_classification.reading import make_reading
 from tfft.tasks.text_classification.remarks import remarks
 from tfft.tasks.text_classification.report import LabelReport, resolve_thresholds
@@ -47,6 +51,7 @@ class TextClassificationTask(base.Task):
         self.outputs = self.width = 1 if settings.problem == "regression" else len(labels.names)
         shape = [None, self.outputs] if settings.problem == "multi_label" else [None]
         self.target_specs = tf.TensorSpec(shape, tf.int32 if settings.problem == "single_label" else tf.float32)
+        self.tokens = labels.tokens() if settings.pattern else ()
 
     reading = staticmethod(make_reading)
     load = staticmethod(Labels.load)
@@ -56,13 +61,35 @@ class TextClassificationTask(base.Task):
         """The label table of the training rows."""
         if experiment.task.problem == "regression":
             return infer_scale(store, rows, experiment.task.standardize)
-        return infer_labels(store, rows, given_labels(experiment, cache), experiment.data,
-                            several=experiment.task.problem == "multi_label", fewest=1 if experiment.model.start else 2)
+        labels = infer_labels(store, rows, given_labels(experiment, cache), experiment.data,
+                              several=experiment.task.problem == "multi_label", fewest=1 if experiment.model.start else 2)
+        if not experiment.task.pattern:
+            return labels
+        return with_words(labels, experiment.task, load_tokenizer(resolve_backbone(experiment.model.backbone, cache)))
 
     extend = staticmethod(extended)
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
+        if self.settings.pattern:
+            return word_classifier(backbone, self.labels.mask, self.tokens, seed)
         return pooled_classifier(backbone, model, self.outputs, seed, self._bias())
+
+    def adopt(self, model: keras.Model, preset: str) -> str:
+        if not self.settings.pattern:
+            return ""
+        return "its head for masked words is the checkpoint's" if load_head(model, preset) else (
+            "warning: its head for masked words is new, as the checkpoint has none, and guesses no words yet: train the task "
+            "masked_lm first and go on from that run (config.model.start), or do without config.task.pattern")
+
+    def take(self, model: keras.Model, head: dict[str, np.ndarray]) -> bool:
+        return bool(self.settings.pattern) and put_head(model, head)
+
+    def pass_on(self, model: keras.Model) -> dict[str, np.ndarray]:
+        return head_weights(model) if self.settings.pattern else {}
+
+    def learning_rate_multiplier(self, path: str) -> float | None:
+        """The head that guesses words is no new layer."""
+        return 1.0 if self.settings.pattern and path.split("/")[0] in (DENSE, NORM, OUTPUT) else None
 
     def _bias(self) -> np.ndarray | None:
         """float64[L]: the head begins by saying each label as often as it is there, where several may hold: most are rare, and
@@ -275,6 +302,9 @@ class TextClassificationTask(base.Task):
         made = [what[self.problem].format(len(names))]
         if names:
             made.append(f"Labels: {', '.join(f'`{n}`' for n in names[:50])}{' and more' if len(names) > 50 else ''}.")
+        if self.settings.pattern:
+            words = ", ".join(f"`{label}={word}`" for label, word in self.settings.word_of().items())
+            made.append(f"A text is read in the pattern `{self.settings.pattern}`, whose mask is one of the words {words}.")
         if tuned:
             shown = ", ".join(f"{n} {t:.3f}" for n, t in zip(names[:50], tuned["thresholds"], strict=False))
             made.append(f"Thresholds, tuned on validation: {shown}.")
