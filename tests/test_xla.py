@@ -22,6 +22,8 @@ from tfft.tpu import lower
 from tfft.tpu.refusals import Refused
 
 NAMES = Labels(("a", "b", "c"), (5, 3, 2), rows=10)
+WORDED = dataclasses.replace(NAMES, mask=4, words={"a": 8, "b": 9, "c": 10})
+PATTERN = {"pattern": "{text} {mask}", "words": ("a=good", "b=bad", "c=fine")}
 VALUES = Labels(mean=1.0, deviation=2.0)
 TAGS = Tags(("O", "B-PER", "I-PER"), "IOB2", "IOB2", ("PER",), (5,))
 INTENTS = dataclasses.replace(TAGS, labels=("ask", "tell"), label_counts=(3, 2))
@@ -30,6 +32,7 @@ EVERYTHING = {"clip_norm": 0.0, "ema_decay": 0.9, "accumulation": 2, "l2": 0.1, 
 CASES = {
     "single_label": (TextClassification(loss="cross_entropy"), NAMES, {}),
     "smoothing": (TextClassification(loss="cross_entropy", label_smoothing=0.1), NAMES, {"precision": "mixed_bfloat16"}),
+    "pattern": (TextClassification(loss="cross_entropy", **PATTERN), WORDED, EVERYTHING),
     "focal": (TextClassification(loss="focal"), NAMES, {"ema_decay": 0.9}),
     "multi_label": (TextClassification(problem="multi_label", loss="binary", class_weights="balanced"), NAMES, {}),
     "multi_label_focal": (TextClassification(problem="multi_label", loss="focal"), NAMES, {"accumulation": 2}),

@@ -17,6 +17,7 @@ rows is printed for each, and their mean and deviation. The systems, from the sa
 """
 
 import argparse
+import ast
 import contextlib
 import json
 import os
@@ -60,6 +61,8 @@ def own(arguments: argparse.Namespace, rows: list[dict], test: list[dict], folde
 
     write(folder / "rows.csv", [(row["text"], row["label"]) for row in rows])
     changes = {"model__start": arguments.start}
+    for name, _, value in (entry.partition("=") for entry in arguments.set):
+        changes[name.replace(".", "__")] = ast.literal_eval(value)
     if arguments.system == "pattern":
         changes |= {"task__pattern": arguments.pattern, "task__words": tuple(arguments.words.split(","))}
     if arguments.system in ("contrastive", "both"):
@@ -111,6 +114,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--backbone", default="", help="config.model.backbone; usually that of configs")
     parser.add_argument("--start", default="", help="config.model.start, of plain, head and pattern")
+    parser.add_argument("--set", action="append", default=[], help="of the run on labels: --set=train.steps=100")
     parser.add_argument("--pattern", default="{text} It was {mask}.", help="pattern: config.task.pattern")
     parser.add_argument("--words", default="neg=terrible,pos=great", help="pattern: config.task.words")
     parser.add_argument("--model", help="setfit: the folder of the weights, in Hugging Face's layout")

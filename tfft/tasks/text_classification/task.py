@@ -16,7 +16,7 @@ from tfft.models.backbone import load_tokenizer
 from tfft.models.heads import pooled_classifier
 from tfft.models.masked_lm import DENSE, NORM, OUTPUT, head_weights, load_head, put_head, word_classifier
 from tfft.tasks import base
-from tfft.tasks.text_classification import baseline, metrics, serving
+from tfft.tasks.text_classification import baseline, losses, metrics, serving
 from tfft.tasks.text_classification.advice import advice
 from tfft.tasks.text_classification.calibration import Calibration, calibrate
 from tfft.tasks.text_classification.labels import (
@@ -196,26 +196,8 @@ class TextClassificationTask(base.Task):
         if self.problem == "regression":
             return tf.square(logits[:, 0] - targets)
         if self.problem == "multi_label":
-            return self._multi_label_loss(targets, logits)
-        if self.settings.loss == "focal":  # Lin et al. 2017, equation 4
-            return _focal(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), self.settings.focal_gamma)
-        smoothing = self.settings.label_smoothing
-        if not smoothing:
-            return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        goal = tf.one_hot(targets, self.outputs) * (1 - smoothing) + smoothing / self.outputs
-        return tf.nn.softmax_cross_entropy_with_logits(goal, logits)
-
-    def _multi_label_loss(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Binary cross-entropy, averaged over labels; positives weigh (rows without) / (rows with), 1 to 100,
-        where balanced."""
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
-        if self.settings.loss == "focal":
-            losses = _focal(losses, self.settings.focal_gamma)
-        if self.settings.class_weights == "balanced":
-            counts = np.maximum(np.asarray(self.labels.counts, np.float64), 1)
-            positive = np.clip((self.labels.rows - counts) / counts, 1, 100).astype(np.float32)
-            losses *= 1 + targets * (positive - 1)
-        return tf.reduce_mean(losses, axis=-1)
+            return losses.several(targets, logits, self.settings, self.labels)
+        return losses.single(targets, logits, self.settings)
 
     # ---- evaluation
 
@@ -323,8 +305,3 @@ class TextClassificationTask(base.Task):
 
     def card_of_calibration(self, calibration: Calibration | None) -> str:
         return calibration.card() if calibration else "Scores are the model's own; they were not calibrated."
-
-
-def _focal(losses: tf.Tensor, gamma: float) -> tf.Tensor:
-    """(1 - p)^gamma x losses, where losses = -log p. 1 - p is kept off 0, where the power's gradient is not finite."""
-    return tf.pow(tf.maximum(-tf.math.expm1(-losses), 1e-7), gamma) * losses
