@@ -29,7 +29,7 @@ class PatternTokenizer(TextTokenizer):
     def __init__(self, tokenizer, pattern: str, **given):
         super().__init__(tokenizer, **given)
         self._mask, self._strange = mask_id(tokenizer), unknown_id(tokenizer)
-        self._parts, self._spaced = _parts(tokenizer, pattern, self._mask)
+        self._parts, self._spaced = _parts(tokenizer, pattern, self._mask), _spaced(pattern)
         own = sum(len(part) for part in self._parts if isinstance(part, list))
         self._special = 2 + own
         if self.max_length < self._special + 1 + self.pairs:
@@ -68,27 +68,32 @@ def mask_id(tokenizer) -> int:
     return int(mask)
 
 
-def _parts(tokenizer, pattern: str, mask: int) -> tuple[list[list[int] | str], dict[str, bool]]:
-    """(the pattern's own token ids and names of texts, in order; whether white space is before each place).
-
-    "{text} It was {mask}." -> ["text", [2009, 2001], [103], [1012]], {"text": False, "mask": True}
-    """
+def _spaced(pattern: str) -> dict[str, bool]:
+    """Whether white space is before each place: "{text} It was {mask}." -> {"text": False, "mask": True}"""
     pieces = PLACE.split(pattern)  # what stands between places, and their names, in turn
-    spaced = {name: before[-1:].isspace() for before, name in zip(pieces[::2], pieces[1::2])}
+    return {name: before[-1:].isspace() for before, name in zip(pieces[::2], pieces[1::2])}
+
+
+def _parts(tokenizer, pattern: str, mask: int) -> list[list[int] | str]:
+    """The pattern's own token ids and names of texts, in order.
+
+    "{text} It was {mask}." -> ["text", [2009, 2001], [103], [1012]]
+    """
+    pieces, spaced = PLACE.split(pattern), _spaced(pattern)
     words, after = [], []
     for i, piece in enumerate(pieces):
         words.append(piece.strip() or "x" if i % 2 == 0 else "x")
         after.append(piece[:1].isspace() if i % 2 == 0 else spaced[piece])
     ids = _pieces(tokenizer, [words], [True, *after[1:]])[0]
     own = [ids[i] if i % 2 == 0 else [mask] if piece == MASK else piece for i, piece in enumerate(pieces)]
-    return [part for part, piece in zip(own, pieces, strict=True) if piece.strip()], spaced
+    return [part for part, piece in zip(own, pieces, strict=True) if piece.strip()]
 
 
 def with_words(labels: Labels, task: TextClassification, tokenizer) -> Labels:
     """The label table with the mask token and the labels' words. Raises: UserError where a word is not one known token."""
     mask, found = mask_id(tokenizer), {}
     before = [] if task.pattern.startswith(f"{{{MASK}}}") else ["x"]
-    spaced = [True, _parts(tokenizer, task.pattern, mask)[1][MASK]] if before else [True]
+    spaced = [True, _spaced(task.pattern)[MASK]] if before else [True]
     words = task.word_of()
     made = _pieces(tokenizer, [[*before, word] for word in words.values()], spaced)
     for (label, word), (*_, ids) in zip(words.items(), made, strict=True):
