@@ -27,7 +27,8 @@ REMOTE = ("hf://", "kaggle://", "modelscope://", "gs://")  # what KerasHub fetch
 PRESET = re.compile(r"[a-z0-9_.]+")
 WEIGHTS = {"KerasHub": ("model.weights.h5", "model.weights.json"),
            "Hugging Face": ("model.safetensors", "model.safetensors.index.json")}
-HF_TOKENIZERS = ("vocab.txt", "vocab.json", "tokenizer.json", "spiece.model", "sentencepiece.bpe.model")
+HF_TOKENIZERS = ("vocab.txt", "vocab.json", "tokenizer.json", "tokenizer.model", "spiece.model",
+                 "sentencepiece.bpe.model")
 NETWORK_WORDS = ("NewConnectionError", "ConnectTimeout", "ReadTimeout", "NameResolutionError", "ProxyError", "SSLError",
                  "Name or service not known", "name resolution", "Network is unreachable", "Connection refused",
                  "Max retries exceeded", "Connection reset", "ConnectionError", "LocalEntryNotFound", "OfflineMode")

@@ -6,10 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tfft.converters import e5
+from tfft.converters import e5, gguf
 from tfft.errors import UserError
 
-KNOWN = {e5.MAGIC: e5.convert}
+KNOWN = {e5.MAGIC: e5.convert, gguf.MAGIC: gguf.convert}
 
 
 def converted(path: Path, kept: Path) -> Path | None:

@@ -61,11 +61,12 @@ def _sizes(tokenizer) -> np.ndarray:
 
 
 def unknown_id(tokenizer) -> int:
+    """The id of what it does not know; -1 where there is none."""
     if isinstance(tokenizer, keras_hub.tokenizers.WordPieceTokenizer):
         return int(tokenizer.token_to_id(tokenizer.oov_token))
     if isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):  # which says so for whatever is no piece
         return int(tokenizer.token_to_id("no such piece"))
-    return int(tokenizer.token_to_id("<unk>"))
+    return -1  # byte pairs spell everything
 
 
 def shares(counts: np.ndarray) -> tuple[float, float]:

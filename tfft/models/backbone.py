@@ -11,6 +11,8 @@ import keras_hub
 from tfft.assets import download_error
 from tfft.errors import UserError
 
+EPSILON_LEFT_OUT = ("llama", "gemma", "gemma2")  # by KerasHub's converters, which take 1e-6 whatever config.json says
+
 
 def load_tokenizer(preset: str):
     """The KerasHub tokenizer of a preset: a local folder, hf://, kaggle:// or a KerasHub name.
@@ -76,6 +78,9 @@ def load_backbone(preset: str, *, precision: str, dropout: float):
     Raises: UserError where the preset cannot be had or is no text encoder.
     """
     changes = {} if dropout < 0 else {"dropout": dropout}
+    stated = _stated(preset, "config.json")
+    if stated.get("model_type") in EPSILON_LEFT_OUT and "rms_norm_eps" in stated:
+        changes["layer_norm_epsilon"] = stated["rms_norm_eps"]
     backbone = _from_preset(keras_hub.models.Backbone, preset, dtype=precision, **changes)
     inputs = sorted(backbone.input) if isinstance(backbone.input, dict) else [backbone.input.name]
     if not {"token_ids", "padding_mask"} <= set(inputs):
