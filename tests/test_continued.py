@@ -1,6 +1,7 @@
 """A finished run as the start of another: labels, weights, every task, what is refused."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -13,6 +14,8 @@ from tfft.errors import UserError
 from tfft.models.backbone import load_backbone
 from tfft.run.continued import check_start
 from tfft.run.fine_tune import fine_tune
+from tfft.run.judge import judge
+from tfft.run.sequence import Sequence, judge_sequence
 from tfft.run.workdir import merged, open_run
 from tfft.serving.prediction import Predictor
 from tfft.tasks.text_classification.labels import Labels, extended
@@ -230,3 +233,38 @@ def test_weights_that_mattered_are_held(before, tiny_preset, tmp_path):
     shutil.rmtree(tmp_path / "third" / "checkpoints")
     with pytest.raises(UserError, match="has no checkpoints: config.train.ewc=1 cannot"):
         check_start(going_on(before, tiny_preset, tmp_path, "plain", model__start=str(tmp_path / "third"), train__ewc=1.0))
+
+
+def test_what_a_sequence_says():
+    scores = np.array([[0.9, np.nan, np.nan], [0.7, 0.8, np.nan], [0.8, 0.5, 0.6]])
+    figures = Sequence(["a", "b", "c"], "accuracy", scores).figures()
+    assert figures == pytest.approx({"average": 1.9 / 3, "forgetting": (0.1 + 0.3) / 2, "backward_transfer": (-0.1 - 0.3) / 2})
+    losses = Sequence(["a", "b"], "loss", np.array([[0.2, np.nan], [0.5, 0.4]]), lower=True).figures()
+    assert losses == pytest.approx({"average": 0.45, "forgetting": 0.3, "backward_transfer": -0.3})
+
+
+def test_runs_are_judged_on_each_others_rows(before, tiny_preset, tmp_path, capsys):
+    """What a run makes of the other's rows is what evaluate --data says; labels that it does not know are left out."""
+    runs = {}
+    for name, words, start in (("a", {"good film": "pos", "bad film": "neg"}, ""),
+                               ("b", {"the poor film": "awful", "a fine film": "pos"}, "a")):
+        rows = rows_of("my_csv", tmp_path, labelled(words)).rename(tmp_path / f"{name}.jsonl")
+        runs[name] = str(tmp_path / name)
+        made = settings("my_csv", tiny_preset, tmp_path, data__train=f"jsonl:{rows}", data__test=f"jsonl:{rows}",
+                        eval__baseline=False, train__steps=6, model__start=runs.get(start, ""))
+        assert fine_tune(made, runs[name]) == 0
+    capsys.readouterr()
+    assert judge_sequence(list(runs.values()), split="", weights="", output="") == 0
+    said, report = capsys.readouterr().out, json.loads((tmp_path / "b" / "sequence-test.json").read_text())
+    assert report["split"] == "test" and report["scores"][0][1] is None
+    for i, j in ((0, 0), (1, 0), (1, 1)):
+        name = list(runs)[j]
+        judge(list(runs.values())[i], data=f"jsonl:{tmp_path}/{name}.jsonl", split="", weights="",
+              output=str(tmp_path / "one.json"), baseline=False)
+        assert json.loads((tmp_path / "one.json").read_text())["metrics"]["accuracy"] == report["scores"][i][j]
+    assert report["forgetting"] == pytest.approx(report["scores"][0][0] - report["scores"][1][0])
+    assert f"average {report['average']:.4f}, forgetting {report['forgetting']:.4f}" in said
+    with pytest.raises(UserError, match="does not know all that the test rows of .*b are labelled with"):
+        judge_sequence([runs["b"], runs["a"]], split="test", weights="", output="")
+    with pytest.raises(UserError, match="lora: The run has no test split"):
+        judge_sequence([str(before / "lora"), runs["a"]], split="test", weights="", output="")

@@ -99,7 +99,7 @@ def test_of_many_labels_the_worst_are_shown(run, evaluate, monkeypatch, tmp_path
     assert len(label_table(lines).lines) == 50
     rows = np.arange(2)
     report = LabelReport({"accuracy": 0.5}, 2, per_label=lines, rows=rows, targets=rows, probabilities=np.eye(2))
-    monkeypatch.setattr(module, "_report", lambda *_: (report, rows))
+    monkeypatch.setattr(module, "judged", lambda *_: (report, rows))
     (tmp_path / "more.csv").write_text("text,label\ngood film,pos\nbad film,neg\n")
     printed = evaluate(run, "csv:more.csv")[0].splitlines()
     shown = printed[printed.index("the 15 of 50 labels with the lowest f1; the report has all of them:") + 1:-1]

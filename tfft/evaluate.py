@@ -1,4 +1,7 @@
-"""Judge a run: python -m tfft.evaluate --workdir=runs/imdb [--data=csv:mine.csv | --split=validation]"""
+"""Judge a run: python -m tfft.evaluate --workdir=runs/imdb [--data=csv:mine.csv | --split=validation]
+
+Several in their order, each on the rows of all: python -m tfft.evaluate --workdir=runs/october --workdir=runs/november
+"""
 
 import sys
 
@@ -7,7 +10,8 @@ from absl import flags
 from tfft import flags as command_line
 from tfft.errors import UserError
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of the run.")
+WORKDIR = flags.DEFINE_multi_string("workdir", None, "Work directory of the run. Given several times: of runs that go on from "
+                                    "each other, in their order; what each makes of the rows of all, and what is forgotten.")
 DATA = flags.DEFINE_string("data", "", "A source of labelled rows with the columns the run was trained with, e.g. "
                            "csv:more.csv.")
 SPLIT = flags.DEFINE_enum("split", "", ["", "train", "validation", "test"], "Which split of the run; '' is test where the run "
@@ -29,15 +33,23 @@ def main() -> int:
     if ON_BROKEN_ROW.value and not DATA.value:
         raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
     reading = READING()
+    if len(WORKDIR.value) > 1 and DATA.value:
+        raise UserError("--data is for one run; several are judged on the rows of each: --split=test or validation.")
 
     from tfft.run.workdir import Workdir
 
-    Workdir(WORKDIR.value).experiment()  # a wrong folder is told before TensorFlow is loaded
+    for path in WORKDIR.value:
+        Workdir(path).experiment()  # a wrong folder is told before TensorFlow is loaded
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
+
+    if len(WORKDIR.value) > 1:
+        from tfft.run.sequence import judge_sequence
+
+        return judge_sequence(WORKDIR.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value)
 
     from tfft.run.judge import judge
 
-    return judge(WORKDIR.value, data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
+    return judge(WORKDIR.value[0], data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
                  on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value)
 
 

@@ -1,14 +1,17 @@
-"""Labels that arrive in steps: what a run that goes on from the one before forgets, and what a few old rows are worth.
+"""Labels that arrive in steps: what a run that goes on from the one before forgets, and what prevents it.
 
-    python tools/benchmark_continual.py --data=clinc150/data_full.json --systems=plain,replay,together
+    python tools/benchmark_continual.py --data=clinc150/data_full.json --systems=plain,ewc10,replay,replay+ewc10,together
 
 CLINC150's 150 intents in five steps of 30, by name. "plain": each step's run goes on from the one before (config.model.start)
-and sees its own 3,000 rows; "replay": with a tenth of all rows before, drawn anew at each step; "together": a run on the rows
-of all steps, which nothing forgets. After each step all test rows of the intents so far are judged, by all labels so far, and
-printed by the step that their intents came with.
+and sees the rows of its own intents; "replay": with a tenth of all rows before, drawn anew at each step; "ewc10": with
+config.train.ewc=10; "together": a run on the rows of all steps, which nothing forgets. After each step test rows of the
+intents so far are judged, by all labels so far, and printed by the step that their intents came with. --rows and --tests take
+fewer rows of each intent than there are.
 """
 
 import argparse
+import collections
+import contextlib
 import csv
 import json
 import os
@@ -17,7 +20,7 @@ import random
 import sys
 import tempfile
 
-from benchmark_entities import ROOT, command
+from benchmark_entities import ROOT
 
 STEPS, OLD = 5, 0.1
 
@@ -29,27 +32,41 @@ def write(path: pathlib.Path, rows: list) -> None:
         writer.writerows(rows)
 
 
-def judged(run: pathlib.Path, tests: list[list]) -> list[float]:
+def judged(run, tests: list[list]) -> list[float]:
     """The accuracy on the test rows of each step."""
-    sys.path.insert(0, str(ROOT))
-    from tfft.run.workdir import open_run
-    from tfft.serving.prediction import Predictor
-
-    predictor, made = Predictor(open_run(run)), []
+    made = []
     for rows in tests:
-        answers = predictor.answers([{"text": text} for text, _ in rows])
-        made.append(sum(answer["predicted_label"] == label for (answer, _), (_, label) in zip(answers, rows, strict=True))
+        answers = run.predict([text for text, _ in rows])
+        made.append(sum(answer["predicted_label"] == label for answer, (_, label) in zip(answers, rows, strict=True))
                     / len(rows))
     return made
 
 
-def train(run: pathlib.Path, rows: list, start: pathlib.Path | None, arguments: argparse.Namespace) -> None:
-    write(run.with_suffix(".csv"), rows)
-    settings = {"data.train": f"csv:{run.with_suffix('.csv')}", "data.validation": "", "data.max_length": 48,
-                "train.epochs": arguments.epochs, "train.peak_learning_rate": arguments.rate, "train.seed": arguments.seed,
-                "train.checkpoint_minutes": 0.0, "eval.baseline": False, **({"model.start": start} if start else {})}
-    command(["tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}", f"--workdir={run}",
-             *(f"--config.{name}={value}" for name, value in settings.items())])
+def train(folder: pathlib.Path, rows: list, start: pathlib.Path | None, system: str, arguments: argparse.Namespace):
+    import tfft
+
+    write(folder.with_suffix(".csv"), rows)
+    config = tfft.load_config(f"my_csv:{folder.with_suffix('.csv')}")
+    config.data.validation, config.data.max_length, config.eval.baseline = "", 48, False
+    config.train.epochs, config.train.peak_learning_rate, config.train.seed = arguments.epochs, arguments.rate, arguments.seed
+    config.train.checkpoint_minutes = 0.0
+    if arguments.backbone:
+        config.model.backbone = arguments.backbone
+    if start:
+        config.model.start = str(start)
+        config.train.ewc = float(system.partition("ewc")[2] or 0)
+    with contextlib.redirect_stdout(sys.stderr):  # what commands say
+        return tfft.fine_tune(config, str(folder))
+
+
+def few(rows: list, number: int) -> list:
+    """So many rows of each label, the first ones; all where the number is 0."""
+    seen, made = collections.Counter(), []
+    for row in rows:
+        seen[row[1]] += 1
+        if not number or seen[row[1]] <= number:
+            made.append(row)
+    return made
 
 
 def main() -> None:
@@ -59,20 +76,26 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rows", type=int, default=0, help="training rows of each intent; 0: all")
+    parser.add_argument("--tests", type=int, default=0, help="test rows of each intent; 0: all")
+    parser.add_argument("--backbone", default="", help="'' is my_csv's")
     arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.path.insert(0, str(ROOT))
     rows = json.loads(pathlib.Path(arguments.data).read_text("utf-8"))
     names = sorted({label for _, label in rows["train"]})
     step_of = {name: i * STEPS // len(names) for i, name in enumerate(names)}
-    parts, tests = ([[row for row in rows[split] if step_of[row[1]] == step] for step in range(STEPS)]
-                    for split in ("train", "test"))
+    parts, tests = ([few([row for row in rows[split] if step_of[row[1]] == step], number) for step in range(STEPS)]
+                    for split, number in (("train", arguments.rows), ("test", arguments.tests)))
     for system in arguments.systems.split(","):
         draw, before = random.Random(arguments.seed), None
         with tempfile.TemporaryDirectory() as folder:
             for step in range(STEPS) if system != "together" else [STEPS - 1]:
                 run, old = pathlib.Path(folder) / f"step{step}", [row for part in parts[:step] for row in part]
-                kept = {"plain": [], "replay": draw.sample(old, int(OLD * len(old))), "together": old}[system]
-                train(run, [*parts[step], *kept], before, arguments)
-                found = judged(run, tests[:step + 1])
+                kept = draw.sample(old, int(OLD * len(old))) if "replay" in system else old if system == "together" else []
+                made = train(run, [*parts[step], *kept], before, system, arguments)
+                with contextlib.redirect_stdout(sys.stderr):
+                    found = judged(made, tests[:step + 1])
                 print(json.dumps({"system": system, "seed": arguments.seed, "step": step + 1, "all": sum(found) / len(found),
                                   "by_step": [round(value, 4) for value in found]}), flush=True)
                 before = run

@@ -65,7 +65,7 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
         chosen = preparer.judged_with(_chosen(run, splits, split, console.say))
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
-    report, rows = _report(run, chosen, console)
+    report, rows = judged(run, chosen, console)
     report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
     report.details["compared"] = ""
     wanted = baseline and run.experiment.eval.baseline and task.baselines_version
@@ -108,7 +108,7 @@ def calibrate_run(path: str, weights: str, precision: float) -> int:
     """Fits a temperature, and for a wanted precision an abstain threshold, on the validation rows; keeps them with the run."""
     console = Console()
     run = open_run(path, weights)
-    report, _ = _report(run, own_split(run, "validation", console.say), console)
+    report, _ = judged(run, own_split(run, "validation", console.say), console)
     found = run.task.calibrate(report, run.step, precision)
     try:
         write_text(run.workdir.calibration, found.to_json() + "\n")
@@ -143,7 +143,7 @@ def _preparer(run: Run, say: Callable[[str], None]) -> Preparer:
     return Preparer(run.experiment.data, run.reading(cache), cache, say)
 
 
-def _report(run: Run, chosen: Split, console: Console) -> tuple[Report, np.ndarray]:
+def judged(run: Run, chosen: Split, console: Console) -> tuple[Report, np.ndarray]:
     """(what a run makes of rows, the rows judged). Raises: UserError where none can be."""
     experiment = run.experiment
     evaluator = Evaluator(run.model, run.task, chosen.store, chosen.rows, pad_id=int(run.tokenizer.pad_token_id),

@@ -45,7 +45,6 @@ class Labels:
 
         return read_record(folder / "labels.json", Labels, complete)
 
-
     def tokens(self) -> tuple[int, ...]:
         """The ids of the labels' words, in the order of the labels. Raises: UserError where they are not the labels' own."""
         matcher = Matcher(self.names, self.normalisation)
