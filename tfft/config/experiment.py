@@ -186,6 +186,8 @@ def _check_one(e: Experiment) -> None:
         raise UserError("config.train.layer_decay has no layer to act on where model.frozen_layers=-1.")
     if e.model.start and e.adaptation.start:
         raise UserError("config.model.start and config.adaptation.start both say what the run begins with. Leave one empty.")
+    if train.fgm and (reason := _no_fgm(e)):
+        raise UserError(f"config.train.fgm={train.fgm:g} {reason}. Set it to 0.")
     if train.ewc and not e.model.start:
         raise UserError(f"config.train.ewc={train.ewc:g} holds weights where another run left them. Name that run with "
                         "config.model.start, or set it to 0.")
@@ -216,6 +218,19 @@ def no_activation_cache(e: Experiment) -> str:
 def _check_cache(e: Experiment) -> None:
     if e.train.activation_cache != "none" and (reason := no_activation_cache(e)):
         raise UserError(f"config.train.activation_cache={e.train.activation_cache} {reason}.")
+
+
+def _no_fgm(e: Experiment) -> str:
+    """Why embeddings cannot be moved; '' where they can."""
+    if e.task.name == "embedding":
+        return "moves each example against its own loss, and that of embedding is one of all examples"
+    if e.task.name == "masked_lm":
+        return "is for tasks with labels, and masked_lm has texts alone"
+    if e.adaptation.method == "prompt":
+        return "moves what the encoder's layers get, where adaptation.method=prompt learns more of it"
+    if e.train.activation_cache != "none":
+        return f"moves the embeddings, and train.activation_cache={e.train.activation_cache} starts above them"
+    return ""
 
 
 def check_limits(e: Experiment, *, max_length: int | None, num_layers: int | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfft.training.optimizer import AdamW
-from tfft.training.step import Trainer
+from tfft.training.step import Trainer, added
 
 
 class Variables(NamedTuple):
@@ -53,14 +53,4 @@ class JointTrainer(Trainer):
             losses.append(loss)
             for place, gradient in zip(places, gradients, strict=True):
                 found[place].append(gradient)
-        return tf.add_n(losses), [_added(gradients) for gradients in found], *losses
-
-
-def _added(gradients: list):
-    """The sum; of an embedding's sparse ones a sparse one, that may name a row several times."""
-    if len(gradients) == 1:
-        return gradients[0]
-    if all(isinstance(g, tf.IndexedSlices) for g in gradients):
-        return tf.IndexedSlices(tf.concat([g.values for g in gradients], 0), tf.concat([g.indices for g in gradients], 0),
-                                gradients[0].dense_shape)
-    return tf.add_n([tf.convert_to_tensor(g) for g in gradients])
+        return tf.add_n(losses), [added(gradients) for gradients in found], *losses

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfft.config import Train
 from tfft.models.kernels import dropout_per_replica, fast_cpu, on_cpu
+from tfft.models.nudged import NUDGE, nudged
 from tfft.models.tpu_kernels import lean_tpu
 from tfft.training.optimizer import AdamW
 from tfft.training.schedules import learning_rate
@@ -28,6 +29,7 @@ class Trainer(orbit.StandardTrainer):
         self._model, self._optimizer, self._loss, self._config = model, optimizer, loss, config
         self._strategy, self._total_steps, self._xla, self._whole_batch = strategy, total_steps, xla, whole_batch
         self._halves, self._forward = halves, forward or model
+        self._nudged = nudged(model) if config.fgm and loss else None  # of several tasks each has its own
         self.global_step = global_step
         self._variables = model.trainable_variables
         self._loss_scale = optimizer.loss_scale  # None but for float16
@@ -135,12 +137,13 @@ class Trainer(orbit.StandardTrainer):
         return tf.while_loop(lambda i, *_: i < parts, body, [tf.constant(0), tf.constant(0.0), *zeros],
                              parallel_iterations=1)[1:]
 
-    def _outputs(self, inputs):
+    def _outputs(self, inputs, forward=None):
         kernels = lean_tpu() if self._xla else fast_cpu(on_cpu())
         with kernels, dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
-            return self._of_halves(inputs) if self._halves else self._forward(inputs, training=True)
+            forward = forward or self._forward
+            return self._of_halves(inputs, forward) if self._halves else forward(inputs, training=True)
 
-    def _of_halves(self, inputs):
+    def _of_halves(self, inputs, forward):
         """The outputs of all sequences in their order: queries are short, what they look for is long."""
         lengths = tf.reduce_sum(inputs["padding_mask"], axis=1)
         order = tf.argsort(lengths, stable=True)
@@ -148,19 +151,41 @@ class Trainer(orbit.StandardTrainer):
         for rows in (order[:middle], order[middle:]):
             longest = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
             part = {name: tf.gather(value, rows)[:, :longest] for name, value in inputs.items()}
-            made.append(self._forward(part, training=True))
+            made.append(forward(part, training=True))
         return tf.gather(tf.concat(made, axis=0), tf.math.invert_permutation(order))
 
     def _gradients(self, batch):
+        if self._nudged is not None:
+            return self._adversarial_gradients(batch)
         inputs, targets, weights, _ = batch
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(self._loss(targets, self._outputs(inputs)) * weights)
         scale = None if self._loss_scale is None else self._loss_scale.scale + 0.0
         return loss, self._back(tape, loss, scale)
 
-    def _back(self, tape: tf.GradientTape, made, slopes) -> list:
-        """Gradients of the variables, from those of what was made of them; None is 1."""
-        gradients = tape.gradient(made, [v.value for v in self._variables], output_gradients=slopes)
+    def _adversarial_gradients(self, batch):
+        """Half of the batch's, and half of the same batch's whose embeddings are moved to where the loss of each example is
+        higher: by `fgm` of their length, in the direction of that loss's slope (Miyato et al. 2017, equation 6). A direction is
+        one example's own, so that replicas and micro-batches change nothing."""
+        inputs, targets, weights, _ = batch
+        still = tf.zeros([*_shape(inputs["token_ids"]), self._nudged.input[NUDGE].shape[-1]])
+        scale = 0.5 if self._loss_scale is None else self._loss_scale.scale / 2
+
+        def passed(nudge):
+            with tf.GradientTape() as tape:
+                tape.watch(nudge)
+                outputs = self._outputs({**inputs, NUDGE: nudge}, self._nudged)
+                loss = tf.reduce_sum(self._loss(targets, outputs) * weights)
+            return loss, *self._back(tape, loss, scale, [nudge])
+
+        loss, *gradients, slope = passed(still)
+        length = tf.sqrt(tf.reduce_sum(tf.square(slope), axis=[1, 2], keepdims=True))
+        worse, *others, _ = passed(self._config.fgm * tf.math.divide_no_nan(slope, length))
+        return (loss + worse) / 2, [added(pair) for pair in zip(gradients, others, strict=True)]
+
+    def _back(self, tape: tf.GradientTape, made, slopes, also: list | None = None) -> list:
+        """Gradients of the variables, and of what else is named, from those of what was made of them; None is 1."""
+        gradients = tape.gradient(made, [*(v.value for v in self._variables), *(also or [])], output_gradients=slopes)
         # an embedding's are sparse, and how many rows of it a batch names is no static shape
         return [tf.convert_to_tensor(g) for g in gradients] if self._xla else gradients
 
@@ -231,8 +256,7 @@ def _gathered(t: tf.Tensor) -> tf.Tensor:
 
 def _in_parts(t: tf.Tensor, parts: int) -> tf.Tensor:
     """[B, ...] -> [parts, B / parts, ...], static where B is."""
-    sizes, dynamic = t.shape.as_list(), tf.shape(t)
-    sizes = [dynamic[i] if size is None else size for i, size in enumerate(sizes)]
+    sizes = _shape(t)
     return tf.reshape(t, [parts, sizes[0] // parts, *sizes[1:]])
 
 
@@ -243,6 +267,22 @@ def _summed(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     """
     rows, place = tf.unique(gradient.indices)
     return tf.IndexedSlices(tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows)), rows, gradient.dense_shape)
+
+
+def added(gradients: list):
+    """The sum; of an embedding's sparse ones a sparse one, that may name a row several times."""
+    if len(gradients) == 1:
+        return gradients[0]
+    if all(isinstance(g, tf.IndexedSlices) for g in gradients):
+        return tf.IndexedSlices(tf.concat([g.values for g in gradients], 0), tf.concat([g.indices for g in gradients], 0),
+                                gradients[0].dense_shape)
+    return tf.add_n([tf.convert_to_tensor(g) for g in gradients])
+
+
+def _shape(t: tf.Tensor) -> list:
+    """The sizes, static where they are known."""
+    dynamic = tf.shape(t)
+    return [dynamic[i] if size is None else size for i, size in enumerate(t.shape)]
 
 
 def _scaled(gradient, scale: tf.Tensor):
