@@ -20,6 +20,14 @@ def table(**counts: int) -> Labels:
     return Labels(names=tuple(counts), counts=tuple(counts.values()), rows=sum(counts.values()))
 
 
+def test_labels_that_are_forgotten():
+    experiment = given()
+    going_on = dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, start="runs/a"))
+    assert not advice(experiment, table(a=90, b=0)) and not advice(going_on, table(a=90, b=80))
+    assert not advice(dataclasses.replace(going_on, task=given(absent_labels="left_out").task), table(a=90, b=0))
+    assert "1 of the labels have no training row now" in advice(going_on, table(a=90, b=0))[0]
+
+
 @pytest.mark.parametrize("experiment, labels, said", [
     (given(), table(a=90, b=80), []),
     (given(), table(a=90, b=10), ["--config.task.class_weights=balanced --config.eval.metric=macro_f1"]),

@@ -128,6 +128,18 @@ def test_a_label_is_added(before, tiny_preset, tmp_path, run):
     np.testing.assert_allclose(now[:, :2] / now[:, :2].sum(1, keepdims=True), was, atol=1e-5)
 
 
+def test_labels_left_out_keep_their_weights(before, tiny_preset, tmp_path):
+    """Those that no row has, pos here; a label that rows have learns."""
+    for way in ("wrong", "left_out"):
+        made = going_on(before, tiny_preset, tmp_path, "plain", train__peak_learning_rate=1e-2, train__weight_decay=0.0,
+                        task__absent_labels=way)
+        assert fine_tune(made, str(tmp_path / way)) == 0
+    old, wrong, left_out = (open_run(folder).model.get_layer("head").kernel.numpy()
+                            for folder in (before / "plain", tmp_path / "wrong", tmp_path / "left_out"))
+    np.testing.assert_array_equal(left_out[:, 1], old[:, 1])
+    assert (wrong[:, 1] != old[:, 1]).any() and (left_out[:, 0] != old[:, 0]).any()
+
+
 def test_rows_of_one_new_label_resume_without_the_run_before(before, tiny_preset, tmp_path):
     """Two labels are known already. What has begun needs the other run no more."""
     shutil.copytree(before / "plain", tmp_path / "a")

@@ -94,6 +94,29 @@ def test_balanced_binary_loss_weighs_positives_by_rows():
     assert losses(task, [[0, 0, 1]], [[LOG3, LOG3, LOG3]]) == pytest.approx([(2 * single[1] + 9 * single[0]) / 3])
 
 
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.2}, {"loss": "focal"}, {"problem": "multi_label"},
+                                      {"problem": "multi_label", "class_weights": "balanced"}])
+def test_absent_labels_left_out_are_as_if_there_were_none(settings):
+    """The loss of the labels that rows have, and no gradient for the others."""
+    multi = settings.get("problem") == "multi_label"
+    few = make_task(labels=Labels(("a", "b"), (3, 5), rows=8), **settings)
+    all_ = make_task(labels=Labels(("old", "a", "older", "b"), (0, 3, 0, 5), rows=8), absent_labels="left_out", **settings)
+    logits = tf.Variable([[5.0, LOG3, -7.0, 0.0], [2.0, 0.5, 9.0, -1.0]])
+    targets = [[0, 1, 0, 0], [0, 1, 0, 1]] if multi else [1, 3]
+    with tf.GradientTape() as tape:
+        made = all_.loss(tf.constant(targets, all_.target_specs.dtype), logits)
+    gradient = tape.gradient(made, logits).numpy()
+    assert made.numpy().tolist() == pytest.approx(
+        losses(few, [[1, 0], [1, 1]] if multi else [0, 1], logits.numpy()[:, [1, 3]]), rel=1e-6)
+    compiled = tf.function(all_.loss, jit_compile=True)(tf.constant(targets, all_.target_specs.dtype), logits)
+    np.testing.assert_allclose(compiled, made, rtol=1e-6)
+    assert not gradient[:, [0, 2]].any() and gradient[:, [1, 3]].all()
+    judged = all_.loss(tf.constant([[1, 0, 0, 0]] * 2 if multi else [0, 2], all_.target_specs.dtype), logits)
+    assert np.isfinite(judged).all()  # rows of an evaluation
+    if not multi and not settings:
+        assert float(judged[0]) == pytest.approx(math.log(1 + math.exp(LOG3 - 5) + math.exp(-5)))
+
+
 def test_squared_error_on_the_standardised_value():
     task = make_task("regression", Labels(mean=3.0, deviation=2.0))
     assert losses(task, [-1.0, 0.5], [[0.0], [0.0]]) == pytest.approx([1.0, 0.25])

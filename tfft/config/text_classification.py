@@ -61,6 +61,9 @@ class TextClassification(groups.Task):
     label_smoothing: float = setting(0.0, "share of the target spread over all labels", low=0, high=0.5)
     focal_gamma: float = setting(2.0, "focal loss: exponent of (1 - p)", low=0, high=10)
     class_weights: str = setting("none", "balanced: each label's rows weigh the same in all", choices=("none", "balanced"))
+    absent_labels: str = setting("wrong", "labels that no training row has, such as those of the run before (model.start): "
+                                          "wrong for every row, or left out of the loss, which forgets them far less",
+                                 choices=("wrong", "left_out"))
     tune_thresholds: bool = setting(True, "multi-label: choose each label's threshold on validation (else 0.5)")
     standardize: bool = setting(True, "regression: train on (value - mean) / standard deviation")
     pattern: str = setting("", "a sentence round the text with a word to guess, such as '{text} It was {mask}.'; '' for none")
@@ -105,6 +108,8 @@ def _check(e) -> None:
     if task.problem == "regression" and (task.class_weights != "none" or data.labels or data.labels_file):
         raise UserError("config.task.problem=regression has no labels: leave class_weights, data.labels and "
                         "data.labels_file unset.")
+    if task.problem == "regression" and task.absent_labels != "wrong":
+        raise UserError("config.task.problem=regression has no labels: leave task.absent_labels unset.")
     if data.labels and data.labels_file:
         raise UserError("Set config.data.labels or config.data.labels_file, not both.")
     names = [name.strip() for name in data.labels]

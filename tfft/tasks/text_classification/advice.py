@@ -10,10 +10,11 @@ RARE = 8        # rows of a label; one with fewer is hardly learnt
 def advice(experiment: Experiment, labels: Labels) -> list[str]:
     """A sentence each, with the setting."""
     known = {name: count for name, count in zip(labels.names, labels.counts, strict=True) if count}
+    forgotten = _forgotten(experiment, len(labels.names) - len(known))
     if len(known) < 2:
-        return []
+        return forgotten
     rare = sorted((name for name in known if known[name] < RARE), key=known.get)
-    made = []
+    made = forgotten
     if rare:
         shown = ", ".join(f"{name!r} {known[name]}" for name in rare[:5]) + (" ..." if len(rare) > 5 else "")
         verb, them = ("has", "it") if len(rare) == 1 else ("have", "them")
@@ -31,3 +32,10 @@ def advice(experiment: Experiment, labels: Labels) -> list[str]:
         made.append(f"{most!r} has {known[most]:,} training rows and {least!r} {known[least]:,}: where the rare ones matter as "
                     f"much, judge by all labels alike and let their rows weigh the same ({' '.join(settings)}).")
     return made
+
+
+def _forgotten(experiment: Experiment, absent: int) -> list[str]:
+    if not experiment.model.start or not absent or experiment.task.absent_labels != "wrong":
+        return []
+    return [f"{absent:,} of the labels have no training row now and are learnt to be wrong, which forgets them: "
+            "--config.task.absent_labels=left_out leaves them out of the loss."]

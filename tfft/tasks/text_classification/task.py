@@ -197,7 +197,7 @@ class TextClassificationTask(base.Task):
             return tf.square(logits[:, 0] - targets)
         if self.problem == "multi_label":
             return losses.several(targets, logits, self.settings, self.labels)
-        return losses.single(targets, logits, self.settings)
+        return losses.single(targets, logits, self.settings, self.labels)
 
     # ---- evaluation
 
