@@ -14,6 +14,8 @@ from tfft.data.retrieval import METRICS, retrieval_scores
 from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.run.fine_tune import resolve_assets
+from tfft.run.judge import judge
+from tfft.run.sequence import judge_sequence
 from tfft.tasks.embedding.rows import row_columns, row_fields, texts_of
 
 WORDS = ["good", "bad", "fine", "poor", "film", "a", "the", ",", "."]
@@ -185,3 +187,8 @@ def test_train_and_evaluate(folder, tiny_preset, tmp_path):
     report, = (json.loads(file.read_text()) for file in (tmp_path / "run").glob("evaluation-*.json"))
     assert report["rows"] == 12 and report["metrics"].keys() == {*METRICS, "loss"}
     assert report["metrics"]["recall_at_100"] == 1 and report["metrics"]["precision_at_10"] > 0
+    one, two = str(tmp_path / "run"), str(tmp_path / "sequence.json")  # of a sequence of runs too the whole corpus is searched
+    judge(one, data="", split="validation", weights="", output=str(tmp_path / "one.json"))
+    judge_sequence([one, one], split="validation", weights="", output=two)
+    found = json.loads((tmp_path / "one.json").read_text())["metrics"], json.loads(Path(two).read_text())
+    assert found[1]["scores"] == [[found[0][found[1]["metric"]]] * 2] * 2

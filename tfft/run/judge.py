@@ -126,6 +126,12 @@ def own_split(run: Run, name: str, say: Callable[[str], None]) -> Split:
     return _chosen(run, own_splits(run, say), name, say)
 
 
+def judged_split(run: Run, name: str, say: Callable[[str], None]) -> Split:
+    """The same as `examine` judges it: with the rows that others are judged together with."""
+    preparer = _preparer(run, say)
+    return preparer.judged_with(_chosen(run, load_splits(preparer), name, say))
+
+
 def _chosen(run: Run, splits: dict[str, Split], name: str, say: Callable[[str], None]) -> Split:
     if name not in splits:
         raise UserError(f"The run has no {name} split. Give rows with --data=csv:FILE, or another --split.")

@@ -11,7 +11,7 @@ from tfft.data.prepare import Split
 from tfft.errors import UserError
 from tfft.files import to_path, write_text
 from tfft.models.backbone import tokenizer_fingerprint
-from tfft.run.judge import check_writable, judged, own_split
+from tfft.run.judge import check_writable, judged, judged_split
 from tfft.run.workdir import Run, open_run
 from tfft.training.summaries import Console, table
 
@@ -63,7 +63,10 @@ def judge_sequence(paths: list[str], *, split: str, weights: str, output: str) -
     made = Sequence(paths, metric, scores_of(runs, split, metric, console),
                     metric in TASKS[last.task.name].lower_is_better)
     print(made.told(split))
-    write_text(target, made.to_json(split))
+    try:
+        write_text(target, made.to_json(split))
+    except OSError as error:
+        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
     print(f"report: {target}")
     return 0
 
@@ -90,6 +93,9 @@ def scores_of(runs: list[Run], split: str, metric: str, console: Console) -> np.
             judgeable = run.task.can_judge(rows.store, rows.rows)
             if len(judgeable) == len(owner.task.can_judge(rows.store, rows.rows)):
                 report, _ = judged(run, rows, console)
+                if metric not in report.metrics:
+                    raise UserError(f"{run.workdir.path}: its {metric} (config.eval.metric of the last run) could not be computed "
+                                    f"on the {split} rows of {owner.workdir.path} (computed: {', '.join(report.metrics)}).")
                 made[i, j] = report.metrics[metric]
         if np.isnan(made[-1, j]):
             raise UserError(f"{runs[-1].workdir.path} does not know all that the {split} rows of {owner.workdir.path} are "
@@ -100,6 +106,6 @@ def scores_of(runs: list[Run], split: str, metric: str, console: Console) -> np.
 
 def _rows(run: Run, split: str, say: Callable[[str], None]) -> Split:
     try:
-        return own_split(run, split, say)
+        return judged_split(run, split, say)
     except UserError as error:
         raise UserError(f"{run.workdir.path}: {error}") from error
