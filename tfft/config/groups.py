@@ -135,7 +135,7 @@ class Train:
     ema_decay: float = setting(0.0, "exponential moving average of the weights, evaluated and exported; 0 is off",
                                low=0, high=0.999999)
     fgm: float = setting(0.0, "adversarial training: half of a step sees the embeddings of each example moved against it, "
-                              "by this share of their length; 0 is off, 0.1 a beginning; steps take twice as long",
+                              "by this share of their length; 0 is off, 0.03 a beginning; steps take twice as long",
                          low=0, high=1)
     ewc: float = setting(0.0, "with model.start, elastic weight consolidation: how strongly each weight is held where it was, "
                               "by how much it mattered to that run; 0 is off, 10 a beginning", low=0)

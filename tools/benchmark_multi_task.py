@@ -1,0 +1,66 @@
+"""Two tasks on one backbone beside each alone: the same rows of each, in as many steps.
+
+    python tools/benchmark_multi_task.py --wnut17=FOLDER --systems=alone,together,weighted --seeds 0 1
+
+sentiment: rotten_tomatoes, from the package index; entities: WNUT-17, whose files FOLDER has. A step has 16 examples of each
+task. "weighted" is together with tasks.entities.weight=4. Printed are the validation metrics of the last step.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+
+from benchmark_entities import ROOT
+
+BATCH, LENGTH, RATE = 16, 64, 2e-4
+
+
+def common(config, examples: int, arguments: argparse.Namespace, seed: int) -> None:
+    config.train.global_batch_size, config.train.steps, config.train.peak_learning_rate = examples, arguments.steps, RATE
+    config.train.seed, config.eval.every_steps, config.eval.baseline = seed, arguments.steps, False
+
+
+def measure(system: str, arguments: argparse.Namespace, seed: int) -> dict[str, float]:
+    import tfft
+    from tfft.config import multi_task_config
+
+    tasks = {"sentiment": tfft.load_config("rotten_tomatoes"), "entities": tfft.load_config(f"wnut17:{arguments.wnut17}")}
+    tasks["entities"].data.test = ""
+    for config in tasks.values():
+        config.data.max_length, config.data.train_rows = LENGTH, arguments.rows
+        common(config, BATCH, arguments, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        if system == "alone":
+            runs = {name: tfft.fine_tune(config, f"{folder}/{name}") for name, config in tasks.items()}
+        else:
+            joint = multi_task_config(**tasks)
+            common(joint, BATCH * len(tasks), arguments, seed)
+            joint.tasks.entities.weight = 4.0 if system == "weighted" else 1.0
+            runs = tfft.fine_tune(joint, folder)
+        return {name: [line for line in run.history if line["kind"] == "validation"][-1][run.experiment.eval.metric]
+                for name, run in runs.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wnut17", required=True, type=os.path.abspath)
+    parser.add_argument("--systems", default="alone,together,weighted")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--rows", type=int, default=1000, help="training rows of each task")
+    parser.add_argument("--steps", type=int, default=189)
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.path.insert(0, str(ROOT))
+    for seed in arguments.seeds:
+        for system in arguments.systems.split(","):
+            with contextlib.redirect_stdout(sys.stderr):  # what commands say
+                found = measure(system, arguments, seed)
+            print(json.dumps({"system": system, "seed": seed, **{name: round(value, 4) for name, value in found.items()}}),
+                  flush=True)
+
+
+if __name__ == "__main__":
+    main()
