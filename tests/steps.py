@@ -59,8 +59,9 @@ class Rig:
                                    decayed=[decays(v) for v in model.trainable_variables])
             if self.config.ewc:
                 draw = np.random.default_rng(3)
+                # a key's bias matters to no softmax: no run finds it important, and what moves it is the last bit alone
                 self.optimizer.anchor = Anchor(model.trainable_variables, self.config.ewc, [
-                    draw.random(v.shape).astype(np.float32) for v in model.trainable_variables])
+                    draw.random(v.shape).astype(np.float32) * ("key/bias" not in v.path) for v in model.trainable_variables])
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False,
                                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.trainer = Trainer(self.model, self.optimizer, loss or TASK.loss, self.config, dataset=dataset,

@@ -94,8 +94,9 @@ def scores_of(runs: list[Run], split: str, metric: str, console: Console) -> np.
             if len(judgeable) == len(owner.task.can_judge(rows.store, rows.rows)):
                 report, _ = judged(run, rows, console)
                 if metric not in report.metrics:
-                    raise UserError(f"{run.workdir.path}: config.eval.metric={metric} of the last run could not be computed on "
-                                    f"the {split} rows of {owner.workdir.path} (known: {', '.join(report.metrics)}).")
+                    raise UserError(f"{run.workdir.path}: its {metric} (config.eval.metric of the last run) could not be "
+                                    f"computed on the {split} rows of {owner.workdir.path} (computed: "
+                                    f"{', '.join(report.metrics)}).")
                 made[i, j] = report.metrics[metric]
         if np.isnan(made[-1, j]):
             raise UserError(f"{runs[-1].workdir.path} does not know all that the {split} rows of {owner.workdir.path} are "
