@@ -1,10 +1,10 @@
 """Labels that arrive in steps: what a run that goes on from the one before forgets, and what prevents it.
 
-    python tools/benchmark_continual.py --data=clinc150/data_full.json --systems=plain,out,out+ewc0.3,replay,together
+    python tools/benchmark_continual.py --data=clinc150/data_full.json --systems=plain,out+ewc0.03,replay,replay+ewc0.03
 
 CLINC150's 150 intents in five steps of 30, by name. "plain": each step's run goes on from the one before (config.model.start)
-and sees the rows of its own intents; "replay": with a tenth of all rows before, drawn anew at each step; "ewc10": with
-config.train.ewc=10; "out": with config.task.absent_labels=left_out, which does nothing where old rows are replayed;
+and sees the rows of its own intents; "replay": with a tenth of all rows before, drawn anew at each step; "ewc0.03":
+with config.train.ewc=0.03; "out": with config.task.absent_labels=left_out, which does nothing where old rows are replayed;
 "together": a run on the rows of all steps, which nothing forgets. After each step test rows of the intents so far are judged,
 by all labels so far, and printed by the step that their intents came with. --rows and --tests take fewer rows of each intent
 than there are.

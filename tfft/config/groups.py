@@ -138,7 +138,7 @@ class Train:
                               "by this share of their length; 0 is off, 0.03 a beginning; steps take twice as long",
                          low=0, high=1)
     ewc: float = setting(0.0, "with model.start, elastic weight consolidation: how strongly each weight is held where it was, "
-                              "by how much it mattered to that run; 0 is off, 10 a beginning", low=0)
+                              "by how much it mattered to that run; 0 is off, 0.03 a beginning", low=0)
     activation_cache: str = setting("none", "with frozen_layers: what the frozen layers make of each example is computed once "
                                             "and kept on disk as numbers of this type; later epochs start above them",
                                     choices=("none", "float32", "float16", "bfloat16"))
