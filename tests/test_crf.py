@@ -227,6 +227,14 @@ def test_long_texts_are_as_exact_as_short_ones():
     np.testing.assert_allclose(chances[1, :300].sum(-1), 1, atol=1e-4)
 
 
+def test_probabilities_of_a_long_text_are_one_in_all():
+    """Rounding of thousands of steps, each a product of probabilities, does not add up."""
+    logits, _, transitions = problem(2, 6000, 9, scale=3.0)
+    made = marginals(logits, np.array([6000, 2500]), transitions).numpy().sum(-1)
+    np.testing.assert_allclose(made[0], 1, atol=1e-6)
+    np.testing.assert_allclose(made[1], np.arange(6000) < 2500, atol=1e-6)
+
+
 compiled_viterbi = tf.function(viterbi)
 
 

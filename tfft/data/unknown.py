@@ -66,7 +66,7 @@ def unknown_id(tokenizer) -> int:
         return int(tokenizer.token_to_id(tokenizer.oov_token))
     if isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):  # which says so for whatever is no piece
         return int(tokenizer.token_to_id("no such piece"))
-    return -1  # byte pairs spell everything
+    return int(tokenizer.token_to_id("<unk>")) if "<unk>" in tokenizer.get_vocabulary() else -1
 
 
 def shares(counts: np.ndarray) -> tuple[float, float]:

@@ -164,6 +164,7 @@ def _backward(sums: tuple, transitions, last) -> tuple:
     def step(s, after, found, moves):
         pairs = tf.exp(tf.gather(scores, s)[:, None] + steps - tf.gather(before, s + 1)) * after  # [from,to,B]
         here = tf.reduce_sum(pairs, 1) + tf.gather(ends, s)
+        here = tf.math.divide_no_nan(here, tf.reduce_sum(here, 0))  # 1 in all, or the last bits of a long text add up
         return s - 1, here, found.write(s, here), moves + pairs
 
     found = tf.TensorArray(tf.float32, length, element_shape=ends.shape[1:]).write(length - 1, ends[-1])
