@@ -72,7 +72,7 @@ def dropout_per_replica(enabled: bool = True) -> Iterator[None]:
         keras_random.draw_seed = original
 
 
-def _shape(x: tf.Tensor) -> list:
+def shape_of(x: tf.Tensor) -> list:
     """The shape with static sizes where they are known."""
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
@@ -106,7 +106,7 @@ def _einsum_dense(layer, inputs, training=None):
         return ORIGINAL["einsum_dense"](layer, inputs, training)
     y = linear(tf.reshape(inputs, [-1, inner]), tf.reshape(kernel, [inner, math.prod(outer)]),
                tf.reshape(tf.convert_to_tensor(layer.bias), [-1]))
-    y = tf.reshape(y, [*_shape(inputs)[:-axes], *outer])
+    y = tf.reshape(y, [*shape_of(inputs)[:-axes], *outer])
     return y if layer.activation is None else layer.activation(y)
 
 
@@ -133,7 +133,7 @@ def layer_seed(generator) -> tf.Tensor:
 def _dropout(inputs, rate, noise_shape=None, seed=None):
     if not 0 < rate < 1 or noise_shape is not None or inputs.dtype != tf.float32:
         return ORIGINAL["dropout"](inputs, rate, noise_shape=noise_shape, seed=seed)
-    mask = tf.cast(keep_mask(_shape(inputs), rate, layer_seed(seed)), tf.float32) * (1 / (1 - rate))
+    mask = tf.cast(keep_mask(shape_of(inputs), rate, layer_seed(seed)), tf.float32) * (1 / (1 - rate))
     return inputs * tf.stop_gradient(mask)
 
 
@@ -166,7 +166,7 @@ def _attention(layer, query, key, value, attention_mask=None, training=None, ret
     query, key, value = (tf.transpose(x, [0, 2, 1, 3]) for x in (query * layer._inverse_sqrt_key_dim, key, value))
     mask = attention_mask if attention_mask.shape.rank == 4 else tf.expand_dims(attention_mask, 1)
     bias = (1.0 - tf.cast(tf.cast(mask, tf.bool), tf.float32)) * -1e9
-    sizes = [*_shape(query)[:3], _shape(key)[2]]
+    sizes = [*shape_of(query)[:3], shape_of(key)[2]]
     keep = tf.cast(keep_mask(sizes, rate, layer_seed(layer._dropout_layer.seed_generator)), tf.float32) * (1 / (1 - rate))
     return tf.transpose(attend(query, key, value, bias, keep), [0, 2, 1, 3]), None
 
@@ -237,7 +237,7 @@ def normalises_rows(layer, inputs: tf.Tensor) -> bool:
 def _layer_normalization(layer, inputs):
     if not normalises_rows(layer, inputs):
         return ORIGINAL["layer_normalization"](layer, inputs)
-    shape = _shape(inputs)
+    shape = shape_of(inputs)
     rows = normalise(tf.reshape(inputs, [-1, shape[-1]]), tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta),
                      layer.epsilon)
     return tf.reshape(rows, shape)

@@ -19,7 +19,7 @@ from tfft.run import activations
 from tfft.run.assembly import Prepared, build_together, make_feed, prepare
 from tfft.run.curve import Curve
 from tfft.run.member import Member
-from tfft.run.session import facts
+from tfft.run.session import AnySession, facts
 from tfft.run.workdir import Workdir
 from tfft.training.cluster import Cluster
 from tfft.training.feed import Feeds
@@ -110,7 +110,7 @@ def _in_train(experiment: Experiment, **settings) -> Experiment:
     return dataclasses.replace(experiment, train=dataclasses.replace(experiment.train, **settings))
 
 
-class JointSession:
+class JointSession(AnySession):
     """Builds a run of several tasks, resumes it where it stands, tells of it, and leaves in each task's folder what a run of
     that task alone would leave there."""
 
@@ -157,12 +157,6 @@ class JointSession:
             member.workdir.write_environment({**about, "stores": member.stores})
         self._describe_model()
 
-    def _recorded_plan(self, folder: Workdir) -> PlanSettings | None:
-        """How the run began to plan a task, if it is resumed; the chief's work directory has it."""
-        plan = folder.recorded_plan()
-        told = self.hosts.from_chief(plan.to_json() if plan else "")
-        return PlanSettings.from_json(told) if told else None
-
     def _build(self, strategy: tf.distribute.Strategy) -> None:
         """Models, and the loop, which restores them."""
         config, members = self.config, self.members
@@ -193,30 +187,6 @@ class JointSession:
             member.make_evaluator(split, self.hosts, functools.partial(self._evaluating, name))
         feeds = Feeds([make_feed(member.prepared, member.built.model) for member in self.members.values()])
         return feeds, JointEvaluator(self.members, self.goals) if self.goals else None, None
-
-    def run(self) -> None:
-        loop, console = self.loop, self.console
-        if 0 < loop.start_step < self.total_steps and not loop.state.stopped_early:
-            console.say(f"continuing at step {loop.start_step:,} of {self.total_steps:,}")
-        if not loop.start_step:
-            self.board.text("train", 0, "config", "```\n" + self.workdir.config.read_text() + "\n```")
-        console.start("training", self.total_steps, loop.start_step)
-        try:
-            state = loop.run()
-        finally:
-            console.stop()
-            self._flush()
-        step = int(loop.global_step.numpy())
-        last = [member.workdir.weights("last") for member in self.members.values()]
-        if self.hosts.most(step > loop.start_step or not all(path.exists() for path in last)):
-            with loop.averaged():
-                for member in self.members.values():
-                    if member.evaluator and member.evaluator.report is None:
-                        member.evaluator.evaluate()  # this process judged nothing, and thresholds belong to the weights
-                    if self.hosts.chief:
-                        member.save_weights("last", step, {})
-        self.hosts.most(0)  # none leaves before the chief has written
-        self._summary(state)
 
     def _describe_model(self) -> None:
         built = next(iter(self.members.values())).built
@@ -250,7 +220,7 @@ class JointSession:
         for name, goal in self.goals.items():
             member, is_best = self.members[name], best[name][1] == step
             member.show_report(self.board, step, f"{name}/")
-            own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
+            own = _own(name, metrics)
             member.workdir.append_metrics({"step": step, "kind": "validation", "epoch": epoch, "best": is_best, **own})
             others = "".join(f"  {k} {v:.4f}" for k, v in own.items() if f"{name}/{k}" != goal.metric and "/" not in k)
             told.append(f"  {goal.metric} {metrics[goal.metric]:.4f}{others}{'  (best so far)' if is_best else ''}")
@@ -258,14 +228,13 @@ class JointSession:
         self._flush()
 
     def _flush(self) -> None:
-        self.curve.flush()
+        super()._flush()
         for member in self.members.values():
             member.workdir.flush()
 
     def _save_best(self, name: str, step: int, metrics: dict[str, float]) -> None:
         if name and self.hosts.chief:  # each task has its own; of the mean there are none
-            own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
-            self.members[name].save_weights("best", step, own)
+            self.members[name].save_weights("best", step, _own(name, metrics))
 
     def _describe_batch(self, step: int) -> str:
         return "; ".join(f"{name}, {member.describe_batch(step)}" for name, member in self.members.items())
@@ -294,3 +263,8 @@ class JointSession:
         self.console.say("\n".join(["next:", *(f"  python -m tfft.evaluate --workdir={shlex.quote(str(member.workdir.path))}"
                                                for member in self.members.values())]))
         self._flush()
+
+
+def _own(name: str, metrics: dict[str, float]) -> dict[str, float]:
+    """Those of a task: "topics", {"topics/f1": 1.0, "entities/f1": 0.5} -> {"f1": 1.0}"""
+    return {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}

@@ -89,9 +89,9 @@ def scores_of(runs: list[Run], split: str, metric: str, console: Console) -> np.
     made = np.full((len(runs), len(runs)), np.nan)
     for j, owner in enumerate(runs):
         rows = _rows(owner, split, console.say)
+        whole = len(owner.task.can_judge(rows.store, rows.rows))
         for i, run in enumerate(runs):
-            judgeable = run.task.can_judge(rows.store, rows.rows)
-            if len(judgeable) == len(owner.task.can_judge(rows.store, rows.rows)):
+            if len(run.task.can_judge(rows.store, rows.rows)) == whole:
                 report, _ = judged(run, rows, console)
                 if metric not in report.metrics:
                     raise UserError(f"{run.workdir.path}: its {metric} (config.eval.metric of the last run) could not be "

@@ -31,7 +31,49 @@ from tfft.training.strategy import make_strategy, set_up
 from tfft.training.summaries import Board, Console, duration, table
 
 
-class Session:
+class AnySession:
+    """What a run of one task and one of several have in common. Each kind makes workdir, console, board, hosts, members, curve,
+    loop and total_steps."""
+
+    def run(self) -> None:
+        loop, console = self.loop, self.console
+        if 0 < loop.start_step < self.total_steps and not loop.state.stopped_early:
+            console.say(f"continuing at step {loop.start_step:,} of {self.total_steps:,}")
+        if not loop.start_step:
+            self.board.text("train", 0, "config", "```\n" + self.workdir.config.read_text() + "\n```")
+        console.start("training", self.total_steps, loop.start_step)
+        try:
+            state = loop.run()
+        finally:
+            console.stop()
+            self._flush()
+        step = int(loop.global_step.numpy())
+        last = [member.workdir.weights("last") for member in self.members.values()]
+        if self.hosts.most(step > loop.start_step or not all(path.exists() for path in last)):
+            with loop.averaged():
+                for member in self.members.values():
+                    if member.evaluator and member.evaluator.report is None:
+                        member.evaluator.evaluate()  # this process judged nothing, and thresholds belong to the weights
+                    if self.hosts.chief:
+                        member.save_weights("last", step, {})
+        self.hosts.most(0)  # none leaves before the chief has written
+        self._summary(state)
+
+    def _recorded_plan(self, workdir: Workdir) -> PlanSettings | None:
+        """How the run began to plan a task, if it is resumed; the chief's work directory has it."""
+        plan = workdir.recorded_plan()
+        told = self.hosts.from_chief(plan.to_json() if plan else "")
+        return PlanSettings.from_json(told) if told else None
+
+    def _flush(self) -> None:
+        self.curve.flush()
+
+    def _summary(self, state) -> None:
+        """Tells of the finished run."""
+        raise NotImplementedError
+
+
+class Session(AnySession):
     """Builds a run, resumes it where it stands, tells of it in the console, TensorBoard and metrics.jsonl, and sums up."""
 
     def __init__(self, experiment: Experiment, workdir: Workdir, preset: str, cache: Path, resumed: bool,
@@ -46,12 +88,13 @@ class Session:
         set_up(experiment.train)  # before the hosts speak: it clears what TensorFlow has compiled
         self.hosts = hosts = Hosts(strategy, cluster)
         hosts.agree(facts(experiment))
-        recorded = self._recorded_plan()
+        recorded = self._recorded_plan(workdir)
         with hosts.together():  # files may be missing on one host
             begun = resumed and bool(experiment.model.start)  # which may be gone since
             learnt = TASKS[experiment.task.name].load(workdir.path) if begun else None
             self.prepared = prepared = prepare(experiment, preset, cache, say, recorded, strategy, learnt)
             self.member = member = Member(workdir, prepared)
+            self.members = {experiment.name: member}
             workdir.check_data(member.stores)
             workdir.record_plan(prepared.epochs.settings)
         hosts.agree({**{f"the {name} rows": store for name, store in member.stores.items()},
@@ -76,35 +119,7 @@ class Session:
             "replicas": strategy.num_replicas_in_sync, "hosts": hosts.count, "stores": member.stores})
         self._describe_model()
 
-    def run(self) -> None:
-        loop, console = self.loop, self.console
-        if 0 < loop.start_step < self.total_steps and not loop.state.stopped_early:
-            console.say(f"continuing at step {loop.start_step:,} of {self.total_steps:,}")
-        if not loop.start_step:
-            self.board.text("train", 0, "config", "```\n" + self.workdir.config.read_text() + "\n```")
-        console.start("training", self.total_steps, loop.start_step)
-        try:
-            state = loop.run()
-        finally:
-            console.stop()
-            self.curve.flush()
-        step = int(loop.global_step.numpy())
-        if self.hosts.most(step > loop.start_step or not self.workdir.weights("last").exists()):
-            with loop.averaged():
-                evaluator = self.member.evaluator
-                if evaluator and evaluator.report is None:
-                    evaluator.evaluate()  # this process judged nothing, and thresholds belong to the weights
-                self._save_weights("last", step, {})
-        self.hosts.most(0)  # none leaves before the chief has written
-        self._summary(state)
-
     # ---- before training
-
-    def _recorded_plan(self) -> PlanSettings | None:
-        """How the run began to plan, if it is resumed; the chief's work directory has it."""
-        plan = self.workdir.recorded_plan()
-        told = self.hosts.from_chief(plan.to_json() if plan else "")
-        return PlanSettings.from_json(told) if told else None
 
     def _describe_data(self) -> None:
         prepared = self.prepared
@@ -164,14 +179,11 @@ class Session:
         if of_sources := [f"{source} {value:.4f}" for source in report.by_source
                           if (value := metrics.get(f"{source}/{name}")) is not None]:
             self.console.say(f"{name} by source: {'  '.join(of_sources)}")
-        self.curve.flush()
+        self._flush()
 
     def _save_best(self, name: str, step: int, metrics: dict[str, float]) -> None:
-        self._save_weights("best", step, metrics)
-
-    def _save_weights(self, which: str, step: int, metrics: dict[str, float]) -> None:
         if self.hosts.chief:
-            self.member.save_weights(which, step, metrics)
+            self.member.save_weights("best", step, metrics)
 
     # ---- after training
 
@@ -196,13 +208,13 @@ class Session:
         self._compare(state)
         if in_notebook():
             self.console.say("next: run.evaluate(), run.predict([...]), run.export()")
-            self.curve.flush()
+            self._flush()
             return
         asked = " ".join(f"--{name}='...'" for name in self.prepared.preparer.reading.encoder.fields)
         self.console.say("\n".join(["next:", f"  python -m tfft.evaluate --workdir={path}",
                                     f"  python -m tfft.predict --workdir={path} {asked}",
                                     f"  python -m tfft.export --workdir={path}", f"  tensorboard --logdir={path}/tensorboard"]))
-        self.curve.flush()
+        self._flush()
 
     def _judged(self, state) -> list[tuple[str, float, int, str]]:
         """(which weights, the metric, their step, what to say of them)"""

@@ -4,7 +4,7 @@ import orbit
 import tensorflow as tf
 
 from tfft.config import Train
-from tfft.models.kernels import dropout_per_replica, fast_cpu, on_cpu
+from tfft.models.kernels import dropout_per_replica, fast_cpu, on_cpu, shape_of
 from tfft.models.nudged import NUDGE, nudged
 from tfft.models.tpu_kernels import lean_tpu
 from tfft.training.optimizer import AdamW
@@ -168,7 +168,7 @@ class Trainer(orbit.StandardTrainer):
         higher: by `fgm` of their length, in the direction of that loss's slope (Miyato et al. 2017, equation 6). A direction is
         one example's own, so that replicas and micro-batches change nothing."""
         inputs, targets, weights, _ = batch
-        still = tf.zeros([*_shape(inputs["token_ids"]), self._nudged.input[NUDGE].shape[-1]])
+        still = tf.zeros([*shape_of(inputs["token_ids"]), self._nudged.input[NUDGE].shape[-1]])
         scale = 0.5 if self._loss_scale is None else self._loss_scale.scale / 2
 
         def passed(nudge):
@@ -256,7 +256,7 @@ def _gathered(t: tf.Tensor) -> tf.Tensor:
 
 def _in_parts(t: tf.Tensor, parts: int) -> tf.Tensor:
     """[B, ...] -> [parts, B / parts, ...], static where B is."""
-    sizes = _shape(t)
+    sizes = shape_of(t)
     return tf.reshape(t, [parts, sizes[0] // parts, *sizes[1:]])
 
 
@@ -277,12 +277,6 @@ def added(gradients: list):
         return tf.IndexedSlices(tf.concat([g.values for g in gradients], 0), tf.concat([g.indices for g in gradients], 0),
                                 gradients[0].dense_shape)
     return tf.add_n([tf.convert_to_tensor(g) for g in gradients])
-
-
-def _shape(t: tf.Tensor) -> list:
-    """The sizes, static where they are known."""
-    dynamic = tf.shape(t)
-    return [dynamic[i] if size is None else size for i, size in enumerate(t.shape)]
 
 
 def _scaled(gradient, scale: tf.Tensor):
