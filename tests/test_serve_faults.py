@@ -129,7 +129,7 @@ def test_a_grpc_client_that_never_reads_holds_nobody(tiny_saved, tmp_path):
             for _ in range(20):
                 assert len(own.predict(["a"])) == 1
             stopped = time.monotonic()
-        assert time.monotonic() - stopped < 10
+        assert time.monotonic() - stopped < 20  # and not write_timeout beside it, 30 seconds
         client.send_signal(signal.SIGCONT)
         said = client.communicate(timeout=60)[0].split()
         assert len(said) == 3 and set(said) <= {"True", "UNAVAILABLE", "CANCELLED"}  # whole answers or none

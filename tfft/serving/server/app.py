@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Awaitable
 
 import tensorflow as tf
 
@@ -67,7 +68,7 @@ class Server:
     async def stop(self) -> bool:
         """Says NOT_SERVING, closes the listeners, lets running requests end for drain_seconds, and frees the models.
 
-        False where something is still being computed after that.
+        False where something is still being computed, or a client's connection still open, after that.
         """
         self._rest.draining = True
         await grpc_api.set_health(self._health, False)
@@ -83,13 +84,18 @@ class Server:
                     await asyncio.sleep(0.02)
         await asyncio.sleep(0.05)  # the last answers are on their way
         await self._runner.cleanup()
-        await grpc_stop
-        try:
-            async with asyncio.timeout(UNLOAD_SECONDS):
-                await self.models.close()
-        except TimeoutError:
-            return False
-        return True
+        # A client that reads nothing holds its connection open for write_timeout, past what is drained: not waited for.
+        return await _within(1.0, grpc_stop) & await _within(UNLOAD_SECONDS, self.models.close())
+
+
+async def _within(seconds: float, ending: Awaitable[None]) -> bool:
+    """Whether it ended in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await ending
+    except TimeoutError:
+        return False
+    return True
 
 
 def serve(settings: Settings) -> int:
