@@ -1,0 +1,245 @@
+"""Byte-level byte pairs of language models in a TensorFlow graph: what Hugging Face's tokenizers answers to a text.
+
+KerasHub's differ from them in blanks, in numerals and in special tokens inside a text.
+
+    text -> words, cut by the pattern that the model was pretrained with; special tokens are words of their own
+    different words -> bytes -> pairs joined by rank, all words at once
+
+"ab  ab <|end|>" -> "ab" " " " ab" " " "<|end|>" -> [[512], [220], [220, 512], [220], [3]] -> [512, 220, 220, 512, 220, 3]
+"""
+
+import json
+import re
+
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from tfft.converters.pre_tokenizers import PATTERNS
+from tfft.errors import UserError
+
+CUT = b"\xff"  # between words: a byte that no text has, nor any class of RE2's
+# White space of Unicode: RE2's \s is ASCII's.
+BLANKS = r"\t\x{b}\x{c} \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+NEWLINES = r"\r\n"
+NONE = np.iinfo(np.int64).max  # of a pair that is not joined
+SHIFT = 2**32
+PRINTED = [*range(33, 127), *range(161, 173), *range(174, 256)]
+LETTERS = {**{chr(b): b for b in PRINTED}, **{chr(256 + i): b for i, b in enumerate(sorted({*range(256)} - {*PRINTED}))}}
+
+
+def spelled(token: str) -> bytes:
+    """The bytes of a token as a vocabulary writes it: each byte is a letter (GPT-2's encoder.py). "\u0120a" -> b" a"."""
+    if all(letter in LETTERS for letter in token):
+        return bytes(LETTERS[letter] for letter in token)
+    return token.encode()
+
+
+@keras.saving.register_keras_serializable("tfft")
+class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
+    """Texts string[B] -> int32[B,(n)], eagerly too.
+
+    pattern: a name of converters.pre_tokenizers.PATTERNS. unsplittable_tokens: found in a text before it is cut into words.
+    control_tokens: those of them that `detokenize` leaves out. start_token, end_token, pad_token: None where there is none,
+    whose id is None then; a padding's is 0. normal_form: texts become Unicode's NFC first. whole_words: a word that is a
+    token stays one, whatever the merges say (ignore_merges).
+    """
+
+    def __init__(self, vocabulary=None, merges=None, *, pattern: str = "gpt2", unsplittable_tokens=(), control_tokens=(),
+                 start_token: str | None = None, end_token: str | None = None, pad_token: str | None = None,
+                 normal_form: bool = False, whole_words: bool = False, **kwargs):
+        self.pattern, self.normal_form, self.whole_words = pattern, normal_form, whole_words
+        self.control_tokens = sorted(control_tokens)
+        self.start_token = self.start_token_id = self.end_token = self.end_token_id = self.pad_token = None
+        self.pad_token_id = 0
+        for name, token in (("start_token", start_token), ("end_token", end_token), ("pad_token", pad_token)):
+            if token is not None:
+                self._add_special_token(token, name)
+        super().__init__(vocabulary, merges, unsplittable_tokens=sorted(unsplittable_tokens), **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "pattern": self.pattern, "control_tokens": list(self.control_tokens),
+                "start_token": self.start_token, "end_token": self.end_token, "pad_token": self.pad_token,
+                "normal_form": self.normal_form, "whole_words": self.whole_words}
+
+    def set_vocabulary_and_merges(self, vocabulary, merges):
+        """Of a dict and a list, or of the files that `save_assets` wrote. None: they come later."""
+        if vocabulary is None or merges is None:
+            self.vocabulary = self.merges = None
+            return
+        if isinstance(vocabulary, str):
+            vocabulary, merges = _read(vocabulary, merges)
+        self.vocabulary, self.merges = dict(vocabulary), [m for m in merges if not m.startswith("#version:")]
+        tokens = {spelled(token): i for token, i in vocabulary.items() if token not in self.unsplittable_tokens}
+        self._byte_ids = np.array([tokens.get(bytes([b]), -1) for b in range(256)], np.int64)
+        with tf.init_scope(), tf.device("cpu"):
+            self._set_pairs(vocabulary)
+            self._bytes = _table(list(vocabulary.values()), [spelled(token) for token in vocabulary], b"")
+            ids = np.array(list(tokens.values()), np.int64)
+            whole = np.ones(len(ids), bool)
+            if not self.whole_words:
+                made = self._merged(tf.constant(list(tokens)))
+                whole = made.row_lengths().numpy() == 1
+                whole[whole] = made.to_tensor(-1).numpy()[whole, 0] == ids[whole]
+            known = {token: i for token, i, alone in zip(tokens, ids.tolist(), whole, strict=True) if alone}
+            known |= {token.encode(): vocabulary[token] for token in self.unsplittable_tokens}
+            self._known = _table(list(known), list(known.values()), -1)
+        self._graph = tf.function(self._ids, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        self._update_special_token_ids()
+
+    def _set_pairs(self, vocabulary: dict) -> None:
+        """Two ids -> rank and id of what they become. Odd ranks: the new token is part of a pair that comes before."""
+        ranks, first = {}, {}
+        for rank, merge in enumerate(self.merges):
+            left, right = merge.split(" ")
+            ranks[left, right] = rank
+        for pair, rank in ranks.items():
+            for token in pair:
+                first[token] = min(first.get(token, rank), rank)
+        try:
+            keys = [vocabulary[left] * SHIFT + vocabulary[right] for left, right in ranks]
+            values = [(2 * rank + (first.get(left + right, rank) < rank)) * SHIFT + vocabulary[left + right]
+                      for (left, right), rank in ranks.items()]
+        except KeyError as error:
+            raise ValueError(f"A merge is of or to the token {error}, which is not in the vocabulary.") from error
+        self._pairs = _table(np.array(keys, np.int64), np.array(values, np.int64), NONE)
+
+    def token_to_id(self, token: str) -> int:
+        self._check_vocabulary()
+        if token not in self.vocabulary:
+            raise ValueError(f"Token {token!r} is not in the vocabulary.")
+        return self.vocabulary[token]
+
+    def id_to_token(self, id: int) -> str:
+        self._check_vocabulary()
+        return super()._id_to_token_tf(int(id))
+
+    def _maybe_initialized_tf(self):
+        """There are no tables but those of `set_vocabulary_and_merges`."""
+
+    def tokenize(self, inputs):
+        """string[B] -> int32[B,(n)], string -> int32[n]; int32[B,sequence_length] where one is set, cut or filled up."""
+        self._check_vocabulary()
+        texts = tf.convert_to_tensor(inputs, tf.string)
+        ids = self._graph(tf.reshape(texts, [-1]))
+        if self.sequence_length:
+            ids = ids.to_tensor(self.pad_token_id, shape=[None, self.sequence_length])
+        return ids[0] if texts.shape.rank == 0 else ids
+
+    def detokenize(self, inputs, skip_special_tokens: bool = False):
+        """Ids int[B,(n)] or int[B,n] -> string[B], int[n] -> string; what is no UTF-8 becomes U+FFFD."""
+        self._check_vocabulary()
+        with tf.device("cpu"):
+            ids = inputs if isinstance(inputs, tf.RaggedTensor) else tf.ragged.constant(inputs, dtype=tf.int64) if isinstance(
+                inputs, list) else tf.convert_to_tensor(inputs)
+            ids = tf.cast(ids, tf.int64)
+            texts = tf.ragged.map_flat_values(self._bytes.lookup, ids)
+            if skip_special_tokens and self.control_tokens:
+                left_out = tf.constant([self.vocabulary[token] for token in self.control_tokens], tf.int64)
+                controls = tf.ragged.map_flat_values(
+                    lambda flat: tf.reduce_any(flat[..., tf.newaxis] == left_out, -1), ids)
+                texts = tf.where(controls, tf.zeros_like(texts), texts)
+            return _valid(tf.strings.reduce_join(texts, axis=-1))
+
+    def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        with tf.device("cpu"):
+            words = self._words(texts)
+            different, places = tf.unique(words.flat_values, tf.int64)
+            known = self._known.lookup(different)
+            is_known = known >= 0
+            others = tf.boolean_mask(different, ~is_known)
+            others = tf.where(tf.strings.substr(others, 0, 1) == CUT, b"", others)
+            alone = tf.RaggedTensor.from_uniform_row_length(tf.boolean_mask(known, is_known), 1)
+            made = tf.concat([alone, self._merged(others)], 0)
+            count = tf.cast(is_known, tf.int64)
+            row = tf.where(is_known, tf.cumsum(count) - 1, tf.reduce_sum(count) + tf.cumsum(1 - count) - 1)
+            ids = tf.gather(made, tf.gather(row, places))
+            return tf.RaggedTensor.from_row_splits(tf.cast(ids.values, tf.int32), tf.gather(ids.row_splits, words.row_splits),
+                                                   validate=False)
+
+    def _words(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """string[B,(w)]: words, special tokens, and cuts between them."""
+        texts, pattern = _valid(texts), _re2(PATTERNS[self.pattern])
+        if self.unsplittable_tokens:
+            longest = sorted(self.unsplittable_tokens, key=lambda token: (-len(token.encode()), token))
+            special = "|".join(map(_quoted, longest))
+            pieces = tf_text.regex_split(texts, special, special)
+            if self.normal_form:
+                pieces = pieces.with_flat_values(tf_text.normalize_utf8(pieces.flat_values, "NFC"))
+            texts, pattern = tf.strings.reduce_join(pieces, axis=-1, separator=CUT), f"{special}|{pattern}"
+        elif self.normal_form:
+            texts = tf_text.normalize_utf8(texts, "NFC")
+        if self.pattern == "smollm":
+            texts = tf.strings.regex_replace(texts, r"(\p{N})", CUT + rb"\1" + CUT)
+        # \s+(?!\S): the last blank of several goes with what follows
+        last = BLANKS + NEWLINES if PATTERNS[self.pattern] == PATTERNS["gpt2"] else BLANKS  # else newlines end a word
+        blank = BLANKS + NEWLINES
+        texts = tf.strings.regex_replace(texts, f"([{blank}])([{last}][^{blank}])", rb"\1" + CUT + rb"\2")
+        return tf_text.regex_split(texts, pattern, pattern)
+
+    def _merged(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """int64[W,(n)]: the ids of words string[W], by pairs alone."""
+        text = tf.io.decode_raw(tf.strings.reduce_join(words), tf.uint8)
+        word = tf.repeat(tf.range(tf.size(words, tf.int64)), tf.strings.length(words))
+        symbols = tf.gather(self._byte_ids, tf.cast(text, tf.int32))
+        if (self._byte_ids < 0).any():  # a byte that is no token is left out
+            word, symbols = tf.boolean_mask(word, symbols >= 0), tf.boolean_mask(symbols, symbols >= 0)
+        size = tf.size(symbols, tf.int64)
+        state = [symbols, word, tf.range(size), tf.fill([size], np.int64(-1))]
+        *_, made = tf.while_loop(lambda symbols, *_: tf.size(symbols) > 0, self._join, state,
+                                 shape_invariants=[tf.TensorShape([None])] * 4)
+        kept = made >= 0
+        return tf.RaggedTensor.from_value_rowids(tf.boolean_mask(made, kept), tf.boolean_mask(word, kept),
+                                                 nrows=tf.size(words, tf.int64), validate=False)
+
+    def _join(self, symbols: tf.Tensor, word: tf.Tensor, at: tf.Tensor, made: tf.Tensor) -> list[tf.Tensor]:
+        """Joins the pair of lowest rank in each word, wherever it is in it; words without pairs are written to `made`.
+
+        Where the new token is part of a pair that comes before, the leftmost one alone: that pair is next.
+        """
+        pairs = tf.where(word[1:] == word[:-1], self._pairs.lookup(symbols[:-1] * SHIFT + symbols[1:]), NONE)
+        pairs = tf.concat([pairs, [NONE]], 0)
+        best = tf.gather(tf.math.segment_min(pairs, word), word)
+        is_open = best < NONE
+        made = tf.tensor_scatter_nd_update(made, tf.boolean_mask(at, ~is_open)[:, tf.newaxis],
+                                           tf.boolean_mask(symbols, ~is_open))
+        symbols, word, at, pairs, best = (tf.boolean_mask(t, is_open) for t in (symbols, word, at, pairs, best))
+        joined, index = pairs == best, tf.range(tf.size(pairs, tf.int64))
+        # "aaa": of pairs in a row every other one
+        start = tf.concat([[np.int64(-1)], tf.where(~joined)[:, 0]], 0)
+        start = tf.gather(start, tf.cumsum(tf.cast(~joined, tf.int64)))
+        joined &= (index - start) % 2 == 1
+        leftmost = tf.gather(tf.math.segment_min(tf.where(joined, index, NONE), word), word)
+        joined &= (pairs // SHIFT % 2 == 0) | (index == leftmost)
+        symbols = tf.where(joined, pairs % SHIFT, symbols)
+        left = tf.concat([[True], ~joined[:-1]], 0)[:tf.size(joined)]
+        return [tf.boolean_mask(symbols, left), tf.boolean_mask(word, left), tf.boolean_mask(at, left), made]
+
+
+def _read(vocabulary: str, merges: str) -> tuple[dict, list[str]]:
+    with open(vocabulary, encoding="utf-8") as file:
+        made = json.load(file)
+    with open(merges, encoding="utf-8") as file:
+        return made, [line.rstrip("\n") for line in file]
+
+
+def _table(keys, values, default) -> tf.lookup.StaticHashTable:
+    kind = {bytes: tf.string, int: tf.int64}
+    of = [tf.int64 if isinstance(part, np.ndarray) else kind[type(part[0])] for part in (keys, values)]
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values, *of), default)
+
+
+def _valid(texts: tf.Tensor) -> tf.Tensor:
+    return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replace_control_characters=False)
+
+
+def _re2(pattern: str) -> str:
+    """An expression without its lookahead, its white space Unicode's."""
+    blank = BLANKS + NEWLINES
+    return pattern.replace(r"|\s+(?!\S)", "").replace(r"[^\s", f"[^{blank}").replace(r"\s", f"[{blank}]")
+
+
+def _quoted(token: str) -> str:
+    return re.escape(token)
