@@ -1,5 +1,6 @@
 """llama.cpp's files of language models become folders that KerasHub reads: the same model as the one they were made of."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -60,7 +61,7 @@ def interleaved(value: np.ndarray, heads: int) -> np.ndarray:
 
 
 def write(path, family: str, tied: bool, packed: bool = False, architecture: str = "", odd: bool = False,
-          **more) -> dict[str, np.ndarray]:
+          pre: str = "default", **more) -> dict[str, np.ndarray]:
     """Writes a GGUF file; returns its weights by Hugging Face's names."""
     weights, writer = tensors(family, tied), gguf.GGUFWriter(path, architecture or family)
     writer.add_block_count(LAYERS)
@@ -85,7 +86,7 @@ def write(path, family: str, tied: bool, packed: bool = False, architecture: str
         writer.add_token_types([3, 3, 3, 2, 1, 1, 1, 1, *[6] * 256])
     else:
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("default")
+        writer.add_tokenizer_pre(pre)
         writer.add_token_list(WORDS)
         writer.add_token_types([3, 3] + [1] * (len(WORDS) - 2))
         writer.add_token_merges(PAIRS)
@@ -154,6 +155,28 @@ def test_its_tokenizer_and_template_are_kept(tmp_path):
     assert (stated["bos_token"], stated["eos_token"], stated["chat_template"]) == ("<|start|>", "<|stop|>", TEMPLATE)
 
 
+@pytest.mark.parametrize("pre, pattern", [("default", "gpt2"), ("smollm", "smollm"), ("llama-bpe", "llama3"),
+                                          ("qwen2", "qwen2")])
+def test_texts_are_cut_as_the_file_says(tmp_path, pre, pattern):
+    write(tmp_path / "model.gguf", "llama", tied=True, pre=pre)
+    folder = assets.resolve_backbone(str(tmp_path / "model.gguf"), tmp_path / "cache")
+    tokenizer = load_tokenizer(folder)
+    assert (tokenizer.pattern, tokenizer.normal_form, tokenizer.whole_words) == (pattern, pre == "qwen2", pre == "llama-bpe")
+    assert (tokenizer.start_token_id, tokenizer.end_token_id) == (0, 1)
+    texts = ["hello<|stop|>", " hell 123  (hell)'S\n\n e\u0301"]
+    assert [WORDS[i] for i in tokenizer(texts[0]).numpy()] == ["hello", "<|stop|>"]
+    theirs = pytest.importorskip("tokenizers").Tokenizer.from_file(f"{folder}/tokenizer.json")
+    assert tokenizer(texts).to_list() == [encoded.ids for encoded in theirs.encode_batch(texts)]
+    assert tokenizer.detokenize(tokenizer(texts[0])).numpy().decode() == texts[0]
+
+
+def test_a_folder_of_an_older_version_is_not_taken(tmp_path):
+    write(tmp_path / "model.gguf", "llama", tied=True)
+    old = tmp_path / "cache" / "converted" / hashlib.sha256((tmp_path / "model.gguf").read_bytes()).hexdigest()
+    old.mkdir(parents=True)
+    assert load_tokenizer(assets.resolve_backbone(str(tmp_path / "model.gguf"), tmp_path / "cache")).pattern == "gpt2"
+
+
 def test_a_sentencepiece_vocabulary_is_written_anew(tmp_path):
     write(tmp_path / "model.gguf", "gemma", tied=True)
     folder = assets.resolve_backbone(str(tmp_path / "model.gguf"), tmp_path / "cache")
@@ -190,6 +213,9 @@ def test_what_cannot_be_read_is_told(tmp_path):
         write(tmp_path / f"{family}.gguf", family, tied=True, odd=True)
         with pytest.raises(UserError, match=told):
             assets.resolve_backbone(str(tmp_path / f"{family}.gguf"), tmp_path / "cache")
+    write(tmp_path / "cut.gguf", "llama", tied=True, pre="tekken")
+    with pytest.raises(UserError, match="as 'tekken' does .* Known are default, gpt-2, smollm, llama-bpe, qwen2"):
+        assets.resolve_backbone(str(tmp_path / "cut.gguf"), tmp_path / "cache")
     data = (tmp_path / "more.gguf").read_bytes()
     (tmp_path / "short.gguf").write_bytes(data[:len(data) // 2])
     with pytest.raises(UserError, match="short.gguf begins like a checkpoint .* but is damaged"):

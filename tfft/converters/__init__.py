@@ -9,7 +9,8 @@ from pathlib import Path
 from tfft.converters import e5, gguf
 from tfft.errors import UserError
 
-KNOWN = {e5.MAGIC: e5.convert, gguf.MAGIC: gguf.convert}
+KNOWN = {e5.MAGIC: (e5.convert, ""), gguf.MAGIC: (gguf.convert, "-2")}  # and what its folders' names end with: counted up
+# where another version made other files of the same checkpoint
 
 
 def converted(path: Path, kept: Path) -> Path | None:
@@ -18,11 +19,11 @@ def converted(path: Path, kept: Path) -> Path | None:
     Raises: UserError where the file is damaged.
     """
     with open(path, "rb") as file:
-        convert = KNOWN.get(file.read(4))
+        convert, version = KNOWN.get(file.read(4), (None, ""))
         if convert is None:
             return None
         file.seek(0)
-        folder = kept / hashlib.file_digest(file, "sha256").hexdigest()
+        folder = kept / (hashlib.file_digest(file, "sha256").hexdigest() + version)
     if folder.is_dir():
         return folder
     kept.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfft.converters.pre_tokenizers import OF_GGUF, stated
 from tfft.errors import UserError
 
 MAGIC = b"GGUF"
@@ -67,9 +68,9 @@ def convert(path: Path, folder: Path) -> None:
     config = _config(metadata, tensors)
     if "rope_freqs.weight" in tensors:
         config["rope_scaling"] = _rope_scaling(tensors.pop("rope_freqs.weight").data, config)
+    _write_tokenizer(folder, metadata)
     _write_weights(folder / "model.safetensors", tensors, metadata, config, gguf.dequantize)
     (folder / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
-    _write_tokenizer(folder, metadata)
 
 
 def _config(metadata: _Metadata, tensors: dict) -> dict:
@@ -168,24 +169,35 @@ def _write_tokenizer(folder: Path, metadata: _Metadata) -> None:
     tokens, kinds = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     named = {f"{name}_token": tokens[place] for name in ("bos", "eos", "unknown", "padding")
              if (place := metadata.get(f"tokenizer.ggml.{name}_token_id")) is not None}
-    stated = {"bos_token": named.get("bos_token"), "eos_token": named.get("eos_token"),
-              "unk_token": named.get("unknown_token"), "pad_token": named.get("padding_token"),
-              "add_bos_token": metadata.get("tokenizer.ggml.add_bos_token", False),
-              "chat_template": metadata.get("tokenizer.chat_template")}
+    settings = {"bos_token": named.get("bos_token"), "eos_token": named.get("eos_token"),
+                "unk_token": named.get("unknown_token"), "pad_token": named.get("padding_token"),
+                "add_bos_token": metadata.get("tokenizer.ggml.add_bos_token", False),
+                "chat_template": metadata.get("tokenizer.chat_template")}
     if metadata["tokenizer.ggml.model"] == "gpt2":
-        added = [{"id": i, "content": token, "special": kind == CONTROL}
-                 for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (CONTROL, USER_DEFINED)]
-        (folder / "tokenizer.json").write_text(json.dumps({
-            "version": "1.0", "added_tokens": added, "pre_tokenizer": {"type": metadata.get("tokenizer.ggml.pre", "default")},
-            "model": {"type": "BPE", "vocab": {token: i for i, token in enumerate(tokens)},
-                      "merges": metadata["tokenizer.ggml.merges"]}}, ensure_ascii=False), "utf-8")
+        (folder / "tokenizer.json").write_text(json.dumps(_byte_pairs(tokens, kinds, metadata), ensure_ascii=False), "utf-8")
     elif metadata["tokenizer.ggml.model"] == "llama" and metadata.architecture.startswith("gemma"):
         (folder / "tokenizer.model").write_bytes(_sentencepiece(tokens, metadata["tokenizer.ggml.scores"], kinds))
     else:
         raise UserError(f"The file has a tokenizer of the kind {metadata['tokenizer.ggml.model']!r} for the architecture "
                         f"{metadata.architecture}, which cannot be read yet.")
-    (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in stated.items() if v is not None}, indent=1,
+    (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in settings.items() if v is not None}, indent=1,
                                                              ensure_ascii=False), "utf-8")
+
+
+def _byte_pairs(tokens: list[str], kinds: list[int], metadata: _Metadata) -> dict:
+    """tokenizer.json. What the file does not say is told by its pattern: Qwen 2's has texts in NFC, and a word of Llama 3's
+    that is a token is not split."""
+    if (named := metadata.get("tokenizer.ggml.pre", "default")) not in OF_GGUF:
+        raise UserError(f"The file's tokenizer cuts texts into words as {named!r} does (tokenizer.ggml.pre). Known are "
+                        f"{', '.join(OF_GGUF)}.")
+    pattern = OF_GGUF[named]
+    added = [{"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+              "special": kind == CONTROL}
+             for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (CONTROL, USER_DEFINED)]
+    return {"version": "1.0", "added_tokens": added, "normalizer": {"type": "NFC"} if pattern == "qwen2" else None,
+            "pre_tokenizer": stated(pattern), "decoder": stated("gpt2"),
+            "model": {"type": "BPE", "ignore_merges": pattern == "llama3", "merges": metadata["tokenizer.ggml.merges"],
+                      "vocab": {token: i for i, token in enumerate(tokens)}}}
 
 
 def _sentencepiece(tokens: list[str], scores: list[float], kinds: list[int]) -> bytes:

@@ -1,7 +1,5 @@
 """How byte-level tokenizers of language models cut a text into words, as their tokenizer.json states it. No TensorFlow."""
 
-import re
-
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
           r"|\s+(?!\S)|\s+")
 # Name -> the regular expression of its words. "smollm" takes each digit alone first.
@@ -33,11 +31,5 @@ def _meaning(entry: dict | None) -> list[tuple]:
     """What of an entry decides about words: two that say the same are equal."""
     parts = (entry or {}).get("pretokenizers", [entry or {}])
     return [(part.get("type"), part.get("individual_digits", False), part.get("add_prefix_space", False),
-             part.get("use_regex", True), _plain(part.get("pattern", {}).get("Regex")), part.get("behavior"),
+             part.get("use_regex", True), part.get("pattern", {}).get("Regex"), part.get("behavior"),
              part.get("invert", False)) for part in parts]
-
-
-def _plain(pattern: str | None) -> str:
-    """Two spellings of one expression are in use: (?i:'s|'t) and (?:'[sS]|'[tT])."""
-    return re.sub(r"\(\?:(('\w+|'(\[\w\w\])+)\|?)+\)", lambda found: "(?i:" + re.sub(r"\[(\w)\w\]", r"\1", found[0])[3:].lower(),
-                  pattern or "")

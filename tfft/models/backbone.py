@@ -10,8 +10,10 @@ import keras_hub
 
 from tfft.assets import download_error
 from tfft.errors import UserError
+from tfft.models.byte_pairs import is_byte_level, of_hugging_face
 
 EPSILON_LEFT_OUT = ("llama", "gemma", "gemma2")  # by KerasHub's converters, which take 1e-6 whatever config.json says
+OF_BYTE_PAIRS = ("llama", "qwen2", "qwen3", "qwen3_moe", "smollm3", "gpt2", "mistral")
 
 
 def load_tokenizer(preset: str):
@@ -20,8 +22,13 @@ def load_tokenizer(preset: str):
     KerasHub's converter of Hugging Face folders keeps accents where BERT's uncased models were pretrained without them
     (their do_lower_case strips accents unless strip_accents is false); here they are stripped as in pretraining. It looks for
     BERT's vocabulary wherever the model is a BERT; multilingual sentence encoders are BERTs with XLM-R's tokenizer.
+    Byte-level tokenizers of language models are read here: KerasHub's answer differently.
     """
     stated = _stated(preset, "tokenizer_config.json")
+    if _stated(preset, "config.json").get("model_type") in OF_BYTE_PAIRS:
+        made = _stated(preset, "tokenizer.json")
+        if is_byte_level(made):
+            return of_hugging_face(made, _roles(stated), f"{preset}/tokenizer.json")
     of_xlm_r = stated.get("tokenizer_class", "").startswith("XLMRobertaTokenizer")
     if of_xlm_r and _stated(preset, "config.json").get("model_type") == "bert":
         return keras_hub.tokenizers.XLMRobertaTokenizer(str(preset_file(preset, "sentencepiece.bpe.model")))
@@ -31,6 +38,15 @@ def load_tokenizer(preset: str):
             config = {**tokenizer.get_config(), "strip_accents": True, "vocabulary": tokenizer.get_vocabulary()}
             tokenizer = type(tokenizer).from_config(config)
     return tokenizer
+
+
+def _roles(stated: dict) -> dict:
+    """What tokenizer_config.json says of special tokens; GPT-2's, which says nothing, has one for all."""
+    named = {role: stated.get(name) for role, name in (("start_token", "bos_token"), ("end_token", "eos_token"),
+                                                       ("pad_token", "pad_token"))}
+    if "eos_token" not in stated:
+        named |= {"start_token": "<|endoftext|>", "end_token": "<|endoftext|>"}
+    return {role: token["content"] if isinstance(token, dict) else token for role, token in named.items()}
 
 
 def _stated(preset: str, name: str) -> dict:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tfft.converters.pre_tokenizers import PATTERNS
+from tfft.converters.pre_tokenizers import PATTERNS, pattern_of
 from tfft.errors import UserError
 
 CUT = b"\xff"  # between words: a byte that no text has, nor any class of RE2's
@@ -50,6 +50,8 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
     def __init__(self, vocabulary=None, merges=None, *, pattern: str = "gpt2", unsplittable_tokens=(), control_tokens=(),
                  start_token: str | None = None, end_token: str | None = None, pad_token: str | None = None,
                  normal_form: bool = False, whole_words: bool = False, **kwargs):
+        if kwargs.get("add_prefix_space"):
+            raise ValueError("BytePairs puts no blank before a text.")
         self.pattern, self.normal_form, self.whole_words = pattern, normal_form, whole_words
         self.control_tokens = sorted(control_tokens)
         self.start_token = self.start_token_id = self.end_token = self.end_token_id = self.pad_token = None
@@ -104,7 +106,7 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
                       for (left, right), rank in ranks.items()]
         except KeyError as error:
             raise ValueError(f"A merge is of or to the token {error}, which is not in the vocabulary.") from error
-        self._pairs = _table(np.array(keys, np.int64), np.array(values, np.int64), NONE)
+        self._pairs = _table(np.array([-1, *keys]), np.array([NONE, *values]), NONE)  # a table must not be empty
 
     def token_to_id(self, token: str) -> int:
         self._check_vocabulary()
@@ -114,10 +116,13 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
 
     def id_to_token(self, id: int) -> str:
         self._check_vocabulary()
-        return super()._id_to_token_tf(int(id))
+        for token, place in self.vocabulary.items():
+            if place == id:
+                return token
+        raise ValueError(f"Id {id} is not in the vocabulary.")
 
-    def _maybe_initialized_tf(self):
-        """There are no tables but those of `set_vocabulary_and_merges`."""
+    def call(self, inputs, *args, training=None, **kwargs):
+        return self.tokenize(inputs)
 
     def tokenize(self, inputs):
         """string[B] -> int32[B,(n)], string -> int32[n]; int32[B,sequence_length] where one is set, cut or filled up."""
@@ -132,15 +137,12 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
         """Ids int[B,(n)] or int[B,n] -> string[B], int[n] -> string; what is no UTF-8 becomes U+FFFD."""
         self._check_vocabulary()
         with tf.device("cpu"):
-            ids = inputs if isinstance(inputs, tf.RaggedTensor) else tf.ragged.constant(inputs, dtype=tf.int64) if isinstance(
-                inputs, list) else tf.convert_to_tensor(inputs)
-            ids = tf.cast(ids, tf.int64)
+            ids = tf.cast(tf.ragged.constant(inputs) if isinstance(inputs, list) else inputs, tf.int64)
             texts = tf.ragged.map_flat_values(self._bytes.lookup, ids)
             if skip_special_tokens and self.control_tokens:
-                left_out = tf.constant([self.vocabulary[token] for token in self.control_tokens], tf.int64)
-                controls = tf.ragged.map_flat_values(
-                    lambda flat: tf.reduce_any(flat[..., tf.newaxis] == left_out, -1), ids)
-                texts = tf.where(controls, tf.zeros_like(texts), texts)
+                left_out = np.array([self.vocabulary[token] for token in self.control_tokens], np.int64)
+                texts = tf.ragged.map_flat_values(lambda bytes_of, flat: tf.where(
+                    tf.reduce_any(flat[..., tf.newaxis] == left_out, -1), b"", bytes_of), texts, ids)
             return _valid(tf.strings.reduce_join(texts, axis=-1))
 
     def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
@@ -150,7 +152,6 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
             known = self._known.lookup(different)
             is_known = known >= 0
             others = tf.boolean_mask(different, ~is_known)
-            others = tf.where(tf.strings.substr(others, 0, 1) == CUT, b"", others)
             alone = tf.RaggedTensor.from_uniform_row_length(tf.boolean_mask(known, is_known), 1)
             made = tf.concat([alone, self._merged(others)], 0)
             count = tf.cast(is_known, tf.int64)
@@ -160,24 +161,23 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
                                                    validate=False)
 
     def _words(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """string[B,(w)]: words, special tokens, and cuts between them."""
+        """string[B,(w)]: words and special tokens, empty ones among them."""
         texts, pattern = _valid(texts), _re2(PATTERNS[self.pattern])
         if self.unsplittable_tokens:
             longest = sorted(self.unsplittable_tokens, key=lambda token: (-len(token.encode()), token))
-            special = "|".join(map(_quoted, longest))
-            pieces = tf_text.regex_split(texts, special, special)
-            if self.normal_form:
-                pieces = pieces.with_flat_values(tf_text.normalize_utf8(pieces.flat_values, "NFC"))
-            texts, pattern = tf.strings.reduce_join(pieces, axis=-1, separator=CUT), f"{special}|{pattern}"
-        elif self.normal_form:
-            texts = tf_text.normalize_utf8(texts, "NFC")
+            special = "|".join(map(re.escape, longest))
+            texts, pattern = tf.strings.regex_replace(texts, f"({special})", CUT + rb"\1" + CUT), f"{special}|{pattern}"
+        if self.normal_form:
+            parts = tf.strings.split(texts, CUT)
+            parts = parts.with_flat_values(tf_text.normalize_utf8(parts.flat_values, "NFC"))
+            texts = tf.strings.reduce_join(parts, axis=-1, separator=CUT)
         if self.pattern == "smollm":
             texts = tf.strings.regex_replace(texts, r"(\p{N})", CUT + rb"\1" + CUT)
-        # \s+(?!\S): the last blank of several goes with what follows
-        last = BLANKS + NEWLINES if PATTERNS[self.pattern] == PATTERNS["gpt2"] else BLANKS  # else newlines end a word
-        blank = BLANKS + NEWLINES
-        texts = tf.strings.regex_replace(texts, f"([{blank}])([{last}][^{blank}])", rb"\1" + CUT + rb"\2")
-        return tf_text.regex_split(texts, pattern, pattern)
+        # \s+(?!\S): the last of several blanks goes with what follows. Where newlines end a word, none is such a blank.
+        last = BLANKS if r"\s*[\r\n]+" in PATTERNS[self.pattern] else BLANKS + NEWLINES
+        texts = tf.strings.regex_replace(texts, f"([{BLANKS}{NEWLINES}])([{last}][^{BLANKS}{NEWLINES}])",
+                                         rb"\1" + CUT + rb"\2")
+        return tf.strings.split(tf.strings.regex_replace(texts, f"({pattern})", rb"\1" + CUT), CUT)
 
     def _merged(self, words: tf.Tensor) -> tf.RaggedTensor:
         """int64[W,(n)]: the ids of words string[W], by pairs alone."""
@@ -218,6 +218,35 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
         return [tf.boolean_mask(symbols, left), tf.boolean_mask(word, left), tf.boolean_mask(at, left), made]
 
 
+def of_hugging_face(made: dict, roles: dict, where: str) -> BytePairs:
+    """The tokenizer that a tokenizer.json states, of byte level. roles: start_token, end_token, pad_token or None for each.
+
+    Raises: UserError where it does what `BytePairs` does not.
+    """
+    model, added = made["model"], made.get("added_tokens", [])
+    normal_form = (made.get("normalizer") or {}).get("type")
+    pattern = pattern_of(made.get("pre_tokenizer"))
+    if pattern is None:
+        raise UserError(f"{where} cuts texts into words in a way that is not known: its pre_tokenizer is "
+                        f"{json.dumps(made.get('pre_tokenizer'))[:300]}. Known are those of {', '.join(PATTERNS)}.")
+    if normal_form not in (None, "NFC"):
+        raise UserError(f"{where} has the normalizer {normal_form}; of byte-level tokenizers, NFC or none can be read.")
+    if greedy := [a["content"] for a in added if a.get("lstrip") or a.get("rstrip") or a.get("single_word")]:
+        raise UserError(f"{where} has the added token {greedy[0]!r} with lstrip, rstrip or single_word, which cannot be read.")
+    vocabulary = {**model["vocab"], **{a["content"]: a["id"] for a in added}}
+    return BytePairs(vocabulary, [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]],
+                     pattern=pattern, unsplittable_tokens=[a["content"] for a in added],
+                     control_tokens=[a["content"] for a in added if a.get("special")], normal_form=normal_form == "NFC",
+                     whole_words=bool(model.get("ignore_merges")),
+                     **{role: token for role, token in roles.items() if token in vocabulary})
+
+
+def is_byte_level(made: dict) -> bool:
+    """Whether a tokenizer.json is one of byte-level pairs."""
+    of_bytes = any('"ByteLevel"' in json.dumps(made.get(name)) for name in ("pre_tokenizer", "decoder"))
+    return of_bytes and "merges" in made.get("model", {})
+
+
 def _read(vocabulary: str, merges: str) -> tuple[dict, list[str]]:
     with open(vocabulary, encoding="utf-8") as file:
         made = json.load(file)
@@ -239,7 +268,3 @@ def _re2(pattern: str) -> str:
     """An expression without its lookahead, its white space Unicode's."""
     blank = BLANKS + NEWLINES
     return pattern.replace(r"|\s+(?!\S)", "").replace(r"[^\s", f"[^{blank}").replace(r"\s", f"[{blank}]")
-
-
-def _quoted(token: str) -> str:
-    return re.escape(token)
