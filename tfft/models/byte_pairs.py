@@ -5,7 +5,7 @@ KerasHub's differ from them in blanks, in numerals and in special tokens inside 
     text -> words, cut by the pattern that the model was pretrained with; special tokens are words of their own
     different words -> bytes -> pairs joined by rank, all words at once
 
-"ab  ab <|end|>" -> "ab" " " " ab" " " "<|end|>" -> [[512], [220], [220, 512], [220], [3]] -> [512, 220, 220, 512, 220, 3]
+"ab  ab<|end|>" -> "ab" " " " ab" "<|end|>" -> [[97, 98], [220], [301], [3]] -> [97, 98, 220, 301, 3]
 """
 
 import json
@@ -31,7 +31,7 @@ LETTERS = {**{chr(b): b for b in PRINTED}, **{chr(256 + i): b for i, b in enumer
 
 
 def spelled(token: str) -> bytes:
-    """The bytes of a token as a vocabulary writes it: each byte is a letter (GPT-2's encoder.py). "\u0120a" -> b" a"."""
+    """The bytes of a token as a vocabulary writes it: each byte is a letter (GPT-2's encoder.py). U+0120 and a -> b" a"."""
     if all(letter in LETTERS for letter in token):
         return bytes(LETTERS[letter] for letter in token)
     return token.encode()
