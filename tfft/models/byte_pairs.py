@@ -74,7 +74,8 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
         if isinstance(vocabulary, str):
             vocabulary, merges = _read(vocabulary, merges)
         self.vocabulary, self.merges = dict(vocabulary), [m for m in merges if not m.startswith("#version:")]
-        tokens = {spelled(token): i for token, i in vocabulary.items() if token not in self.unsplittable_tokens}
+        added = set(self.unsplittable_tokens)
+        tokens = {spelled(token): i for token, i in vocabulary.items() if token not in added}
         self._byte_ids = np.array([tokens.get(bytes([b]), -1) for b in range(256)], np.int64)
         with tf.init_scope(), tf.device("cpu"):
             self._set_pairs(vocabulary)
@@ -86,7 +87,7 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
                 whole = made.row_lengths().numpy() == 1
                 whole[whole] = made.to_tensor(-1).numpy()[whole, 0] == ids[whole]
             known = {token: i for token, i, alone in zip(tokens, ids.tolist(), whole, strict=True) if alone}
-            known |= {token.encode(): vocabulary[token] for token in self.unsplittable_tokens}
+            known |= {token.encode(): vocabulary[token] for token in added}
             self._known = _table(list(known), list(known.values()), -1)
         self._graph = tf.function(self._ids, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
         self._update_special_token_ids()
