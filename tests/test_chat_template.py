@@ -60,10 +60,9 @@ def test_names_without_the_tokenizers_tokens():
 def test_smollm2_is_rendered_as_transformers_does(tmp_path):
     """Expected: apply_chat_template of transformers 5.24 with the template of SmolLM2-135M-Instruct, which this one is written
     after."""
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({
+    chat = of_checkpoint({"tokenizer_config.json": json.dumps({
         "chat_template": chat_templates.DEFAULT_SYSTEM.replace("Be kind.", SMOL), "bos_token": "<|im_start|>",
-        "eos_token": {"content": "<|im_end|>", "special": True}}))
-    chat = of_checkpoint(tmp_path)
+        "eos_token": {"content": "<|im_end|>", "special": True}})})
     system = f"<|im_start|>system\n{SMOL}<|im_end|>\n"
     asked = [Message("user", " What is 2+2?\n"), Message("assistant", "4 "), Message("user", "Thanks")]
     assert chat.render(asked, True) == (
@@ -245,27 +244,29 @@ def test_a_template_is_saved_as_json_and_sent_to_another_process():
     assert pickle.loads(pickle.dumps(chat)).parts(TALK, "last") == chat.parts(TALK, "last")
 
 
-def test_templates_of_checkpoints(tmp_path):
-    def write(**config) -> None:
-        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+def test_templates_of_checkpoints():
+    files = {}
 
-    assert of_checkpoint(tmp_path) is None
+    def write(**config) -> None:
+        files["tokenizer_config.json"] = json.dumps(config)
+
+    assert of_checkpoint(files) is None
     write(bos_token=None, eos_token="</s>")
-    assert of_checkpoint(tmp_path) is None
-    (tmp_path / "special_tokens_map.json").write_text('{"bos_token": {"content": "<s>"}}')
+    assert of_checkpoint(files) is None
+    files["special_tokens_map.json"] = '{"bos_token": {"content": "<s>"}}'
     write(eos_token="</s>", chat_template=[{"name": "tool_use", "template": "{{ 1 }}"},
                                            {"name": "default", "template": "{{ 2 }}"}])
-    chat = of_checkpoint(tmp_path, date="2026-05-01")
+    chat = of_checkpoint(files, date="2026-05-01")
     assert (chat.source, chat.bos, chat.eos, chat.date) == ("{{ 2 }}", "<s>", "</s>", "2026-05-01")
     assert chat.name == "of the checkpoint"
     write(chat_template=[{"name": "a", "template": "{{ 1 }}"}, {"name": "b", "template": "{{ 2 }}"}])
     with pytest.raises(UserError, match="has the chat templates a, b, and none is the default"):
-        of_checkpoint(tmp_path)
-    (tmp_path / "chat_template.jinja").write_text("{{ 3 }}")
-    assert of_checkpoint(tmp_path).source == "{{ 3 }}"
-    (tmp_path / "tokenizer_config.json").write_text("{")
+        of_checkpoint(files)
+    files["chat_template.jinja"] = "{{ 3 }}"
+    assert of_checkpoint(files).source == "{{ 3 }}"
+    files["tokenizer_config.json"] = "{"
     with pytest.raises(UserError, match="tokenizer_config.json is no JSON"):
-        of_checkpoint(tmp_path)
+        of_checkpoint(files)
 
 
 def test_cut():

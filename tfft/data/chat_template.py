@@ -8,7 +8,6 @@ import dataclasses
 import datetime
 import functools
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from tfft.data.chat_parts import Cutter, Part, cut
 from tfft.data.conversation import USER, Message
 from tfft.errors import UserError, unknown
 
+FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 MARK = "\ue000"
 # contents that a template could look into
 PROBES = ("{}", "{}\n{}", "<think>{}</think>{}", "{{{{ {} }}}} & <b>'\"", "{} /no_think", "system: {}", "")
@@ -147,39 +147,38 @@ class ChatTemplate:
         self.__dict__.update(state)
 
 
-def of_checkpoint(folder: str | pathlib.Path, **others: Any) -> ChatTemplate | None:
-    """The template that a folder in Hugging Face's layout brings, with its tokens; None where it has none.
+def of_checkpoint(files: Mapping[str, str], **others: Any) -> ChatTemplate | None:
+    """The template that a checkpoint in Hugging Face's layout brings, with its tokens; None where it has none.
 
-    It is chat_template.jinja, else "chat_template" of tokenizer_config.json: a text, or a list of {"name", "template"} of which
-    "default" is taken. others: fields of ChatTemplate. Raises: UserError.
+    files: the texts of those of FILES that it has. The template is chat_template.jinja, else "chat_template" of
+    tokenizer_config.json: a text, or a list of {"name", "template"} of which "default" is taken. others: fields of
+    ChatTemplate. Raises: UserError.
     """
-    folder = pathlib.Path(folder)
-    settings = _settings(folder / "special_tokens_map.json") | _settings(folder / "tokenizer_config.json")
-    own, found = folder / "chat_template.jinja", settings.get("chat_template")
-    source = own.read_text("utf-8") if own.is_file() else _default(found, folder) if isinstance(found, list) else found
+    settings = _settings(files, "special_tokens_map.json") | _settings(files, "tokenizer_config.json")
+    found = settings.get("chat_template")
+    source = files.get("chat_template.jinja") or (_default(found) if isinstance(found, list) else found)
     if not isinstance(source, str) or not source.strip():
         return None
     tokens = {name: _token(settings.get(f"{name}_token")) for name in ("bos", "eos")}
     return ChatTemplate(source, **{**tokens, "label": "of the checkpoint", **others})
 
 
-def _settings(path: pathlib.Path) -> dict:
-    if not path.is_file():
-        return {}
+def _settings(files: Mapping[str, str], name: str) -> dict:
     try:
-        made = json.loads(path.read_text("utf-8"))
+        made = json.loads(files.get(name) or "{}")
     except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from error
+        raise UserError(f"The checkpoint's {name} is no JSON: {error}") from error
     if not isinstance(made, dict):
-        raise UserError(f"{path} holds {made!r:.40}, which is no object")
+        raise UserError(f"The checkpoint's {name} holds {made!r:.40}, which is no object")
     return made
 
 
-def _default(several: list, folder: pathlib.Path) -> str:
+def _default(several: list) -> str:
     named = {each.get("name"): each.get("template") for each in several if isinstance(each, dict)}
     if "default" not in named and len(named) != 1:
-        raise UserError(f"{folder / 'tokenizer_config.json'} has the chat templates {', '.join(map(str, named)) or 'none'}, "
-                        "and none is the default. Write the one that is meant into chat_template.jinja beside it")
+        raise UserError("The checkpoint's tokenizer_config.json has the chat templates "
+                        f"{', '.join(map(str, named)) or 'none'}, and none is the default. Write the one that is meant "
+                        "into chat_template.jinja beside it")
     return named.get("default", next(iter(named.values())))
 
 

@@ -12,18 +12,28 @@ from tfft.assets import download_error
 from tfft.errors import UserError
 from tfft.models.byte_pairs import is_byte_level, of_hugging_face
 
+# of a checkpoint in Hugging Face's layout: what says how conversations are written for it
+CHAT = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 EPSILON_LEFT_OUT = ("llama", "gemma", "gemma2")  # by KerasHub's converters, which take 1e-6 whatever config.json says
 OF_BYTE_PAIRS = ("llama", "qwen2", "qwen3", "qwen3_moe", "smollm3", "gpt2", "mistral")
 
 
 def load_tokenizer(preset: str):
-    """The KerasHub tokenizer of a preset: a local folder, hf://, kaggle:// or a KerasHub name.
+    """The KerasHub tokenizer of a preset: a local folder, hf://, kaggle:// or a KerasHub name. Its `chat` are the texts of CHAT
+    by their names, where there is a chat template among them.
 
     KerasHub's converter of Hugging Face folders keeps accents where BERT's uncased models were pretrained without them
     (their do_lower_case strips accents unless strip_accents is false); here they are stripped as in pretraining. It looks for
     BERT's vocabulary wherever the model is a BERT; multilingual sentence encoders are BERTs with XLM-R's tokenizer.
     Byte-level tokenizers of language models are read here: KerasHub's answer differently.
     """
+    tokenizer = _tokenizer(preset)
+    found = {name: path.read_text("utf-8") for name in CHAT if (path := preset_file(preset, name))}
+    tokenizer.chat = found if any("chat_template" in part for item in found.items() for part in item) else {}
+    return tokenizer
+
+
+def _tokenizer(preset: str):
     stated = _stated(preset, "tokenizer_config.json")
     if _stated(preset, "config.json").get("model_type") in OF_BYTE_PAIRS:
         made = _stated(preset, "tokenizer.json")
@@ -75,6 +85,8 @@ def save_tokenizer(tokenizer, folder: Path) -> None:
     assets.mkdir(parents=True)
     (folder / "tokenizer.json").write_text(json.dumps(keras.saving.serialize_keras_object(tokenizer), indent=1))
     tokenizer.save_assets(str(assets))
+    for name, text in getattr(tokenizer, "chat", {}).items():
+        (folder / name).write_text(text, "utf-8")
 
 
 def open_tokenizer(folder: Path):
@@ -82,6 +94,7 @@ def open_tokenizer(folder: Path):
     try:
         tokenizer = keras.saving.deserialize_keras_object(json.loads((folder / "tokenizer.json").read_text()))
         tokenizer.load_assets(str(folder / "assets"))
+        tokenizer.chat = {name: (folder / name).read_text("utf-8") for name in CHAT if (folder / name).exists()}
     except (OSError, ValueError) as error:
         raise UserError(f"Cannot read the tokenizer in {folder}: {error}. Run the train command of this workdir "
                         "again.") from error
@@ -118,7 +131,10 @@ def _from_preset(kind, preset: str, **kwargs):
 
 def describe(backbone) -> str:
     """The backbone's architecture as JSON, without weights."""
-    return json.dumps(keras.saving.serialize_keras_object(backbone), indent=1)
+    made = keras.saving.serialize_keras_object(backbone)
+    if isinstance(backbone, keras_hub.models.LlamaBackbone):  # whose get_config leaves it out
+        made["config"]["tie_word_embeddings"] = backbone.tie_word_embeddings
+    return json.dumps(made, indent=1)
 
 
 def rebuild(description: str, precision: str):

@@ -1,4 +1,4 @@
-"""An encoder of single texts -> one of several in a row, of the same layers: attention and positions stay inside each."""
+"""A backbone for single texts -> one for several in a row, of the same layers: attention and positions stay inside each."""
 
 import keras
 import keras_hub
@@ -51,3 +51,27 @@ def packed_encoder(backbone) -> tuple[dict, keras.KerasTensor]:
     for layer in backbone.transformer_layers:
         x = layer(x, attention_mask=same)
     return inputs, x
+
+
+ROTARY = (keras_hub.models.LlamaBackbone, keras_hub.models.MistralBackbone, keras_hub.models.QwenBackbone,
+          keras_hub.models.Qwen3Backbone)  # and what is made of these: where a text begins does not matter to them
+
+
+def packed_decoder(backbone) -> tuple[dict, keras.KerasTensor]:
+    """The same of a language model, whose tokens see those before them alone.
+
+    Raises: UserError where its layers take no mask, or are not known.
+    """
+    of_gpt2 = isinstance(backbone, keras_hub.models.GPT2Backbone)
+    if not of_gpt2 and not isinstance(backbone, ROTARY):
+        raise UserError(f"config.task.pack=True knows the layers of Llama (SmolLM2), Qwen, Mistral and GPT-2; this backbone is "
+                        f"a {type(backbone).__name__}. Set it to False: batches of like length have little padding as well.")
+    inputs = {**backbone.input, DOCUMENT: keras.Input((None,), dtype="int32", name=DOCUMENT)}
+    same, positions = Inside(name="inside")(inputs[DOCUMENT])
+    x = backbone.token_embedding(inputs["token_ids"])
+    if of_gpt2:
+        places = PositionsAt(backbone.position_embedding, name="positions_at", dtype=x.dtype)(positions)
+        x = backbone.embeddings_dropout(backbone.embeddings_add((x, places)))
+    for layer in backbone.transformer_layers:
+        x = layer(x, decoder_attention_mask=same)
+    return inputs, backbone.layer_norm(x)

@@ -1,0 +1,65 @@
+"""Which tokens are left to chance, beside numbers worked out by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfft.models.sampling import NEVER, Sampling, constrained, left, next_token, row_keys
+
+CHANCES = [[0.5, 0.25, 0.15, 0.07, 0.03]]
+
+
+@pytest.mark.parametrize(("changed", "kept"), [
+    ({}, 5), ({"top_k": 2}, 2), ({"top_k": 9}, 5), ({"top_p": 0.7}, 2), ({"top_p": 0.76}, 3), ({"top_p": 0.01}, 1),
+    ({"min_p": 0.2}, 3), ({"min_p": 1.0}, 1), ({"top_k": 4, "top_p": 0.8, "min_p": 0.4}, 2)])
+def test_what_is_left(changed, kept):
+    made = left(tf.constant(CHANCES), Sampling(**changed)).numpy()
+    np.testing.assert_array_equal(made, np.where(np.arange(5) < kept, np.float32(CHANCES), 0))
+
+
+def limited(logits, history, length, there=None, **changed):
+    history = tf.constant([history])
+    there = tf.ones_like(history, tf.bool) if there is None else tf.constant([there]) > 0
+    return constrained(tf.constant([logits], tf.float32), history, there, tf.constant(length), Sampling(**changed)).numpy()[0]
+
+
+def test_repetition_is_penalised():
+    logits = [2.0, -2.0, 1.0, 4.0]
+    np.testing.assert_array_equal(limited(logits, [0, 1, 3, 3], 2, repetition_penalty=2.0), [1.0, -4.0, 1.0, 4.0])
+    np.testing.assert_array_equal(limited(logits, [0, 1, 3, 3], 3, repetition_penalty=2.0), [1.0, -4.0, 1.0, 2.0])
+    # padding is nothing that was said
+    np.testing.assert_array_equal(limited(logits, [0, 1, 3, 3], 2, [0, 1, 1, 1], repetition_penalty=2.0), [2.0, -4.0, 1.0, 4.0])
+    np.testing.assert_array_equal(limited(logits, [0, 1, 3, 3], 2), logits)
+
+
+@pytest.mark.parametrize(("ngram", "history", "length", "forbidden"), [
+    (2, [0, 1, 0, 9, 9], 3, [1]), (2, [0, 1, 0, 2, 0], 5, [1, 2]), (3, [0, 1, 2, 0, 1], 5, [2]), (3, [0, 1, 0, 2, 0], 5, []),
+    (1, [0, 2, 9, 9, 9], 2, [0, 2]), (4, [1, 9, 9, 9, 9], 1, [])])
+def test_no_ngram_stands_twice(ngram, history, length, forbidden):
+    history = [min(token, 3) for token in history]
+    made = limited([1.0] * 4, history, length, no_repeat_ngram=ngram)
+    assert [i for i in range(4) if made[i] == NEVER] == forbidden
+
+
+def test_ngrams_do_not_begin_in_padding():
+    assert limited([1.0] * 4, [2, 1, 2], 3, [0, 1, 1], no_repeat_ngram=2).tolist() == [1.0, 1.0, 1.0, 1.0]
+    assert limited([1.0] * 4, [2, 1, 2], 3, no_repeat_ngram=2).tolist() == [1.0, NEVER, 1.0, 1.0]
+
+
+def test_chance_has_the_probabilities():
+    logits = tf.math.log(tf.tile(tf.constant(CHANCES), [4000, 1]))
+    ids = tf.range(4000)[:, tf.newaxis]
+    keys = row_keys(ids, tf.ones_like(ids), 3)
+    made = next_token(logits, ids, tf.ones_like(ids, tf.bool), tf.constant(1), keys, 0, Sampling(temperature=1.0)).numpy()
+    np.testing.assert_allclose(np.bincount(made, minlength=5) / 4000, CHANCES[0], atol=0.03)
+    warm = next_token(logits, ids, tf.ones_like(ids, tf.bool), tf.constant(1), keys, 0, Sampling(temperature=2.0)).numpy()
+    root = np.sqrt(CHANCES[0])
+    np.testing.assert_allclose(np.bincount(warm, minlength=5) / 4000, root / root.sum(), atol=0.03)
+    later = next_token(logits, ids, tf.ones_like(ids, tf.bool), tf.constant(2), keys, 1, Sampling(temperature=1.0)).numpy()
+    assert 0.2 < (made == later).mean() < 0.5  # 0.34 by chance
+
+
+def test_keys_know_nothing_of_padding():
+    short = row_keys(tf.constant([[5, 6]]), tf.constant([[1, 1]]), 1)
+    long = row_keys(tf.constant([[9, 9, 5, 6], [9, 9, 6, 5]]), tf.constant([[0, 0, 1, 1]] * 2), 1)
+    assert short[0] == long[0] != long[1]
