@@ -51,8 +51,10 @@ def metadata_json(response: GetModelMetadataResponse) -> dict:
 
 def listing(models: Models, indexes: dict[str, Index]) -> dict:
     """{"models": [{"name", "versions", "labels", "signatures", "page"}]}: this server's own, for the page. "documents":
-    how many are in a model's index, where it has one."""
-    return {"models": [{"name": name, "versions": sorted(model.loaded, reverse=True), "labels": model.labels,
+    how many are in a model's index, where it has one. "object" and "data" are OpenAI's."""
+    return {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "tfft"}
+                                       for name in models.by_name],
+            "models": [{"name": name, "versions": sorted(model.loaded, reverse=True), "labels": model.labels,
                         "signatures": sorted(model.loaded[model.newest].signatures) if model.loaded else [],
                         "page": model.loaded[model.newest].page if model.loaded else {},
                         **({"documents": len(indexes[name])} if name in indexes else {})}

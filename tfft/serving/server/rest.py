@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from google.protobuf import json_format
 
-from tfft.serving.server import describe, examples, rest_json
+from tfft.serving.server import describe, examples, openai, rest_json
 from tfft.serving.server.inference import LARGE, Inference, Request
 from tfft.serving.server.refusal import Code, Refusal, invalid
 from tfft.serving.server.search import Search
@@ -34,6 +34,7 @@ class Rest:
     def __init__(self, settings: Settings, inference: Inference):
         self.settings, self.inference, self.limits = settings, inference, settings.limits
         self.searches = {name: Search(index, inference) for name, index in settings.indexes.items()}
+        self.openai = openai.OpenAI(inference)
         self.draining = False
         self._silent: set = set()  # connections that have not sent the head of a request yet
         self._page = importlib.resources.files("tfft.serving.server").joinpath("page.html").read_bytes()
@@ -74,7 +75,9 @@ class Rest:
             self._check_origin(request)
             response = await handler(request)
         except Refusal as refusal:
-            response = failure(refusal.http, refusal.message)
+            theirs = request.rel_url.raw_path in openai.PATHS
+            response = (answer(json.dumps(openai.error(refusal)).encode(), refusal.http) if theirs
+                        else failure(refusal.http, refusal.message))
         except web.HTTPException as error:
             response = failure(error.status, error.reason)
         except Exception:
@@ -109,6 +112,9 @@ class Rest:
         path = request.rel_url.raw_path
         if request.method == "POST" and (match := INFER.fullmatch(path)):
             return await self._infer(request, match)
+        if request.method == "POST" and path in openai.PATHS:
+            body = await self._body(request)
+            return await self.openai(request, body, openai.PATHS[path], Request("", seconds=self.limits.request_timeout))
         if request.method in ("GET", "HEAD"):
             if path == "/":
                 return web.Response(body=self._page, content_type="text/html", charset="utf-8", headers=self._page_headers)
