@@ -37,22 +37,28 @@ PREDICATE = flags.DEFINE_multi_integer("predicate", [], "Semantic roles: where i
 PREDICATE_COLUMN = flags.DEFINE_string("predicate_column", "", "With --server: the column of the same.")
 QUESTION = flags.DEFINE_multi_string("question", [], "A question about its --context; may be given several times.")
 CONTEXT = flags.DEFINE_multi_string("context", [], "The text in which the answer to each --question is looked for.")
+PROMPT = flags.DEFINE_multi_string("prompt", [], "A prompt that is answered by a text, or messages as JSON; may be given "
+                                   "several times.")
 CHOICES = flags.DEFINE_multi_string("choices", [], "The candidates that may answer each --question: '[\"red\", \"blue\"]'.")
 QUESTION_COLUMN = flags.DEFINE_string("question_column", "", "With --server: the column of the question.")
 CONTEXT_COLUMN = flags.DEFINE_string("context_column", "", "With --server: the column of the context.")
 CHOICES_COLUMN = flags.DEFINE_string("choices_column", "", "With --server: the column of the candidates, a list each.")
+SET = flags.DEFINE_multi_string("set", [], "A setting of config.task to answer with, as in --set=temperature=0.7; may be given "
+                                "several times. Of language models.")
+PROMPT_COLUMN = flags.DEFINE_string("prompt_column", "", "With --server: the column of the prompt.")
 # the asked fields of any task: how one is given by itself, and with --server its column in --input
 GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR, "predicate": PREDICATE, "question": QUESTION, "context": CONTEXT,
-         "choices": CHOICES}
+         "choices": CHOICES, "prompt": PROMPT}
 COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN, "predicate": PREDICATE_COLUMN, "question": QUESTION_COLUMN,
-           "context": CONTEXT_COLUMN, "choices": CHOICES_COLUMN}
+           "context": CONTEXT_COLUMN, "choices": CHOICES_COLUMN, "prompt": PROMPT_COLUMN}
 
 
 def main() -> int:
     if bool(WORKDIR.value) == bool(SERVER.value):
         raise UserError("Name the run, --workdir=runs/imdb, or a served model, --server=grpc://localhost:8500/imdb")
     if any(flag.value for flag in GIVEN.values()) == bool(INPUT.value):
-        raise UserError("Give either --text='...' (or --question='...' --context='...') or --input=FILE with --output=FILE.")
+        raise UserError("Give either --text='...' (or --prompt='...', or --question='...' --context='...') or "
+                        "--input=FILE with --output=FILE.")
     if INPUT.value and not OUTPUT.value.endswith((".csv", ".jsonl")):
         raise UserError("--input needs --output=FILE.csv or --output=FILE.jsonl for the answers.")
     reading = READING()
@@ -65,10 +71,11 @@ def _by_run(reading: dict[str, str]) -> int:
             raise UserError(f"--{flag.name} goes with --server: a run reads the columns that it was trained with.")
 
     from tfft.assets import cache_folder
+    from tfft.config import answering
     from tfft.run.workdir import Workdir
     from tfft.tasks.fields import ALSO, FIELDS
 
-    experiment = Workdir(WORKDIR.value).experiment()
+    experiment = answering(Workdir(WORKDIR.value).experiment(), SET.value)
     rows = _given()
     if rows:
         fields = FIELDS[experiment.task.name](experiment, cache_folder(experiment.data.cache))
@@ -79,12 +86,14 @@ def _by_run(reading: dict[str, str]) -> int:
     from tfft.serving.prediction import predict_file, predict_texts
 
     if rows:
-        return predict_texts(WORKDIR.value, WEIGHTS.value, rows)
+        return predict_texts(WORKDIR.value, WEIGHTS.value, rows, SET.value)
     return predict_file(WORKDIR.value, WEIGHTS.value, INPUT.value, OUTPUT.value, probabilities=PROBABILITIES.value,
-                        batch_size=BATCH_SIZE.value or 64, on_broken_row=ON_BROKEN_ROW.value, reading=reading)
+                        batch_size=BATCH_SIZE.value or 64, on_broken_row=ON_BROKEN_ROW.value, reading=reading, chosen=SET.value)
 
 
 def _by_server(reading: dict[str, str]) -> int:
+    if SET.value:
+        raise UserError("--set goes with --workdir: a server's signature generate takes such settings.")
     if WEIGHTS.value:
         raise UserError("--weights goes with --workdir: a server has the weights that were exported.")
     rows = _given()
@@ -99,7 +108,7 @@ def _by_server(reading: dict[str, str]) -> int:
     if rows:
         return predict_texts_remotely(SERVER.value, rows)
     columns = {name: flag.value for name, flag in COLUMNS.items()}
-    if columns["question"] and TEXT_COLUMN.value == TEXT_COLUMN.default:
+    if (columns["question"] or columns["prompt"]) and TEXT_COLUMN.value == TEXT_COLUMN.default:
         columns["text"] = ""
     return predict_file_remotely(SERVER.value, INPUT.value, OUTPUT.value, columns=columns, probabilities=PROBABILITIES.value,
                                  batch_size=BATCH_SIZE.value or 32, on_broken_row=ON_BROKEN_ROW.value, reading=reading)

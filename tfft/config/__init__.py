@@ -4,10 +4,12 @@ Imports no TensorFlow: a typing mistake is reported within the first second.
 """
 
 from tfft.config.adaptation import Adaptation
+from tfft.config.causal_lm import CausalLM, CausalLMData
 from tfft.config.embedding import Embedding, EmbeddingData
 from tfft.config.experiment import (
     TASKS,
     Experiment,
+    answering,
     by_source,
     check_limits,
     classes_of,
@@ -25,6 +27,7 @@ from tfft.config.groups import (
     MINILM,
     MOVIE_REVIEWS,
     MULTILINGUAL,
+    SMOLLM2,
     Data,
     Distribution,
     Eval,
@@ -51,11 +54,12 @@ from tfft.config.text_classification import Augmentation, TextClassification, Te
 from tfft.config.token_classification import TokenClassification, TokenClassificationData
 
 __all__ = [
-    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "TASKS", "Adaptation", "Augmentation", "Data", "Distribution",
-    "Embedding", "EmbeddingData", "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture", "Model",
+    "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "SMOLLM2", "TASKS", "Adaptation", "Augmentation", "CausalLM", "CausalLMData",
+    "Data", "Distribution", "Embedding", "EmbeddingData", "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture",
+    "Model",
     "MultiTask", "MultipleChoice", "MultipleChoiceData", "QuestionAnswering", "QuestionAnsweringData", "Task",
     "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification", "TokenClassificationData",
-    "Train", "any_from_json", "any_to_json", "by_source", "check_limits", "classes_of", "default_config",
+    "Train", "answering", "any_from_json", "any_to_json", "by_source", "check_limits", "classes_of", "default_config",
     "default_experiment", "differences", "differences_of_tasks", "from_json", "in_source", "in_task",
     "multi_task_config", "named_sources", "no_activation_cache", "resolve", "resolve_any", "split_share", "to_json",
 ]

@@ -5,6 +5,7 @@
     to_json / from_json                                             (<workdir>/config.json)
 """
 
+import ast
 import dataclasses
 import json
 import re
@@ -12,6 +13,7 @@ import typing
 
 from tfft.config import (
     adaptation,
+    causal_lm,
     embedding,
     masked_lm,
     mixture,
@@ -32,6 +34,7 @@ TASKS: dict[str, TaskConfig] = {
     "question_answering": question_answering.CONFIG,
     "embedding": embedding.CONFIG,
     "masked_lm": masked_lm.CONFIG,
+    "causal_lm": causal_lm.CONFIG,
     "multiple_choice": multiple_choice.CONFIG,
 }
 
@@ -226,6 +229,8 @@ def _no_fgm(e: Experiment) -> str:
         return "moves each example against its own loss, and that of embedding is one of all examples"
     if e.task.name == "masked_lm":
         return "is for tasks with labels, and masked_lm has texts alone"
+    if e.task.name == "causal_lm":
+        return "is for encoders, and causal_lm has a language model"
     if e.adaptation.method == "prompt":
         return "moves what the encoder's layers get, where adaptation.method=prompt learns more of it"
     if e.train.activation_cache != "none":
@@ -241,6 +246,24 @@ def check_limits(e: Experiment, *, max_length: int | None, num_layers: int | Non
     if num_layers and e.model.frozen_layers > num_layers:
         raise UserError(f"config.model.frozen_layers={e.model.frozen_layers}, but the backbone has {num_layers} layers "
                         f"(-1 trains the head alone).")
+
+
+def answering(e: Experiment, given: list[str]) -> Experiment:
+    """The experiment of a finished run with settings of its task that decide what it answers, not what it has learnt:
+    ["temperature=0.7"]. Raises: UserError."""
+    free = {field.name: getattr(e.task, field.name) for field in dataclasses.fields(e.task) if field.metadata.get("free")}
+    values = json.loads(to_json(e))
+    for word in given:
+        name, equals, text = word.partition("=")
+        if not equals or name not in free:
+            known = unknown("setting", name, free) if free else f"task {e.task.name} has no such setting."
+            raise UserError(f"--set={word}: write NAME=VALUE, of the settings of config.task that a trained model can be asked "
+                            f"with. {known}")
+        try:
+            values["task"][name] = text if isinstance(free[name], str) else ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            values["task"][name] = (text,) if isinstance(free[name], tuple) else text
+    return resolve(values)
 
 
 def to_json(e: Experiment) -> str:

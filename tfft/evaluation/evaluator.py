@@ -140,7 +140,7 @@ class Evaluator(orbit.AbstractEvaluator):
             with fast_cpu(on_cpu() and not self._xla):
                 outputs = self._model_of_inputs(inputs, training=False)
             # an example by itself may have no loss: the task makes one of the units, if it wants one
-            alone = not self._task.whole_batch and not self._task.sequences
+            alone = not self._task.whole_batch and not self._task.sequences and not self._task.judges_loss
             losses = self._task.loss(targets, outputs) if alone else tf.zeros_like(indices, tf.float32)
             return indices, self._task.emit(outputs, targets), losses
 

@@ -16,7 +16,7 @@ from tfft.tasks.fields import FIELDS
 from tfft.tasks.guesses import GUESSES
 
 TEMPLATES = {"text_classification": "my_csv", "token_classification": "my_entities", "question_answering": "my_answers",
-             "embedding": "my_pairs", "multiple_choice": "my_choices"}
+             "embedding": "my_pairs", "multiple_choice": "my_choices", "causal_lm": "my_chat"}
 TIE = 0.15          # scores that differ by less are equally good
 LENGTHS = (64, 96, 128, 192, 256, 384, 512)
 READ = 200_000      # rows that are tried
@@ -125,14 +125,14 @@ class Sketch:
         else:
             made["data.max_length"] = template.data.max_length
         default = default_config(guess.task)
-        for group in ("model", "train", "export"):
+        for group in ("model", "adaptation", "train", "export"):
             for field, value in template[group].items():
                 if value != default[group][field]:
                     made[f"{group}.{field}"] = value
                     why[f"{group}.{field}"] = f"as in {TEMPLATES[guess.task]}, which comes with tfft"
-        if reason := self._no_english():
+        if guess.task != "causal_lm" and (reason := self._no_english()):
             made["model.backbone"], why["model.backbone"] = MULTILINGUAL, reason
-        groups = ("data", "task", "model", "train", "export")
+        groups = ("data", "task", "model", "adaptation", "train", "export")
         return dict(sorted(made.items(), key=lambda item: groups.index(item[0].split(".")[0]))), why
 
     def _no_english(self) -> str:

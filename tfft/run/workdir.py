@@ -21,7 +21,7 @@ from typing import Any
 
 from tfft import __version__
 from tfft.assets import cache_folder, resolve_backbone
-from tfft.config import Experiment, MultiTask, any_from_json, any_to_json, differences, differences_of_tasks
+from tfft.config import Experiment, MultiTask, answering, any_from_json, any_to_json, differences, differences_of_tasks
 from tfft.config.adaptation import MERGED
 from tfft.config.multi_task import is_multi_task
 from tfft.data.plan import PlanSettings
@@ -256,6 +256,14 @@ def save_parts(workdir: Workdir, tokenizer, backbone_description: str, learnt) -
         save_tokenizer(tokenizer, Path(folder) / "tokenizer")
         remove_tree(final)
         copy_tree(Path(folder) / "tokenizer", final, last="tokenizer.json")
+
+
+def asked_with(run: Run, given: list[str]) -> Run:
+    """The run, whose task answers with other settings: ["temperature=0.7"]. Raises: UserError."""
+    if not given:
+        return run
+    experiment = answering(run.experiment, given)
+    return dataclasses.replace(run, experiment=experiment, task=type(run.task)(experiment.task, run.task.learnt))
 
 
 def merged(run: Run) -> Run:

@@ -17,9 +17,10 @@ from tfft.run.adapter_files import check_shared
 from tfft.run.judge import own_splits
 from tfft.run.workdir import Run, merged, open_run
 from tfft.serving.card import write_card
-from tfft.serving.prove import HELD_OUT, prove
+from tfft.serving.prove import prove
 from tfft.serving.saved_model import ServedModel
 from tfft.serving.schema import write_page, write_schema
+from tfft.serving.server.version import PAGE
 from tfft.serving.warm_up import batch_sizes, write_batching, write_warm_up
 from tfft.training.summaries import Console
 
@@ -60,6 +61,8 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
         write_batching(made, sizes, lengths)
         write_schema(made, served)
         write_page(made, run.task, served.fields)
+        for extra, text in run.task.extra_assets(served.encoder).items():
+            (made / PAGE).with_name(extra).write_text(text, "utf-8")
         write_card(made, run, name, dtype, calibration, proof)
         final = publish(made, folder)
     except OSError as error:
@@ -134,9 +137,9 @@ def _rows(run: Run, console: Console) -> tuple[np.ndarray, list[dict[str, str]]]
         return np.full(1, run.experiment.data.max_length), []
     held_out = splits.get("test") or splits.get("validation")
     train = splits["train"]
-    return run.task.request_tokens(train.store, train.rows), _sample(held_out) if held_out else []
+    return run.task.request_tokens(train.store, train.rows), _sample(held_out, run.task.held_out) if held_out else []
 
 
-def _sample(split: Split) -> list[dict[str, str]]:
-    rows = np.random.default_rng(0).permutation(split.rows)[:HELD_OUT]
+def _sample(split: Split, number: int) -> list[dict[str, str]]:
+    rows = np.random.default_rng(0).permutation(split.rows)[:number]
     return [dict(zip(split.store.fields, split.store.texts(row), strict=True)) for row in rows]

@@ -23,7 +23,7 @@ from tfft.models.inference import Arranged
 from tfft.models.kernels import on_cpu
 from tfft.run.judge import check_writable
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
-from tfft.run.workdir import Run, open_run
+from tfft.run.workdir import Run, asked_with, open_run
 from tfft.serving.answers_file import joined, plain, write_answers
 from tfft.serving.asked_rows import AskedRows
 from tfft.tasks.base import Context
@@ -55,8 +55,7 @@ class Predictor:
     def _units(self, examples):
         inputs = features(examples, self.encoder.pad_id, tuple(self._model.input), multiple=8)
         with self._kernels():
-            outputs = self._model(inputs, training=False)
-        return self.task.emit(outputs, self.task.extras(examples))
+            return self.task.compute(self._model, inputs, self.task.extras(examples))
 
     def _response(self, examples, rows, units):
         return self.task.respond(examples, rows, units, self._context)
@@ -80,7 +79,7 @@ class Predictor:
             units = self._forward({name: tf.gather(column, chosen) for name, column in examples.items()}).numpy()
             for example, values in zip(chosen, units, strict=True):
                 made[example] = values[:counts[example]]
-        units = np.concatenate([*made, np.zeros((0, self.task.width), np.float32)])
+        units = np.concatenate([*made, np.zeros((0, self.task.answer_width), np.float32)])
         return {name: value.numpy() for name, value in self._respond(examples, of_rows, tf.constant(units)).items()}
 
     def answers(self, rows: Sequence[dict[str, Any]]) -> list[tuple[dict, dict[str, float]]]:
@@ -96,9 +95,9 @@ def _as_served(model) -> Callable[[], contextlib.AbstractContextManager]:
     return functools.partial(arranged, joined, compact=True)
 
 
-def predict_texts(workdir: str, weights: str, rows: list[dict[str, str]]) -> int:
-    """Prints one JSON line for each row."""
-    return print_answers(Predictor(open_run(workdir, weights)), rows)
+def predict_texts(workdir: str, weights: str, rows: list[dict[str, str]], chosen: list[str] | None = None) -> int:
+    """Prints one JSON line for each row. chosen: settings of the task to answer with, see tfft.config.answering."""
+    return print_answers(Predictor(asked_with(open_run(workdir, weights), chosen or [])), rows)
 
 
 def print_answers(predictor, rows: list[dict[str, str]]) -> int:
@@ -124,15 +123,15 @@ def nothing_asked(predictor) -> tuple[dict, dict[str, float]]:
 
 
 def predict_file(workdir: str, weights: str, source: str, output: str, *, probabilities: bool, batch_size: int,
-                 on_broken_row: str, reading: dict[str, str] | None = None) -> int:
+                 on_broken_row: str, reading: dict[str, str] | None = None, chosen: list[str] | None = None) -> int:
     """Streams rows from a source to a csv or jsonl file, in their order; the file is there whole or not at all.
 
     on_broken_row: a row that cannot be answered is an "error", is left out ("skip"), or has an "empty" answer, so that input
-    and output stay aligned. reading: settings of config.data that say how the source's files are read.
+    and output stay aligned. reading: settings of config.data that say how the source's files are read. chosen: as above.
     """
     target = local_path(output, "--output")
     check_writable(target)
-    run = open_run(workdir, weights)
+    run = asked_with(open_run(workdir, weights), chosen or [])
     return answer_file(run, Predictor(run, batch_size), source, target, probabilities, on_broken_row, reading)
 
 

@@ -17,8 +17,6 @@ from tfft.run.workdir import Run
 from tfft.serving import apart
 from tfft.serving.prediction import Predictor
 
-SIZES = (1, 2, 7, 32)
-HELD_OUT = 64
 # Other batch shapes alone make about 1e-6; rounding the weights to 11 or 8 bits makes the rest.
 TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 5e-2}
 PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # registered in Python's TensorFlow alone
@@ -46,12 +44,12 @@ def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[d
     otherwise.
     """
     predictor = Predictor(run, calibration=calibration, plainly=True)  # so that the two have only the weights in common
-    nasty = run.task.nasty(predictor.fields)
+    nasty, held_out = run.task.nasty(predictor.fields), run.task.as_served(held_out, predictor.encoder)
     columns = {name: filled([*nasty[name], *(_as(nasty[name][0], row[name]) for row in held_out)])
                for name in predictor.fields}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     expected = predictor(rows)
-    batches = make_batches(len(rows) - len(held_out), len(rows))
+    batches = make_batches(len(rows) - len(held_out), len(rows), run.task.proof_sizes)
     reference = batches[-1]
     asked = [rows[row] for row in reference]
     others = run.task.other_questions(asked) if signature == "serving_default" else {}
@@ -70,14 +68,14 @@ def prove(run: Run, folder: Path, dtype: str, calibration: Any, held_out: list[d
                  tuple(answer["ops"]["text"]))
 
 
-def make_batches(nasty: int, rows: int) -> list[list[int]]:
-    """Row numbers: nasty rows among themselves and all rows mixed, in batches of each of SIZES; the last is a mixed one."""
+def make_batches(nasty: int, rows: int, sizes: tuple[int, ...]) -> list[list[int]]:
+    """Row numbers: nasty rows among themselves and all rows mixed, in batches of each of `sizes`; the last is a mixed one."""
     random = np.random.default_rng(0)
     made = []
-    for size in SIZES:
+    for size in sizes:
         for among in ([np.arange(nasty)] if size > 1 else []) + [random.permutation(rows)]:
             made += [among[begin:begin + size].tolist() for begin in range(0, len(among), size)]
-            if len(made[-1]) < size and size == SIZES[-1]:  # filled up, so that the largest size is there
+            if len(made[-1]) < size and size == sizes[-1]:  # filled up, so that the largest size is there
                 made[-1] = (made[-1] + among.tolist() * size)[:size]
     return made
 

@@ -1,6 +1,7 @@
 """The SavedModel: raw text in, what the task responds out."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ class ServedModel(tf.Module):
             own = tf.sequence_mask(counts[begin:end], tf.shape(units)[1])
             return end, made.write(begin // AT_ONCE, tf.boolean_mask(units, own))
 
-        parts = tf.TensorArray(tf.float32, size=-(-total // AT_ONCE), infer_shape=False, element_shape=[None, self._task.width])
+        parts = tf.TensorArray(tf.float32, size=-(-total // AT_ONCE), infer_shape=False,
+                               element_shape=[None, self._task.answer_width])
         _, parts = tf.while_loop(lambda begin, _: begin < total, part, [0, parts], parallel_iterations=1)
         return parts.concat()
 
@@ -81,11 +83,15 @@ class ServedModel(tf.Module):
         return self._task.respond({}, {}, self.units(inputs, {})[:, 0], self._context)
 
     def _units(self, inputs, extras) -> tf.Tensor:
+        def compute(model):
+            return self._task.compute(model, inputs, extras)
+
+        if not self.weights.joined:
+            return self.weights.call(compute, compact=False)
         mask = inputs["padding_mask"]
         padding = tf.size(mask) - tf.reduce_sum(mask)
         return tf.cond(padding <= tf.maximum(MULTIPLE - 1, tf.size(mask) // LITTLE),
-                       lambda: self._task.emit(self.weights.call(inputs, compact=False), extras),
-                       lambda: self._task.emit(self.weights.call(inputs, compact=True), extras))
+                       lambda: self.weights.call(compute, compact=False), lambda: self.weights.call(compute, compact=True))
 
     def save(self, folder: Path) -> None:
         """Writes the SavedModel; TensorFlow's own errors, a full disk's among them, become OSErrors."""
@@ -128,8 +134,8 @@ class Weights(tf.Module):
         small = self._dtype == "float32" or variable.dtype != "float32" or len(variable.shape) < 2
         return variable.value if small else tf.Variable(self._narrow(variable.value), trainable=False)
 
-    def call(self, inputs: dict[str, tf.Tensor], compact: bool) -> tf.Tensor:
-        """The model's answer, computed in float32; see tfft.models.inference."""
+    def call(self, compute: Callable[[keras.Model], tf.Tensor], compact: bool) -> tf.Tensor:
+        """What is computed with the model, in float32; see tfft.models.inference."""
         model = self._untracked()
         joined = {key: functools.partial(_wide, *pair) for key, pair in zip(self._arranged.joined, self.joined.values(),
                                                                            strict=True)}
@@ -139,7 +145,7 @@ class Weights(tf.Module):
                 if kept is not variable.value:  # the layer of a table takes its rows and casts these alone
                     table = id(variable) in self._tables
                     scope.add_update((variable, tf.convert_to_tensor(kept) if table else tf.cast(kept, variable.dtype)))
-            return model(inputs, training=False)
+            return compute(model)
 
 
 def _wide(kernel: tf.Variable, bias: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:

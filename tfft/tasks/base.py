@@ -144,6 +144,9 @@ class Task(ABC):
     packed: bool = False  # whether examples int64[n,K] of `members` follow one another in one sequence; see `for_packed`
     drawn: bool = False  # whether an epoch draws targets, and what inputs show; see `targets`
     needed: tuple[str, ...] = ("tokens", "length", "first_length")  # columns of encoded examples that units are computed from
+    judges_loss: bool = False  # whether `judge` makes the loss of units, so that an evaluation need not compute `loss`
+    held_out: int = 64  # rows that an export is proven on beside the nasty ones, in batches of `proof_sizes`
+    proof_sizes: tuple[int, ...] = (1, 2, 7, 32)
 
     def __init__(self, settings: Any, learnt: Any):
         self.settings, self.learnt = settings, learnt
@@ -275,6 +278,15 @@ class Task(ABC):
         """What of the outputs is judged and answered by: float32[B,U,D]; beyond an example's own units anything finite.
         extras: the targets in evaluation, what `extras` makes of examples in prediction."""
 
+    def compute(self, model: keras.Model, inputs: dict, extras: dict) -> tf.Tensor:
+        """What is answered by, of the model's inputs int32[B,S]: float32[B,U,answer_width]."""
+        return self.emit(model(inputs, training=False), extras)
+
+    @property
+    def answer_width(self) -> int:
+        """D of what `compute` makes."""
+        return self.width
+
     @property
     def tunes(self) -> bool:
         """Whether something is chosen on the validation rows."""
@@ -339,6 +351,10 @@ class Task(ABC):
         """Inputs on which a served model must answer as the trained one: a column for each asked field."""
         return {name: [*NASTY[i:], *NASTY[:i]] if not i % 2 else [*reversed(NASTY)] for i, name in enumerate(fields)}
 
+    def as_served(self, rows: list[dict[str, str]], encoder) -> list[dict[str, str]]:
+        """Rows of a store as a server is asked them."""
+        return rows
+
     def other_questions(self, rows: list[dict]) -> dict[str, tuple[list[dict], dict[str, list]]]:
         """Of signatures that take something else than the asked fields: the rows as the trained model's encoder is to have
         them, and the signature's inputs by name. rows: of asked fields, from which both are made."""
@@ -367,6 +383,10 @@ class Task(ABC):
         words = " ".join(["a"] * max(1, length - 2))
         size = -(-len(words) // len(fields))
         return {name: words[i * size:(i + 1) * size] for i, name in enumerate(fields)}
+
+    def extra_assets(self, encoder) -> dict[str, str]:
+        """Files that lie in assets.extra of an export, by name: their texts."""
+        return {}
 
     @abstractmethod
     def card(self, tuned: dict[str, list] | None) -> list[str]:

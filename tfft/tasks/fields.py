@@ -1,5 +1,6 @@
 """Which fields of a row each task reads, by the task's name. Imports no TensorFlow: a wrong column is told before it is."""
 
+from tfft.tasks.causal_lm.rows import row_fields as causal_lm_fields
 from tfft.tasks.embedding.rows import row_fields as embedding_fields
 from tfft.tasks.masked_lm.rows import row_fields as masked_lm_fields
 from tfft.tasks.multiple_choice.rows import choices
@@ -15,6 +16,7 @@ FIELDS = {
     "question_answering": question_answering_fields,
     "embedding": embedding_fields,
     "masked_lm": masked_lm_fields,
+    "causal_lm": causal_lm_fields,
     "multiple_choice": multiple_choice_fields,
 }
 # sets of fields that a task also answers, beside the asked fields of its rows

@@ -1,5 +1,6 @@
 """What each task makes of a file that nobody has described, by the task's name. Imports no TensorFlow."""
 
+from tfft.tasks.causal_lm.guess import guesses as causal_lm_guesses
 from tfft.tasks.embedding.guess import guesses as embedding_guesses
 from tfft.tasks.multiple_choice.guess import guesses as multiple_choice_guesses
 from tfft.tasks.question_answering.guess import guesses as question_answering_guesses
@@ -13,4 +14,5 @@ GUESSES = {
     "question_answering": question_answering_guesses,
     "embedding": embedding_guesses,
     "multiple_choice": multiple_choice_guesses,
+    "causal_lm": causal_lm_guesses,
 }

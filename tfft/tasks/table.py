@@ -1,6 +1,7 @@
 """All tasks, by name."""
 
 from tfft.tasks.base import Task
+from tfft.tasks.causal_lm.task import CausalLMTask
 from tfft.tasks.embedding.task import EmbeddingTask
 from tfft.tasks.masked_lm.task import MaskedLMTask
 from tfft.tasks.multiple_choice.task import MultipleChoiceTask
@@ -14,5 +15,6 @@ TASKS: dict[str, type[Task]] = {
     "question_answering": QuestionAnsweringTask,
     "embedding": EmbeddingTask,
     "masked_lm": MaskedLMTask,
+    "causal_lm": CausalLMTask,
     "multiple_choice": MultipleChoiceTask,
 }

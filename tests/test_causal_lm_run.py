@@ -1,0 +1,173 @@
+"""Language models from a file of prompts, conversations or texts to a served answer."""
+
+import json
+import random
+import urllib.request
+from pathlib import Path
+
+import language
+import numpy as np
+import pytest
+import tensorflow as tf
+from commands import ROOT, killed_is_like_whole
+from served import serving, settings
+from test_masked_lm_run import settings_of
+
+from tfft.errors import UserError
+from tfft.run.fine_tune import fine_tune
+from tfft.run.judge import judge
+from tfft.serving.export import export
+from tfft.serving.prediction import predict_file, predict_texts
+from tfft.serving.remote_prediction import predict_texts_remotely
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return language.write(tmp_path_factory.mktemp("language") / "model")
+
+
+def write(path: Path, rows: list[dict]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return f"jsonl:{path}"
+
+
+def echoes(count: int, kind: str) -> list[dict]:
+    """"good" is answered by " bad bad", "bad" by " good good"."""
+    draw, made = random.Random(0), []
+    for number in range(count):
+        word = draw.choice(["good", "bad"])
+        other = "bad" if word == "good" else "good"
+        made.append({"prompt": word, "response": f" {other} {other}"} if kind == "pairs" else {"messages": [
+            {"role": "user", "content": "good"}, {"role": "assistant", "content": " bad"},
+            {"role": "user", "content": word}, {"role": "assistant", "content": f" {other} {other}"}]})
+        made[-1]["id"] = number  # else rows of one prompt are on one side of the split
+    return made
+
+
+def experiment(model, folder: Path, config: str = "my_chat", **changes):
+    usual = {"data__max_length": 64, "data__validation": "20%", "data__id_column": "id", "train__epochs": 6,
+             "train__peak_learning_rate": 0.02, "train__global_batch_size": 8, "adaptation__method": "none",
+             "task__max_new_tokens": 8, "task__sample_rows": 6, "model__dropout": -1.0}
+    return settings_of(config, model, folder / "cache", **{**usual, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    spec = write(folder / "rows.jsonl", echoes(120, "pairs"))
+    assert fine_tune(experiment(model, folder, f"my_chat:{spec}", data__messages_column=""), str(folder / "run")) == 0
+    return folder
+
+
+def test_train_evaluate_predict_export_and_serve(trained, capsys):
+    run = str(trained / "run")
+    lines = [json.loads(line) for line in (trained / "run/metrics.jsonl").read_text().splitlines()]
+    judged = [line for line in lines if line["kind"] == "validation"]
+    assert judged[-1]["perplexity"] < 1.2 and judged[-1]["accuracy"] > 0.95
+    assert judged[-1]["perplexity"] == pytest.approx(np.exp(judged[-1]["loss"]), rel=1e-6)
+    assert judged[-1]["exact_match"] == judged[-1]["rougeL"] == 1.0
+    assert judge(run, data="", split="validation", weights="", output="") == 0
+    report = json.loads((trained / "run/evaluation-validation.json").read_text())
+    assert len(report["answers"]) == 6 and report["answers"][0]["answer"] == report["answers"][0]["response"]
+    # the last word of two, and the end of the answer; each response is " bad bad<|im_end|>"
+    assert report["tokens"] == report["rows"] * 3
+
+    capsys.readouterr()
+    talk = json.dumps([{"role": "user", "content": "bad"}])
+    assert predict_texts(run, "", [{"prompt": "good"}, {"prompt": talk}, {"prompt": " "}]) == 0
+    made = [json.loads(line) for line in capsys.readouterr().out.strip().split("\n")]
+    assert [one["text"] for one in made] == [" bad bad", " good good", None] and made[0]["tokens"] == 3
+    assert predict_texts(run, "", [{"prompt": "good"}], ["max_new_tokens=1"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"prompt": "good", "text": " bad", "tokens": 1}
+    with pytest.raises(UserError, match="--set=temprature=1: write NAME=VALUE.*Did you mean 'temperature'"):
+        predict_texts(run, "", [{"prompt": "good"}], ["temprature=1"])
+    with pytest.raises(UserError, match="config.task.top_p is 2.0; it must be at most 1"):
+        predict_texts(run, "", [{"prompt": "good"}], ["top_p=2"])
+    (trained / "asked.jsonl").write_text('{"prompt": "bad"}\n{"prompt": ""}\n')
+    assert predict_file(run, "", str(trained / "asked.jsonl"), str(trained / "answers.jsonl"), probabilities=False,
+                        batch_size=4, on_broken_row="empty") == 0
+    assert [json.loads(line)["text"] for line in (trained / "answers.jsonl").read_text().splitlines()] == [" good good", None]
+
+    assert export(run, str(trained / "models/echo"), "") == 0
+    assert "proven on" in capsys.readouterr().out
+    served = tf.saved_model.load(str(trained / "models/echo/1")).signatures
+    assert served["serving_default"](prompt=tf.constant(["good"]))["text"].numpy().tolist() == [b" bad bad"]
+    chosen = {"max_new_tokens": 1, "min_new_tokens": 0, "top_k": 0, "no_repeat_ngram": 0, "seed": 0, "temperature": 0.0,
+              "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0,
+              "length_penalty": 1.0}
+    short = served["generate"](prompt=tf.constant(["good", "bad"]),
+                               **{name: tf.constant(value) for name, value in chosen.items()})
+    assert short["text"].numpy().tolist() == [b" bad", b" good"] and short["tokens"].numpy().tolist() == [1, 1]
+    with serving(settings(trained / "models/echo")) as server:
+        assert predict_texts_remotely(f"{server.url}/echo", [{"prompt": "bad"}]) == 0
+        assert json.loads(capsys.readouterr().out)["text"] == " good good"
+        status, made = server.ask("/v1/chat/completions", {"model": "echo", "messages": [{"role": "user", "content": "bad"}]})
+        assert status == 200 and made["choices"][0]["message"]["content"] == " good good"
+        assert made["choices"][0]["finish_reason"] == "stop" and made["usage"]["completion_tokens"] == 3
+        _, short = server.ask("/v1/completions", {"model": "echo", "prompt": "bad", "max_tokens": 1})
+        assert short["choices"][0] | {"logprobs": None} == {"index": 0, "text": " good", "logprobs": None,
+                                                            "finish_reason": "length"}
+        body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "good"}], "stream": True}).encode()
+        request = urllib.request.Request(f"{server.url}/v1/chat/completions", body)
+        with urllib.request.urlopen(request, timeout=60) as stream:
+            events = [line[6:] for line in stream.read().decode().splitlines() if line]
+        assert events.pop() == "[DONE]"
+        assert "".join(json.loads(event)["choices"][0]["delta"].get("content", "") for event in events) == " bad bad"
+
+
+def test_conversations_are_learnt_turn_by_turn(model, tmp_path, capsys):
+    spec = write(tmp_path / "talks.jsonl", echoes(100, "talks"))
+    chosen = experiment(model, tmp_path, f"my_chat:{spec}", data__max_length=96, train__epochs=3, adaptation__method="lora",
+                        adaptation__rate=1.0, task__learn="last", task__stop=("good",), task__sample_rows=2)
+    assert fine_tune(chosen, str(tmp_path / "run")) == 0
+    capsys.readouterr()
+    assert judge(str(tmp_path / "run"), data="", split="validation", weights="", output="") == 0
+    report = json.loads((tmp_path / "run/evaluation-validation.json").read_text())
+    assert report["tokens"] == report["rows"] * 3  # of the last answer alone
+    assert report["answers"][0]["prompt"].startswith("user\ngood\nassistant\n bad\nuser\n")
+    assert all("good" not in one["answer"] for one in report["answers"])  # where answers stop
+    assert export(str(tmp_path / "run"), str(tmp_path / "models"), "") == 0
+
+
+def test_texts_are_continued_each_token_once(model, tmp_path, capsys):
+    texts = ["good bad " * count for count in range(1, 20)]
+    spec = write(tmp_path / "texts.jsonl", [{"text": text} for text in texts])
+    found = {}
+    for overlap in (1, 10):
+        chosen = experiment(model, tmp_path, f"my_text:{spec}", data__max_length=16, data__window_overlap=overlap,
+                            data__validation="", data__id_column="", data__test=spec, train__steps=2, task__pack=overlap == 10)
+        assert fine_tune(chosen, str(tmp_path / f"run{overlap}")) == 0
+        assert judge(str(tmp_path / f"run{overlap}"), data="", split="test", weights="", output="") == 0
+        found[overlap] = json.loads((tmp_path / f"run{overlap}/evaluation-test.json").read_text())
+    # "good", " bad", " good", ..., " " and the end: all but the first of each are predicted
+    assert found[1]["tokens"] == found[10]["tokens"] == sum(2 * count + 1 for count in range(1, 20))
+    assert found[1]["metrics"].keys() == {"perplexity", "accuracy", "loss"}
+
+
+@pytest.mark.slow
+def test_killed_is_like_whole_with_lora_and_packed(model, tmp_path):
+    spec = write(tmp_path / "rows.jsonl", echoes(60, "pairs"))
+    killed_is_like_whole([f"--config={ROOT}/configs/my_chat.py:{spec}", "--config.data.messages_column=",
+                          "--config.data.max_length=64", "--config.data.id_column=id",
+                          f"--config.model.backbone={model}", "--config.task.pack=True",
+                          "--config.adaptation.dropout=0.2", "--config.train.accumulation=2", "--config.train.epochs=4",
+                          "--config.task.max_new_tokens=3", "--config.train.global_batch_size=4",
+                          "--config.train.checkpoint_every_steps=3"], str(tmp_path / "cache"), tmp_path, 12)
+
+
+def test_what_is_wrong_is_told(model, tmp_path):
+    def train(name: str, rows: list[dict], **changes) -> None:
+        spec = write(tmp_path / f"{name}.jsonl", rows)
+        usual = {"data__id_column": "", "data__messages_column": ""}
+        fine_tune(experiment(model, tmp_path, f"my_chat:{spec}", **{**usual, **changes}), str(tmp_path / name))
+
+    with pytest.raises(UserError, match=r"empty.jsonl:2: .*column 'response' \(the response\) is empty"):
+        train("empty", [{"prompt": "good", "response": "bad " * 50}, {"prompt": "bad", "response": ""}])
+    with pytest.raises(UserError, match="talks.jsonl:1: .*none of its 1 messages is the assistant's, so there is nothing to"):
+        train("talks", [{"messages": [{"role": "user", "content": "good"}]}], data__messages_column="messages")
+    with pytest.raises(UserError, match="no response begins within config.data.max_length tokens"):
+        train("long", [{"prompt": "good " * 50, "response": "bad"}] * 2, data__max_length=16, data__validation="")
+    for template, told in (("file:nowhere.jinja", "config.task.template=file:nowhere.jinja cannot be read"),
+                           ("chatmll", "config.task.template=chatmll: take auto, plain, chatml")):
+        with pytest.raises(UserError, match=told):
+            train("template", echoes(20, "pairs"), task__template=template)

@@ -1,0 +1,114 @@
+"""What a served model answers to prompts, in its graph and to its reader."""
+
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfft.data.tokenize import features
+from tfft.tasks.base import NASTY
+from tfft.tasks.causal_lm.learnt import Language
+
+LAST = 16    # tokens of an answer that are looked through for where it should stop, whenever one is made
+LONG = 400   # characters: nasty prompts are cut there, but for one
+NASTY_ROWS = 16
+MULTIPLE = 8  # of which the longest prompt's tokens are made one
+
+
+def left_padded(inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """(token_ids, padding_mask int32[B,S]) of inputs whose padding is on the right. [5 6 0] -> [0 5 6]"""
+    mask = inputs["padding_mask"]
+    size = tf.shape(mask)[1]
+    shift = size - tf.reduce_sum(mask, axis=1, keepdims=True)
+    place = tf.range(size)[tf.newaxis]
+    tokens = tf.gather(inputs["token_ids"], (place - shift) % size, batch_dims=1)
+    return tokens, tf.cast(place >= shift, tf.int32)
+
+
+def stopped(tokens: tf.Tensor, count: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
+    """bool[B]: whether the last of so many tokens int32[B,T] spell a text at which an answer ends."""
+    last = language.spell(tokens[:, tf.maximum(0, count - LAST):count])
+    return tf.strings.regex_full_match(last, f"(?s).*(?:{'|'.join(map(re.escape, stop))}).*")
+
+
+def texts(tokens: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
+    """string[B] of int32[B,T], up to the first text at which an answer ends."""
+    made = language.spell(tokens)
+    return tf.strings.regex_replace(made, f"(?s)(?:{'|'.join(map(re.escape, stop))}).*", "") if stop else made
+
+
+def respond(tokens: tf.Tensor, language: Language, stop: tuple[str, ...]) -> dict[str, tf.Tensor]:
+    """text string[B] and tokens int32[B]: how many were made, that which ends an answer among them."""
+    return {"text": texts(tokens, language, stop), "tokens": tf.reduce_sum(tf.cast(tokens >= 0, tf.int32), axis=1)}
+
+
+def recognises(outputs: set[str]) -> bool:
+    return outputs == {"text", "tokens"}
+
+
+def answers(response: dict[str, np.ndarray]) -> list[tuple[dict, dict[str, float]]]:
+    return [({"text": str(text), "tokens": int(count)}, {})
+            for text, count in zip(response["text"], response["tokens"], strict=True)]
+
+
+def signatures(served, specs: dict[str, tf.TensorSpec], language: Language, stop: tuple[str, ...]) -> dict[str, Any]:
+    """serving_default takes prompts; generate also how to choose, a number for all prompts of a batch each; continue also what
+    was made so far, for clients that stream."""
+    prompt = tf.TensorSpec([None], tf.string, name="prompt")
+
+    def generate(prompt, **chosen):
+        examples, rows = served.encoder.asked(prompt)
+        return {**served.of_examples({**examples, **chosen}, rows), "prompt_tokens": examples["length"]}
+
+    def more(prompt, tokens, **chosen):
+        examples, _ = served.encoder.asked(prompt)
+        made = served.units(features(behind(examples, tokens), served.encoder.pad_id, served.inputs, MULTIPLE), chosen)
+        answer = continued(tokens, tf.cast(made[:, 0], tf.int32), language, stop)
+        return {**answer, "prompt_tokens": examples["length"]}
+
+    tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")
+    return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(prompt=prompt),
+            "generate": tf.function(generate, autograph=False).get_concrete_function(prompt=prompt, **specs),
+            "continue": tf.function(more, autograph=False).get_concrete_function(prompt=prompt, tokens=tokens, **specs)}
+
+
+def behind(examples: dict, tokens: tf.Tensor) -> dict:
+    """The examples with tokens int32[B,n] behind each; -1 is padding."""
+    more = tf.RaggedTensor.from_tensor(tokens, lengths=tf.reduce_sum(tf.cast(tokens >= 0, tf.int32), axis=1))
+    whole = tf.concat([examples["tokens"], tf.cast(more, examples["tokens"].dtype)], axis=1)
+    length = tf.cast(whole.row_lengths(), tf.int32)
+    return {**examples, "tokens": whole, "length": length, "first_length": length}
+
+
+def continued(before: tf.Tensor, fresh: tf.Tensor, language: Language, stop: tuple[str, ...]) -> dict[str, tf.Tensor]:
+    """tokens int32[B,m], text string[B] and done int32[B] of what was made before int32[B,n] and now int32[B,T]. Nothing
+    follows where an answer had ended. [[5 6 -1]], [[7 -1]] -> [[5 6 7]]"""
+    fresh = tf.where(ended(before, language, stop)[:, tf.newaxis], -1, fresh)
+    both = tf.concat([before, fresh], axis=1)
+    kept = tf.ragged.boolean_mask(both, both >= 0)
+    tokens = kept.to_tensor(-1)
+    return {"tokens": tokens, "text": texts(tokens, language, stop), "done": tf.cast(ended(tokens, language, stop), tf.int32)}
+
+
+def ended(tokens: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
+    """bool[B]: whether an end token or a stop string is among int32[B,n]."""
+    last = tf.reduce_any(tokens[:, :, tf.newaxis] == tf.constant(language.ends, tf.int32), axis=[1, 2])
+    if not stop:
+        return last
+    return last | tf.strings.regex_full_match(language.spell(tokens), f"(?s).*(?:{'|'.join(map(re.escape, stop))}).*")
+
+
+def nasty(room: int) -> list[str | bytes]:
+    """Prompts that are hard to read; few, since each is answered by up to `room` tokens."""
+    return [*(text[:LONG] for text in NASTY[:NASTY_ROWS - 1]), "long " * 5_000]
+
+
+def difference(expected: dict[str, np.ndarray], got: dict[str, list], rows: list[int]) -> np.ndarray:
+    """0 where the texts are the same, else infinite: the next tokens of two texts that differ once have nothing in common."""
+    made = np.zeros(len(rows))
+    for place, (row, text) in enumerate(zip(rows, got["text"], strict=True)):
+        theirs = text if isinstance(text, bytes) else str(text).encode()
+        ours = expected["text"][row]
+        made[place] = 0.0 if theirs == (ours if isinstance(ours, bytes) else str(ours).encode()) else np.inf
+    return made

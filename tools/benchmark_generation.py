@@ -1,0 +1,78 @@
+"""Greedy decoding of a language model, tfft beside transformers on PyTorch: the same weights in float32, prompts, lengths.
+
+    python tools/benchmark_generation.py --batch=8 --rounds=2 --python=OTHER      OTHER has the extra "bench"
+
+Prompts are random tokens, none ends early. Each system runs in a process of its own, with as many threads as it may use
+processors (taskset decides): tokens a second after the first, the prompt's own time subtracted, the better of two runs.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+from benchmark_entities import ROOT, flags, take_turns
+
+FEW = 2
+
+
+def prompts(arguments: argparse.Namespace) -> np.ndarray:
+    return np.random.default_rng(arguments.seed).integers(300, 40_000, (arguments.batch, arguments.prompt)).astype(np.int32)
+
+
+def timed(arguments: argparse.Namespace, run) -> dict:
+    """run(how many tokens)"""
+    def seconds(tokens: int) -> float:
+        began = time.perf_counter()
+        run(tokens)
+        return time.perf_counter() - began
+
+    run(FEW)
+    few, many = (min(seconds(tokens) for _ in range(2)) for tokens in (FEW, arguments.tokens))
+    return {"tokens_per_second": arguments.batch * (arguments.tokens - FEW) / (many - few), "prompt_seconds": few}
+
+
+def own(arguments: argparse.Namespace) -> dict:
+    import tensorflow as tf
+
+    from tfft.models.backbone import load_backbone
+    from tfft.models.decoding import Decoder, generate
+    from tfft.models.sampling import Sampling
+
+    decoder = Decoder(load_backbone(arguments.weights, precision="float32", dropout=-1))
+    spec = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32)]
+    graph = tf.function(lambda ids, tokens: generate(decoder, ids, tf.ones_like(ids), Sampling(tokens), (10**6,),
+                                                     room=arguments.tokens), spec, autograph=False)
+    ids = tf.constant(prompts(arguments))
+    return timed(arguments, lambda tokens: graph(ids, tf.constant(tokens)).numpy())
+
+
+def baseline(arguments: argparse.Namespace) -> dict:
+    import torch
+    import transformers
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    model = transformers.AutoModelForCausalLM.from_pretrained(arguments.weights, dtype=torch.float32).eval()
+    ids = torch.tensor(prompts(arguments), dtype=torch.long)
+    return timed(arguments, lambda tokens: model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False,
+        pad_token_id=0))
+
+
+def main() -> None:
+    parser = flags(__doc__, ())
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--prompt", type=int, default=32, help="tokens")
+    parser.add_argument("--tokens", type=int, default=64, help="new ones")
+    parser.add_argument("--weights", default="", help="a folder in Hugging Face's layout; default: SmolLM2-135M")
+    if not any(word.startswith("--weights") for word in sys.argv):
+        code = "from tfft import assets, config; print(assets.resolve_backbone(config.SMOLLM2, assets.cache_folder()))"
+        sys.argv.append("--weights=" + subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, text=True,
+                                                      stdout=subprocess.PIPE).stdout.split()[-1])
+    take_turns(parser, __file__, {"tfft": own, "hf": baseline})
+
+
+if __name__ == "__main__":
+    main()
