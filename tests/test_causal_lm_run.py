@@ -1,5 +1,6 @@
 """Language models from a file of prompts, conversations or texts to a served answer."""
 
+import io
 import json
 import random
 import urllib.request
@@ -16,6 +17,7 @@ from test_masked_lm_run import settings_of
 from tfft.errors import UserError
 from tfft.run.fine_tune import fine_tune
 from tfft.run.judge import judge
+from tfft.serving.chat import talk
 from tfft.serving.export import export
 from tfft.serving.prediction import predict_file, predict_texts
 from tfft.serving.remote_prediction import predict_texts_remotely
@@ -59,7 +61,7 @@ def trained(model, tmp_path_factory):
     return folder
 
 
-def test_train_evaluate_predict_export_and_serve(trained, capsys):
+def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     run = str(trained / "run")
     lines = [json.loads(line) for line in (trained / "run/metrics.jsonl").read_text().splitlines()]
     judged = [line for line in lines if line["kind"] == "validation"]
@@ -73,8 +75,8 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys):
     assert report["tokens"] == report["rows"] * 3
 
     capsys.readouterr()
-    talk = json.dumps([{"role": "user", "content": "bad"}])
-    assert predict_texts(run, "", [{"prompt": "good"}, {"prompt": talk}, {"prompt": " "}]) == 0
+    conversation = json.dumps([{"role": "user", "content": "bad"}])
+    assert predict_texts(run, "", [{"prompt": "good"}, {"prompt": conversation}, {"prompt": " "}]) == 0
     made = [json.loads(line) for line in capsys.readouterr().out.strip().split("\n")]
     assert [one["text"] for one in made] == [" bad bad", " good good", None] and made[0]["tokens"] == 3
     assert predict_texts(run, "", [{"prompt": "good"}], ["max_new_tokens=1"]) == 0
@@ -83,6 +85,12 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys):
         predict_texts(run, "", [{"prompt": "good"}], ["temprature=1"])
     with pytest.raises(UserError, match="config.task.top_p is 2.0; it must be at most 1"):
         predict_texts(run, "", [{"prompt": "good"}], ["top_p=2"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("good\n\n/new\nbad\n/quit\nnever"))
+    assert talk(run, "", []) == 0
+    assert capsys.readouterr().out == " bad bad\n good good\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("good\n"))
+    assert talk(run, "", ["max_new_tokens=5", 'stop=("d b",)']) == 0
+    assert capsys.readouterr().out == " ba\n"
     (trained / "asked.jsonl").write_text('{"prompt": "bad"}\n{"prompt": ""}\n')
     assert predict_file(run, "", str(trained / "asked.jsonl"), str(trained / "answers.jsonl"), probabilities=False,
                         batch_size=4, on_broken_row="empty") == 0

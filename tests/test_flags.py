@@ -155,7 +155,7 @@ def test_help_lists_the_commands(folder, arguments):
     made = run(folder, "-m", "tfft", *arguments)
     assert made.returncode == 0 and made.stderr == ""
     assert [line.split()[0] for line in made.stdout.splitlines()[2:]] == [
-        "init", "train", "evaluate", "predict", "calibrate", "export", "extend", "index", "search", "mine", "serve",
+        "init", "train", "evaluate", "predict", "chat", "calibrate", "export", "extend", "index", "search", "mine", "serve",
         "plan", "lr_find", "prepare", "preflight"]
 
 
@@ -167,7 +167,7 @@ def test_version(folder):
 
 def test_unknown_command(folder):
     assert told(folder, "-m", "tfft", "trian", "--config=x") == (
-        "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: init, train, evaluate, predict, calibrate, "
+        "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: init, train, evaluate, predict, chat, calibrate, "
         "export, extend, index, search, mine, serve, plan, lr_find, prepare, preflight.")
 
 

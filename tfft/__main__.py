@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "fine-tune a pretrained Transformer",
     "evaluate": "judge a run on its test rows or on other data",
     "predict": "answer texts, or a file of them",
+    "chat": "talk with a language model on the terminal",
     "calibrate": "fit a temperature on the validation rows, and when to abstain",
     "export": "write a SavedModel that takes raw text",
     "extend": "add words to a backbone's vocabulary",
