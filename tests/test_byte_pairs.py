@@ -18,7 +18,7 @@ from tfft.models.backbone import load_tokenizer, open_tokenizer, save_tokenizer,
 
 tokenizers = pytest.importorskip("tokenizers")
 
-SPECIAL = ["<|end|>", "<|start|>", "<|end|>s", "<t\u00f6k en>"]
+SPECIAL = ["<|end|>", "<|start|>", "<|end|>s", "<|12  3 e\u0301|>", "<t\u00f6k en>"]
 CORPUS = ["It's what they're saying: I'LL go, don't you?  1234567 + 89 = 1234656.\n\n\n    return x ** 2  # (word)\r\n\tend",
           "caf\u00e9 na\u00efve \u4e2d\u6587\u5b57 \u0645\u0631\u062d\u0628\u0627 \U0001f600\U0001f44d \u0661\u0662\u0663",
           "\u00bd \u2163 aaaaaaaa -------- ======== \u00a0 \u2003 trailing   ", "the theme of these 'S 'T 'RE (The) \"the\"",

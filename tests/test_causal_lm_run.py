@@ -97,7 +97,8 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     assert [json.loads(line)["text"] for line in (trained / "answers.jsonl").read_text().splitlines()] == [" good good", None]
 
     assert export(run, str(trained / "models/echo"), "") == 0
-    assert "proven on" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "proven on" in out and "; 1 warm-up requests" in out
     served = tf.saved_model.load(str(trained / "models/echo/1")).signatures
     assert served["serving_default"](prompt=tf.constant(["good"]))["text"].numpy().tolist() == [b" bad bad"]
     chosen = {"max_new_tokens": 1, "min_new_tokens": 0, "top_k": 0, "no_repeat_ngram": 0, "seed": 0, "temperature": 0.0,

@@ -6,11 +6,22 @@ import families
 import keras
 import pytest
 import tensorflow as tf
+import test_causal_lm_loss
 from steps import Rig
 
-from tfft.config import Embedding, MaskedLM, Model, MultipleChoice, QuestionAnswering, TextClassification, TokenClassification
+from tfft.config import (
+    CausalLM,
+    Embedding,
+    MaskedLM,
+    Model,
+    MultipleChoice,
+    QuestionAnswering,
+    TextClassification,
+    TokenClassification,
+)
 from tfft.models.adaptation import freeze
 from tfft.tasks.base import Task
+from tfft.tasks.causal_lm.learnt import Language
 from tfft.tasks.embedding.learnt import Pairs
 from tfft.tasks.masked_lm.learnt import Vocabulary
 from tfft.tasks.multiple_choice.learnt import Choices
@@ -28,6 +39,7 @@ VALUES = Labels(mean=1.0, deviation=2.0)
 TAGS = Tags(("O", "B-PER", "I-PER"), "IOB2", "IOB2", ("PER",), (5,))
 INTENTS = dataclasses.replace(TAGS, labels=("ask", "tell"), label_counts=(3, 2))
 WORDPIECES = Vocabulary(tuple(families.WORDPIECES), 4, (0, 1, 2, 3, 4), "##", False)
+LANGUAGE = Language(tuple("abcdefghij"), (1,), max_length=16)
 EVERYTHING = {"clip_norm": 0.0, "ema_decay": 0.9, "accumulation": 2, "l2": 0.1, "schedule": "cosine", "ewc": 0.5}
 CASES = {
     "single_label": (TextClassification(loss="cross_entropy"), NAMES, {}),
@@ -46,6 +58,8 @@ CASES = {
     "scores": (Embedding(loss="cosent", projection=4), Pairs("scored", high=5.0), {"precision": "mixed_bfloat16"}),
     "labels": (Embedding(loss="triplet"), Pairs("labelled"), EVERYTHING),
     "masked_lm": (MaskedLM(), WORDPIECES, EVERYTHING),
+    "causal_lm": (CausalLM(z_loss=0.1), LANGUAGE, EVERYTHING),
+    "causal_lm_packed": (CausalLM(label_smoothing=0.1, pack=True), LANGUAGE, {"precision": "mixed_bfloat16"}),
     "choices": (MultipleChoice(), Choices(3), EVERYTHING),
     "choices_binary": (MultipleChoice(loss="binary"), Choices(3), {"precision": "mixed_bfloat16"}),
     "labels_contrastive": (Embedding(loss="contrastive", normalize=False), Pairs("labelled"), {}),
@@ -63,9 +77,14 @@ def rig_of(case: str, dropout: float = 0.1, xla: bool = True, frozen: int = 0, *
     """(rig, the static shapes of a batch of 4 texts or pairs of 16 tokens)."""
     settings = {**CASES[case][2], **changes}
     task = task_of(case)
-    backbone = families.backbone("bert", dropout, precision=settings.get("precision", "float32"))
+    precision = settings.get("precision", "float32")
+    if case.startswith("causal_lm"):
+        backbone = test_causal_lm_loss.backbone("llama", precision)
+    else:
+        backbone = families.backbone("bert", dropout, precision=precision)
     freeze(backbone, Model(frozen_layers=frozen))
     model = task.build_model(backbone, Model(head_dropout=dropout), seed=0)
+    model = task.for_packed(model, backbone) if case == "causal_lm_packed" else model
     rig = Rig(None, model=model, loss=task.loss, xla=xla, whole_batch=task.whole_batch, **settings)
     return rig, lower.batch_spec(model, task, 4, 16)
 

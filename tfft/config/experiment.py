@@ -209,6 +209,8 @@ def no_activation_cache(e: Experiment) -> str:
         return "keeps what frozen layers make, and none are frozen. Set config.model.frozen_layers, to -1 for all"
     if e.task.name == "masked_lm":
         return "keeps what frozen layers make of an example, and masked_lm masks other words in each epoch. Set it to none"
+    if e.task.name == "causal_lm":
+        return "keeps what an encoder's frozen layers make, and causal_lm has a language model. Set it to none"
     if getattr(e.data, "augmentation", None) and e.data.augmentation.enabled:
         return "keeps what frozen layers make of a text, and data.augmentation changes it in each epoch. Do without one of them"
     if e.adaptation.method == "prompt":

@@ -163,22 +163,27 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
 
     def _words(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """string[B,(w)]: words and special tokens, empty ones among them."""
-        texts, pattern = _valid(texts), _re2(PATTERNS[self.pattern])
-        if self.unsplittable_tokens:
-            longest = sorted(self.unsplittable_tokens, key=lambda token: (-len(token.encode()), token))
-            special = "|".join(map(re.escape, longest))
-            texts, pattern = tf.strings.regex_replace(texts, f"({special})", CUT + rb"\1" + CUT), f"{special}|{pattern}"
+        texts = _valid(texts)
+        if not self.unsplittable_tokens:
+            return tf.strings.split(self._cut(texts), CUT)
+        longest = sorted(self.unsplittable_tokens, key=lambda token: (-len(token.encode()), token))
+        special = "|".join(map(re.escape, longest))
+        parts = tf.strings.split(tf.strings.regex_replace(texts, f"({special})", CUT + rb"\1" + CUT), CUT)
+        flat = parts.flat_values
+        flat = tf.where(tf.strings.regex_full_match(flat, special), flat, self._cut(flat))
+        return tf.strings.split(tf.strings.reduce_join(parts.with_flat_values(flat), axis=-1, separator=CUT), CUT)
+
+    def _cut(self, texts: tf.Tensor) -> tf.Tensor:
+        """Texts without special tokens, with CUT between their words."""
         if self.normal_form:
-            parts = tf.strings.split(texts, CUT)
-            parts = parts.with_flat_values(tf_text.normalize_utf8(parts.flat_values, "NFC"))
-            texts = tf.strings.reduce_join(parts, axis=-1, separator=CUT)
+            texts = tf_text.normalize_utf8(texts, "NFC")
         if self.pattern == "smollm":
             texts = tf.strings.regex_replace(texts, r"(\p{N})", CUT + rb"\1" + CUT)
         # \s+(?!\S): the last of several blanks goes with what follows. Where newlines end a word, none is such a blank.
         last = BLANKS if r"\s*[\r\n]+" in PATTERNS[self.pattern] else BLANKS + NEWLINES
         texts = tf.strings.regex_replace(texts, f"([{BLANKS}{NEWLINES}])([{last}][^{BLANKS}{NEWLINES}])",
                                          rb"\1" + CUT + rb"\2")
-        return tf.strings.split(tf.strings.regex_replace(texts, f"({pattern})", rb"\1" + CUT), CUT)
+        return tf.strings.regex_replace(texts, f"({_re2(PATTERNS[self.pattern])})", rb"\1" + CUT)
 
     def _merged(self, words: tf.Tensor) -> tf.RaggedTensor:
         """int64[W,(n)]: the ids of words string[W], by pairs alone."""

@@ -40,11 +40,12 @@ def write_batching(folder: Path, sizes: tuple[int, ...], lengths: np.ndarray) ->
 
 
 def write_warm_up(folder: Path, name: str, served: ServedModel, task: Task, sizes: tuple[int, ...]) -> int:
-    """Requests of every bucket length and batch size, the largest first; returns their number."""
+    """Requests of every bucket length and batch size, the largest first, or the smallest one alone; returns their number."""
     path = folder / WARM_UP_REQUESTS
     path.parent.mkdir(exist_ok=True)
+    lengths, most = few_buckets(served.encoder.max_length), 1 if task.briefly_warm else None
     logs = [_request(name, task.warm_up(served.fields, length), size)
-            for length in reversed(few_buckets(served.encoder.max_length)) for size in reversed(sizes)]
+            for length in reversed(lengths[:most]) for size in reversed(sizes[:most])]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in logs:
             writer.write(log.SerializeToString())

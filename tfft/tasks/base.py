@@ -147,6 +147,7 @@ class Task(ABC):
     judges_loss: bool = False  # whether `judge` makes the loss of units, so that an evaluation need not compute `loss`
     held_out: int = 64  # rows that an export is proven on beside the nasty ones, in batches of `proof_sizes`
     proof_sizes: tuple[int, ...] = (1, 2, 7, 32)
+    briefly_warm: bool = False  # whether one small request warms a server up, since an answer takes long
 
     def __init__(self, settings: Any, learnt: Any):
         self.settings, self.learnt = settings, learnt

@@ -31,7 +31,7 @@ class CausalLMTask(base.Task):
     target_specs = {"ids": tf.TensorSpec([None, None], tf.int32)}
     needed = ("tokens", "length", "first_length")
     judges_loss = True
-    held_out, proof_sizes = 8, (1, 5)
+    held_out, proof_sizes, briefly_warm = 8, (1, 5), True
     extra_specs = {
         **{name: tf.TensorSpec([], tf.int32, name=name) for name in (
             "max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram", "seed")},
