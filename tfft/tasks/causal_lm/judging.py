@@ -7,7 +7,7 @@ import numpy as np
 from tfft.data.scratch import let_go, parts
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
-from tfft.tasks.base import MISTAKES, Judged, Report, Table
+from tfft.tasks.base import Judged, Report, Table
 from tfft.tasks.causal_lm.learnt import Language
 from tfft.tasks.causal_lm.text_metrics import METRICS, text_metrics
 
@@ -15,6 +15,7 @@ LARGEST = 700.0  # a loss whose exponential is a number still
 AT_ONCE = 8      # rows that are answered together
 SHOWN = 8        # answers in a report
 LONG = 500       # characters of a text in a table
+WIDE = 48        # and on a terminal
 
 
 def judge(judged: Judged) -> Report:
@@ -90,7 +91,11 @@ def compare(report: Report, chosen: list, answer: Callable[[list[np.ndarray]], l
              for (row, prompt, _), good, text in zip(chosen, right, texts, strict=True)]
     report.metrics |= found
     report.details["answers"] = [dict(zip(("row", "prompt", "response", "answer"), line, strict=True)) for line in lines]
-    report.tables.append(Table("answers", ("row", "prompt", "response", "answer"), lines[:SHOWN], shown=[]))
-    report.mistakes = [line for line in ((place, prompt, good, text) for place, prompt, good, text in lines)
-                       if line[2] != line[3]][:MISTAKES]
+    short = [(place, _line(prompt)[-WIDE:], _line(good)[:WIDE], _line(text)[:WIDE])
+             for place, prompt, good, text in lines[:SHOWN]]
+    report.tables.append(Table("answers", ("row", "prompt", "response", "answer"), lines[:SHOWN], shown=short))
     return report
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
