@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tfft.data.store import TokenStore
+
 WINDOW = 1 << 16  # examples that are packed among themselves
 
 
@@ -21,6 +23,12 @@ def pack(lengths: np.ndarray, room: int, seed: int, epoch: int) -> np.ndarray:
     for i, row in enumerate(rows):
         made[i, :len(row)] = row
     return made
+
+
+def packed(store: TokenStore, examples: np.ndarray, room: int, seed: int, epoch: int) -> np.ndarray:
+    """int64[m,K]: the same of examples int64[n] of a store, by their numbers; -1 where a row has fewer."""
+    packs = pack(np.asarray(store.lengths[examples]), room, seed, epoch)
+    return np.where(packs >= 0, examples[packs], -1)
 
 
 def _best_fit(order: list[int], lengths: np.ndarray, room: int) -> list[list[int]]:

@@ -24,20 +24,30 @@ class NextToken(keras.layers.Layer):
     def __init__(self, backbone, **kwargs):
         super().__init__(**kwargs)
         self.backbone = lambda: backbone  # whose weights the model has already: here it is no layer
-        self.cap = float(getattr(backbone, "final_logit_soft_cap", None) or 0.0)
+        self.cap = logit_cap(backbone)
 
     @property
     def trained(self) -> bool:
         """Whether the table is."""
-        embedding = self.backbone().token_embedding
-        return bool((embedding.embeddings if embedding.tie_weights else embedding.reverse_embeddings).trainable)
+        return bool(output_weights(self.backbone()).trainable)
 
     def call(self, hidden):
         return {"hidden": hidden, "table": keras.ops.cast(self._table(), self.compute_dtype)}
 
     def _table(self):
-        embedding = self.backbone().token_embedding
-        return embedding.embeddings if embedding.tie_weights else keras.ops.transpose(embedding.reverse_embeddings)
+        weights = output_weights(self.backbone())
+        return weights if self.backbone().token_embedding.tie_weights else keras.ops.transpose(weights)
+
+
+def output_weights(backbone):
+    """The variable whose products are the logits: the token embeddings [V,H], or where these are not tied one [H,V]."""
+    embedding = backbone.token_embedding
+    return embedding.embeddings if embedding.tie_weights else embedding.reverse_embeddings
+
+
+def logit_cap(backbone) -> float:
+    """What logits are held below by a tanh (Gemma 2); 0: nothing."""
+    return float(getattr(backbone, "final_logit_soft_cap", None) or 0.0)
 
 
 def causal_lm(backbone) -> keras.Model:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.files import read_record, write_record
+from tfft.models.byte_pairs import spelled
 
 FILE = "language.json"
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's tokens for bytes that no piece spells
@@ -59,7 +60,7 @@ def language_of(tokenizer, end: str, max_length: int) -> Language:
     known = {name: number for number, name in enumerate(names)}
     special |= {known[name] for name in getattr(tokenizer, "unsplittable_tokens", None) or () if name in known}
     ends = {int(tokenizer.end_token_id)} | ({known[end]} if end in known else set())
-    spell = _spell_bytes if byte_level else _spell_piece
+    spell = (lambda name: spelled(name).decode("latin-1")) if byte_level else _spell_piece
     pieces = ["" if number in special | ends else spell(name or "") for number, name in enumerate(names)]
     return Language(tuple(pieces), tuple(sorted(ends)), not byte_level, max_length)
 
@@ -69,19 +70,3 @@ def _spell_piece(name: str) -> str:
     if found := BYTE.fullmatch(name):
         return chr(int(found[1], 16))
     return name.replace("\u2581", " ").encode("utf-8").decode("latin-1")
-
-
-def _spell_bytes(name: str) -> str:
-    """Of byte pairs: each character stands for a byte; those of tokens that were added for themselves."""
-    table = _table()
-    if all(letter in table for letter in name):
-        return "".join(table[letter] for letter in name)
-    return name.encode("utf-8").decode("latin-1")
-
-
-@functools.cache
-def _table() -> dict[str, str]:
-    """GPT-2's letters for bytes: printable ones are themselves, the others follow from 256 on (Radford et al. 2019)."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = (byte for byte in range(256) if byte not in printable)
-    return {**{chr(byte): chr(byte) for byte in printable}, **{chr(256 + i): chr(byte) for i, byte in enumerate(others)}}

@@ -28,8 +28,12 @@ def left_padded(inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
 
 def stopped(tokens: tf.Tensor, count: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
     """bool[B]: whether the last of so many tokens int32[B,T] spell a text at which an answer ends."""
-    last = language.spell(tokens[:, tf.maximum(0, count - LAST):count])
-    return tf.strings.regex_full_match(last, f"(?s).*(?:{'|'.join(map(re.escape, stop))}).*")
+    return _holds(language.spell(tokens[:, tf.maximum(0, count - LAST):count]), stop)
+
+
+def _holds(made: tf.Tensor, stop: tuple[str, ...]) -> tf.Tensor:
+    """bool[B]: whether one of the stop strings is in string[B]."""
+    return tf.strings.regex_full_match(made, f"(?s).*(?:{'|'.join(map(re.escape, stop))}).*")
 
 
 def texts(tokens: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
@@ -94,9 +98,7 @@ def continued(before: tf.Tensor, fresh: tf.Tensor, language: Language, stop: tup
 def ended(tokens: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
     """bool[B]: whether an end token or a stop string is among int32[B,n]."""
     last = tf.reduce_any(tokens[:, :, tf.newaxis] == tf.constant(language.ends, tf.int32), axis=[1, 2])
-    if not stop:
-        return last
-    return last | tf.strings.regex_full_match(language.spell(tokens), f"(?s).*(?:{'|'.join(map(re.escape, stop))}).*")
+    return last | _holds(language.spell(tokens), stop) if stop else last
 
 
 def nasty(room: int) -> list[str | bytes]:

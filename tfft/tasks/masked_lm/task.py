@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfft import config
 from tfft.assets import resolve_backbone
-from tfft.data.packing import pack
+from tfft.data.packing import packed
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
 from tfft.models.backbone import load_tokenizer
@@ -57,10 +57,7 @@ class MaskedLMTask(base.Task):
 
     def members(self, store: TokenStore, rows: np.ndarray, epoch: int, seed: int) -> np.ndarray:
         examples = store.examples_of(rows)
-        if not self.packed:
-            return examples
-        packs = pack(np.asarray(store.lengths[examples]), self.learnt.max_length, seed, epoch)
-        return np.where(packs >= 0, examples[packs], -1)
+        return packed(store, examples, self.learnt.max_length, seed, epoch) if self.packed else examples
 
     def targets(self, store: TokenStore, *, weighted: bool):
         """places and ids int32[b,S], -1 beyond the hidden tokens. An example weighs as many as it has of them."""
