@@ -12,9 +12,9 @@ from test_masked_lm_run import settings_of
 from tfft.errors import UserError
 from tfft.models.backbone import load_tokenizer
 from tfft.tasks.causal_lm.encoder import ConversationEncoder
-from tfft.tasks.causal_lm.learnt import Language, language_of
 from tfft.tasks.causal_lm.rendering import rendering_of
 from tfft.tasks.causal_lm.rows import row_fields
+from tfft.tasks.texts.language import Language, language_of
 
 GOOD = {"prompt": "good", "response": "bad"}
 PROMPT = "<|im_start|>user\ngood<|im_end|>\n<|im_start|>assistant\n"

@@ -12,8 +12,8 @@ from served import serving, settings
 
 from tfft.data.chat_template import ChatTemplate
 from tfft.serving.server.openai import cut, sure
-from tfft.tasks.causal_lm.learnt import Language
 from tfft.tasks.causal_lm.serving import continued
+from tfft.tasks.texts.language import Language
 
 ANSWER = "Grüße! User: bye"
 SLOW = 1_000_000  # seeds from here on

@@ -8,7 +8,7 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfft.tasks.causal_lm.text_metrics import METRICS, bleu_words, longest_common, parses, rouge_l, rouge_n, text_metrics, words
+from tfft.tasks.texts.metrics import METRICS, bleu_words, longest_common, parses, rouge_l, rouge_n, text_metrics, words
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 

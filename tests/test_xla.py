@@ -21,13 +21,13 @@ from tfft.config import (
 )
 from tfft.models.adaptation import freeze
 from tfft.tasks.base import Task
-from tfft.tasks.causal_lm.learnt import Language
 from tfft.tasks.embedding.learnt import Pairs
 from tfft.tasks.masked_lm.learnt import Vocabulary
 from tfft.tasks.multiple_choice.learnt import Choices
 from tfft.tasks.question_answering.learnt import Answers
 from tfft.tasks.table import TASKS
 from tfft.tasks.text_classification.labels import Labels
+from tfft.tasks.texts.language import Language
 from tfft.tasks.token_classification.tags import Tags
 from tfft.tpu import lower
 from tfft.tpu.refusals import Refused

@@ -50,16 +50,18 @@ from tfft.config.multi_task import (
 )
 from tfft.config.multiple_choice import MultipleChoice, MultipleChoiceData
 from tfft.config.question_answering import QuestionAnswering, QuestionAnsweringData
+from tfft.config.seq2seq import Seq2Seq, Seq2SeqData
 from tfft.config.text_classification import Augmentation, TextClassification, TextClassificationData
 from tfft.config.token_classification import TokenClassification, TokenClassificationData
+from tfft.config.writing import Writing
 
 __all__ = [
     "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "SMOLLM2", "TASKS", "Adaptation", "Augmentation", "CausalLM", "CausalLMData",
-    "Data", "Distribution", "Embedding", "EmbeddingData", "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData", "Mixture",
-    "Model",
-    "MultiTask", "MultipleChoice", "MultipleChoiceData", "QuestionAnswering", "QuestionAnsweringData", "Task",
-    "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification", "TokenClassificationData",
-    "Train", "answering", "any_from_json", "any_to_json", "by_source", "check_limits", "classes_of", "default_config",
-    "default_experiment", "differences", "differences_of_tasks", "from_json", "in_source", "in_task",
-    "multi_task_config", "named_sources", "no_activation_cache", "resolve", "resolve_any", "split_share", "to_json",
+    "Data", "Distribution", "Embedding", "EmbeddingData", "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData",
+    "Mixture", "Model", "MultiTask", "MultipleChoice", "MultipleChoiceData", "QuestionAnswering", "QuestionAnsweringData",
+    "Seq2Seq", "Seq2SeqData", "Task", "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification",
+    "TokenClassificationData", "Train", "Writing", "answering", "any_from_json", "any_to_json", "by_source", "check_limits",
+    "classes_of", "default_config", "default_experiment", "differences", "differences_of_tasks", "from_json", "in_source",
+    "in_task", "multi_task_config", "named_sources", "no_activation_cache", "resolve", "resolve_any", "split_share",
+    "to_json",
 ]

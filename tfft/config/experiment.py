@@ -20,12 +20,14 @@ from tfft.config import (
     multiple_choice,
     question_answering,
     schema,
+    seq2seq,
     text_classification,
     token_classification,
 )
 from tfft.config.adaptation import Adaptation
 from tfft.config.groups import Data, Distribution, Eval, Export, Model, Task, TaskConfig, Train
 from tfft.config.schema import group, setting
+from tfft.config.writing import Writing
 from tfft.errors import UserError, unknown
 
 TASKS: dict[str, TaskConfig] = {
@@ -35,6 +37,7 @@ TASKS: dict[str, TaskConfig] = {
     "embedding": embedding.CONFIG,
     "masked_lm": masked_lm.CONFIG,
     "causal_lm": causal_lm.CONFIG,
+    "seq2seq": seq2seq.CONFIG,
     "multiple_choice": multiple_choice.CONFIG,
 }
 
@@ -209,8 +212,8 @@ def no_activation_cache(e: Experiment) -> str:
         return "keeps what frozen layers make, and none are frozen. Set config.model.frozen_layers, to -1 for all"
     if e.task.name == "masked_lm":
         return "keeps what frozen layers make of an example, and masked_lm masks other words in each epoch. Set it to none"
-    if e.task.name == "causal_lm":
-        return "keeps what an encoder's frozen layers make, and causal_lm has a language model. Set it to none"
+    if isinstance(e.task, Writing):
+        return f"keeps what an encoder's frozen layers make, and {e.task.name} has a decoder. Set it to none"
     if getattr(e.data, "augmentation", None) and e.data.augmentation.enabled:
         return "keeps what frozen layers make of a text, and data.augmentation changes it in each epoch. Do without one of them"
     if e.adaptation.method == "prompt":
@@ -231,8 +234,8 @@ def _no_fgm(e: Experiment) -> str:
         return "moves each example against its own loss, and that of embedding is one of all examples"
     if e.task.name == "masked_lm":
         return "is for tasks with labels, and masked_lm has texts alone"
-    if e.task.name == "causal_lm":
-        return "is for encoders, and causal_lm has a language model"
+    if isinstance(e.task, Writing):
+        return f"is for encoders, and {e.task.name} has a decoder"
     if e.adaptation.method == "prompt":
         return "moves what the encoder's layers get, where adaptation.method=prompt learns more of it"
     if e.train.activation_cache != "none":

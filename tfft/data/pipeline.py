@@ -20,8 +20,8 @@ Targets = Callable[[np.ndarray, int], tuple[Any, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """What a batch is made of. inputs: of the backbone, int32[b,S] each; targets: a task's; target_specs: an array's, or those
-    of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length. sequences: K, where what
+    """What a batch is made of. inputs: of the backbone, int32[b,S] each, or a target of that name; targets: a task's; target_specs: an
+    array's, or those of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length. sequences: K, where what
     is planned is K examples of the store each; see Epoch. drawn: `targets` also takes the plan's seed and the epoch (of a
     mixture Epoch.turns), and gives besides what the inputs show in place of an example's own tokens: int32[b,length], -1 where
     they show these. hidden: (examples int64[b*K], length) -> float[b*K,length,H], the input "hidden"; see tfft.models.split."""
@@ -159,6 +159,11 @@ def static_shape(spec: tf.TensorSpec, rows: int | None, length: int | None) -> l
     return [rows, *(length if size is None else size for size in spec.shape[1:])]
 
 
+def given_by_targets(inputs: tuple[str, ...], target_specs: Any) -> tuple[str, ...]:
+    """Inputs of a model that are targets: what a decoder is shown of the text that it learns."""
+    return tuple(name for name in inputs if isinstance(target_specs, dict) and name in target_specs)
+
+
 def token_inputs(store: TokenStore, examples: np.ndarray, length: int, pad_id: int, segments: bool) -> list[np.ndarray]:
     """token_ids, padding_mask[, segment_ids] int32[b,length] of examples int64[b], -1 where filling."""
     count = len(examples)
@@ -265,7 +270,9 @@ def dataset(epochs: Epochs, reader: Reader, *, start: int, stop: int, replicas: 
             target.set_shape(static_shape(spec, rows, length))
         weights.set_shape([rows])
         indices.set_shape([rows])
-        return dict(zip(names, inputs, strict=True)), tf.nest.pack_sequence_as(reader.target_specs, targets), weights, indices
+        targets = tf.nest.pack_sequence_as(reader.target_specs, targets)
+        shown = {name: targets[name] for name in given_by_targets(reader.inputs, reader.target_specs)}
+        return {**dict(zip(names, inputs, strict=True)), **shown}, targets, weights, indices
 
     def elements_of(epoch):
         """The elements of an epoch's steps of `shape`."""

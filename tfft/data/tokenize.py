@@ -39,10 +39,11 @@ class TextTokenizer(tf.Module):
         self.head_fraction = head_fraction
         self.pairs = pairs
         self.pad_id = int(tokenizer.pad_token_id)
-        self._start = [int(tokenizer.start_token_id)]
+        start = getattr(tokenizer, "start_token_id", None)  # T5 has none
+        self._start = [] if start is None else [int(start)]
         self._end = [int(tokenizer.end_token_id)]
         self._separator = self._end * (2 if type(tokenizer).__name__ in DOUBLE_SEPARATOR else 1)
-        self._special = 2 + (len(self._separator) if pairs else 0)
+        self._special = len(self._start) + 1 + (len(self._separator) if pairs else 0)
         self._unknown = Unknown(tokenizer)
         if max_length <= self._special:
             raise UserError(f"config.data.max_length={max_length} leaves no room beside {self._special} special tokens.")
@@ -50,7 +51,7 @@ class TextTokenizer(tf.Module):
     def __call__(self, texts: tf.Tensor, second: tf.Tensor | None = None, *, counted: bool = False) -> Tokens:
         budget = self.max_length - self._special
         texts = cleaned(texts)
-        first = self._ids(texts)
+        first = self.ids(texts)
         unknown = self._unknown(texts, first) if counted else None
         first_length = tf.cast(first.row_lengths(), tf.int32)
         if not self.pairs:
@@ -58,7 +59,7 @@ class TextTokenizer(tf.Module):
             ids = self._join(kept, self._start, self._end)
             return Tokens(ids, tf.cast(ids.row_lengths(), tf.int32), first_length + self._special, unknown)
         second = cleaned(second)
-        other = self._ids(second)
+        other = self.ids(second)
         unknown = unknown + self._unknown(second, other) if counted else None
         other_length = tf.cast(other.row_lengths(), tf.int32)
         keep_first, keep_other = self._shares(first_length, other_length, budget)
@@ -73,7 +74,7 @@ class TextTokenizer(tf.Module):
         keep = tf.minimum(first, tf.maximum(budget - other, budget - budget // 2))
         return keep, tf.minimum(other, budget - keep)
 
-    def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
+    def ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Token ids without special tokens."""
         ids = self.tokenizer(texts)
         if not isinstance(ids, tf.RaggedTensor):

@@ -17,7 +17,7 @@ from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.errors import UserError
 from tfft.models import adaptation
 from tfft.models.adapters import with_values
-from tfft.models.backbone import describe, load_backbone, load_tokenizer, tokenizer_fingerprint
+from tfft.models.backbone import describe, load_tokenizer, tokenizer_fingerprint
 from tfft.models.kernels import on_cpu
 from tfft.run.adapter_files import start_from
 from tfft.run.continued import Start, learnt_from
@@ -234,7 +234,8 @@ def build_together(tasks: list[Prepared]) -> list[Built]:
 def _backbone(tasks: list[Prepared]) -> tuple[Any, str]:
     """(the pretrained backbone, frozen and adapted; its description without these), for tasks that have it in common."""
     prepared, experiment = tasks[0], tasks[0].experiment
-    backbone = load_backbone(prepared.preset, precision=experiment.train.precision, dropout=experiment.model.dropout)
+    backbone = prepared.task.load_backbone(prepared.preset, precision=experiment.train.precision,
+                                           dropout=experiment.model.dropout, seed=experiment.train.seed)
     description = describe(backbone)
     limit, longest = getattr(backbone, "max_sequence_length", None), max(one.experiment.data.max_length for one in tasks)
     if limit and longest > limit:

@@ -19,6 +19,7 @@ from tfft.config import Experiment, Model, by_source
 from tfft.data.pipeline import Targets
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
+from tfft.models.backbone import load_backbone
 from tfft.tasks.nasty import NASTY
 
 MISTAKES = 20  # that a report keeps
@@ -236,6 +237,11 @@ class Task(ABC):
         return self.describe()
 
     # ---- model and loss
+
+    def load_backbone(self, preset: str, *, precision: str, dropout: float, seed: int):
+        """The pretrained backbone, or what is made of it; a function of its arguments. dropout -1: its own. Raises: UserError
+        where it is not what the task needs."""
+        return load_backbone(preset, precision=precision, dropout=dropout)
 
     @abstractmethod
     def build_model(self, backbone, model: Model, seed: int) -> keras.Model:

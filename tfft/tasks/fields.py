@@ -6,6 +6,7 @@ from tfft.tasks.masked_lm.rows import row_fields as masked_lm_fields
 from tfft.tasks.multiple_choice.rows import choices
 from tfft.tasks.multiple_choice.rows import row_fields as multiple_choice_fields
 from tfft.tasks.question_answering.rows import row_fields as question_answering_fields
+from tfft.tasks.seq2seq.rows import row_fields as seq2seq_fields
 from tfft.tasks.text_classification.rows import row_fields as text_classification_fields
 from tfft.tasks.token_classification.rows import row_fields as token_classification_fields
 
@@ -17,6 +18,7 @@ FIELDS = {
     "embedding": embedding_fields,
     "masked_lm": masked_lm_fields,
     "causal_lm": causal_lm_fields,
+    "seq2seq": seq2seq_fields,
     "multiple_choice": multiple_choice_fields,
 }
 # sets of fields that a task also answers, beside the asked fields of its rows

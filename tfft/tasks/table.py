@@ -16,5 +16,6 @@ TASKS: dict[str, type[Task]] = {
     "embedding": EmbeddingTask,
     "masked_lm": MaskedLMTask,
     "causal_lm": CausalLMTask,
+
     "multiple_choice": MultipleChoiceTask,
 }

@@ -7,15 +7,16 @@ import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.ops import random_ops_util
 
-from tfft.data.pipeline import static_shape
+from tfft.data.pipeline import given_by_targets, static_shape
 from tfft.tpu.refusals import Refused, refusal
 from tfft.training.step import Trainer
 
 
 def batch_spec(model, task, rows: int, length: int) -> tuple:
     """The static shapes of a replica's batch, as tfft.data.pipeline yields it."""
-    inputs = {name: tf.TensorSpec((rows * (task.sequences or 1), length), tf.int32) for name in model.input}
     targets = tf.nest.map_structure(lambda spec: tf.TensorSpec(static_shape(spec, rows, length), spec.dtype), task.target_specs)
+    inputs = {name: tf.TensorSpec((rows * (task.sequences or 1), length), tf.int32) for name in model.input}
+    inputs |= {name: targets[name] for name in given_by_targets(tuple(model.input), task.target_specs)}
     return inputs, targets, tf.TensorSpec((rows,), tf.float32), tf.TensorSpec((rows,), tf.int64)
 
 

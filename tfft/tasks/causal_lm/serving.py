@@ -1,18 +1,13 @@
-"""What a served model answers to prompts, in its graph and to its reader."""
+"""What a served language model takes and answers."""
 
-import re
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfft.data.tokenize import features
-from tfft.tasks.base import NASTY
-from tfft.tasks.causal_lm.learnt import Language
+from tfft.tasks.texts.answering import continued
+from tfft.tasks.texts.language import Language
 
-LAST = 16    # tokens of an answer that are looked through for where it should stop, whenever one is made
-LONG = 400   # characters: nasty prompts are cut there, but for one
-NASTY_ROWS = 16
 MULTIPLE = 8  # of which the longest prompt's tokens are made one
 
 
@@ -24,36 +19,6 @@ def left_padded(inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     place = tf.range(size)[tf.newaxis]
     tokens = tf.gather(inputs["token_ids"], (place - shift) % size, batch_dims=1)
     return tokens, tf.cast(place >= shift, tf.int32)
-
-
-def stopped(tokens: tf.Tensor, count: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
-    """bool[B]: whether the last of so many tokens int32[B,T] spell a text at which an answer ends."""
-    return _holds(language.spell(tokens[:, tf.maximum(0, count - LAST):count]), stop)
-
-
-def _holds(made: tf.Tensor, stop: tuple[str, ...]) -> tf.Tensor:
-    """bool[B]: whether one of the stop strings is in string[B]."""
-    return tf.strings.regex_full_match(made, f"(?s).*(?:{'|'.join(map(re.escape, stop))}).*")
-
-
-def texts(tokens: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
-    """string[B] of int32[B,T], up to the first text at which an answer ends."""
-    made = language.spell(tokens)
-    return tf.strings.regex_replace(made, f"(?s)(?:{'|'.join(map(re.escape, stop))}).*", "") if stop else made
-
-
-def respond(tokens: tf.Tensor, language: Language, stop: tuple[str, ...]) -> dict[str, tf.Tensor]:
-    """text string[B] and tokens int32[B]: how many were made, that which ends an answer among them."""
-    return {"text": texts(tokens, language, stop), "tokens": tf.reduce_sum(tf.cast(tokens >= 0, tf.int32), axis=1)}
-
-
-def recognises(outputs: set[str]) -> bool:
-    return outputs == {"text", "tokens"}
-
-
-def answers(response: dict[str, np.ndarray]) -> list[tuple[dict, dict[str, float]]]:
-    return [({"text": str(text), "tokens": int(count)}, {})
-            for text, count in zip(response["text"], response["tokens"], strict=True)]
 
 
 def signatures(served, specs: dict[str, tf.TensorSpec], language: Language, stop: tuple[str, ...]) -> dict[str, Any]:
@@ -83,34 +48,3 @@ def behind(examples: dict, tokens: tf.Tensor) -> dict:
     whole = tf.concat([examples["tokens"], tf.cast(more, examples["tokens"].dtype)], axis=1)
     length = tf.cast(whole.row_lengths(), tf.int32)
     return {**examples, "tokens": whole, "length": length, "first_length": length}
-
-
-def continued(before: tf.Tensor, fresh: tf.Tensor, language: Language, stop: tuple[str, ...]) -> dict[str, tf.Tensor]:
-    """tokens int32[B,m], text string[B] and done int32[B] of what was made before int32[B,n] and now int32[B,T]. Nothing
-    follows where an answer had ended. [[5 6 -1]], [[7 -1]] -> [[5 6 7]]"""
-    fresh = tf.where(ended(before, language, stop)[:, tf.newaxis], -1, fresh)
-    both = tf.concat([before, fresh], axis=1)
-    kept = tf.ragged.boolean_mask(both, both >= 0)
-    tokens = kept.to_tensor(-1)
-    return {"tokens": tokens, "text": texts(tokens, language, stop), "done": tf.cast(ended(tokens, language, stop), tf.int32)}
-
-
-def ended(tokens: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:
-    """bool[B]: whether an end token or a stop string is among int32[B,n]."""
-    last = tf.reduce_any(tokens[:, :, tf.newaxis] == tf.constant(language.ends, tf.int32), axis=[1, 2])
-    return last | _holds(language.spell(tokens), stop) if stop else last
-
-
-def nasty(room: int) -> list[str | bytes]:
-    """Prompts that are hard to read; few, since each is answered by up to `room` tokens."""
-    return [*(text[:LONG] for text in NASTY[:NASTY_ROWS - 1]), "long " * 5_000]
-
-
-def difference(expected: dict[str, np.ndarray], got: dict[str, list], rows: list[int]) -> np.ndarray:
-    """0 where the texts are the same, else infinite: the next tokens of two texts that differ once have nothing in common."""
-    made = np.zeros(len(rows))
-    for place, (row, text) in enumerate(zip(rows, got["text"], strict=True)):
-        theirs = text if isinstance(text, bytes) else str(text).encode()
-        ours = expected["text"][row]
-        made[place] = 0.0 if theirs == (ours if isinstance(ours, bytes) else str(ours).encode()) else np.inf
-    return made

@@ -13,19 +13,24 @@ from tfft.files import read_record, write_record
 from tfft.models.byte_pairs import spelled
 
 FILE = "language.json"
+TIDY = ((r" ([.,;:!?%)\]}])", r"\1"), (r"([(\[{]) ", r"\1"), (r"(\w) (['\-/_]) (\w)", r"\1\2\3"))
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's tokens for bytes that no piece spells
 
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-    """pieces: what each token spells, its bytes as characters of Latin-1, "" of a special one; ends: tokens that end an answer;
-    strips: whether an answer's first blank is only how its first word begins (SentencePiece); max_length: tokens of a prompt at
-    most."""
+    """pieces: what each token spells, its bytes as characters of Latin-1, "" of a special one; ends: tokens that end an
+    answer; strips: whether an answer's first blank is only how its first word begins (SentencePiece, WordPiece); max_length: tokens of
+    what is asked at most; tidy: whether marks are words of their own, so that blanks around them mean nothing (WordPiece).
+    Of an encoder-decoder: start, the tokens that an answer is made behind; target_length: tokens of a target at most."""
 
     pieces: tuple[str, ...]
     ends: tuple[int, ...]
     strips: bool = False
     max_length: int = 0
+    start: tuple[int, ...] = ()
+    target_length: int = 0
+    tidy: bool = False
 
     def save(self, folder: Path) -> None:
         write_record(folder / FILE, self)
@@ -43,11 +48,15 @@ class Language:
         spelt = tf.gather(tf.constant(self._bytes, tf.string), tf.maximum(tokens, 0))
         joined = tf.strings.reduce_join(tf.where(tokens >= 0, spelt, ""), axis=1)
         text = tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+        for pattern, instead in TIDY if self.tidy else ():
+            text = tf.strings.regex_replace(text, pattern, instead)
         return tf.strings.regex_replace(text, "^ ", "") if self.strips else text
 
     def written(self, tokens) -> str:
         """The same of one row of numbers."""
         text = b"".join(self._bytes[list(tokens)]).decode("utf-8", "replace")
+        for pattern, instead in TIDY if self.tidy else ():
+            text = re.sub(pattern, instead, text)
         return text.removeprefix(" ") if self.strips else text
 
 
@@ -60,13 +69,26 @@ def language_of(tokenizer, end: str, max_length: int) -> Language:
     known = {name: number for number, name in enumerate(names)}
     special |= {known[name] for name in getattr(tokenizer, "unsplittable_tokens", None) or () if name in known}
     ends = {int(tokenizer.end_token_id)} | ({known[end]} if end in known else set())
-    spell = (lambda name: spelled(name).decode("latin-1")) if byte_level else _spell_piece
+    inner = getattr(tokenizer, "suffix_indicator", None)
+    if inner:
+        special |= {known[name] for name in ("[UNK]", "[MASK]", "[PAD]", "[CLS]", "[SEP]") if name in known}
+
+    def spell(name: str) -> str:
+        if byte_level:
+            return spelled(name).decode("latin-1")
+        return _latin(name[len(inner):] if name.startswith(inner) else f" {name}") if inner else _spell_piece(name)
+
     pieces = ["" if number in special | ends else spell(name or "") for number, name in enumerate(names)]
-    return Language(tuple(pieces), tuple(sorted(ends)), not byte_level, max_length)
+    return Language(tuple(pieces), tuple(sorted(ends)), not byte_level, max_length, tidy=bool(inner))
 
 
 def _spell_piece(name: str) -> str:
     """Of SentencePiece."""
     if found := BYTE.fullmatch(name):
         return chr(int(found[1], 16))
-    return name.replace("\u2581", " ").encode("utf-8").decode("latin-1")
+    return _latin(name.replace("\u2581", " "))
+
+
+def _latin(text: str) -> str:
+    """Its bytes in UTF-8 as characters."""
+    return text.encode("utf-8").decode("latin-1")

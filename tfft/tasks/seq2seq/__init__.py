@@ -1,0 +1,1 @@
+"""Encoder-decoders: a text is read and another one written."""

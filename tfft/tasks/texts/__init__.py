@@ -1,0 +1,1 @@
+"""What tasks have in common whose answers are texts that a model writes, token by token."""
