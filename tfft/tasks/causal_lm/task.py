@@ -12,8 +12,9 @@ from tfft.data.packing import packed
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
 from tfft.models.backbone import load_tokenizer
+from tfft.models.causal_decoder import CausalDecoder
 from tfft.models.causal_lm import OUTPUT, Loss, causal_lm, guesses, packed_causal_lm, token_losses
-from tfft.models.decoding import Decoder, generate
+from tfft.models.decoding import generate
 from tfft.models.sampling import Sampling
 from tfft.tasks import base
 from tfft.tasks.causal_lm import judging, serving
@@ -154,7 +155,7 @@ class CausalLMTask(base.Task):
         """int32[B,T], -1 beyond an answer's end. inputs: prompts; extras: the settings of Sampling."""
         ends, stop = self.learnt.ends, self.settings.stop
         stopped = (lambda tokens, count: serving.stopped(tokens, count, self.learnt, stop)) if stop else None
-        decoder = Decoder(model.get_layer(OUTPUT).backbone())
+        decoder = CausalDecoder(model.get_layer(OUTPUT).backbone())
         return generate(decoder, *serving.left_padded(inputs), Sampling(**extras), ends, room=self.room,
                         beams=self.settings.beams, stopped=stopped)
 
