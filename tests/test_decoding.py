@@ -7,7 +7,8 @@ from test_causal_lm_loss import FAMILIES, backbone
 
 from tfft.config import Adaptation
 from tfft.models import adaptation
-from tfft.models.decoding import Decoder, generate
+from tfft.models.causal_decoder import CausalDecoder
+from tfft.models.decoding import generate
 from tfft.models.sampling import Sampling
 
 PROMPTS = [[3, 4, 5], [7], [1, 2, 3, 4, 5, 6]]
@@ -36,8 +37,8 @@ def greedy(own, row: list[int], count: int, ends=()) -> list[int]:
 
 
 def answers(own, prompts, sampling, ends=(99,), jit=False, **more) -> list[list[int]]:
-    graph = tf.function(lambda ids, mask: generate(Decoder(own), ids, mask, sampling, ends, room=ROOM, **more), autograph=False,
-                        jit_compile=jit)
+    graph = tf.function(lambda ids, mask: generate(CausalDecoder(own), ids, mask, sampling, ends, room=ROOM, **more),
+                        autograph=False, jit_compile=jit)
     made = graph(*padded(prompts)).numpy()
     assert made.shape == (len(prompts), ROOM)
     return [[token for token in row.tolist() if token >= 0] for row in made]
@@ -57,7 +58,7 @@ def test_greedy_answers_are_those_of_the_whole_model(family):
 @pytest.mark.parametrize("family", ["llama", "llama_untied", "gpt2", "gemma2"])
 def test_logits_with_a_cache_are_those_without(family):
     own, row = backbone(family), [3, 1, 4, 1, 5]
-    decoder = Decoder(own)
+    decoder = CausalDecoder(own)
     ids, mask = padded([row, [2]])
     from tfft.models.decoding import prepared
 
@@ -77,7 +78,7 @@ def test_adapters_and_half_precision_decode_too():
         variable.assign(np.random.default_rng(1).normal(0, 0.5, variable.shape))
     assert answers(own, PROMPTS, Sampling(max_new_tokens=6)) == [greedy(own, row, 6) for row in PROMPTS]
     half = backbone("llama", "mixed_bfloat16")
-    decoder = Decoder(half)
+    decoder = CausalDecoder(half)
     ids, mask = padded(PROMPTS)
     from tfft.models.decoding import prepared
 
@@ -111,6 +112,8 @@ def test_chance_is_of_the_seed_and_the_prompt_alone():
     together = answers(own, PROMPTS, free)
     assert together == answers(own, PROMPTS, free) == [answers(own, [row], free)[0] for row in PROMPTS]
     assert answers(own, PROMPTS[::-1], free)[::-1] == together
+    of_a_source = answers(own, PROMPTS, free, asked=padded([[1], [1], [2]]))
+    assert together != of_a_source and of_a_source[0] == answers(own, PROMPTS, free, asked=padded([[1], [4, 4], [2]]))[0]
     others = [answers(own, PROMPTS, free._replace(seed=seed)) for seed in range(6)]
     assert len({str(each) for each in others}) == 6
     assert answers(own, PROMPTS, free._replace(top_k=1)) == [greedy(own, row, 7) for row in PROMPTS]

@@ -38,10 +38,11 @@ def own(arguments: argparse.Namespace) -> dict:
     import tensorflow as tf
 
     from tfft.models.backbone import load_backbone
-    from tfft.models.decoding import Decoder, generate
+    from tfft.models.causal_decoder import CausalDecoder
+    from tfft.models.decoding import generate
     from tfft.models.sampling import Sampling
 
-    decoder = Decoder(load_backbone(arguments.weights, precision="float32", dropout=-1))
+    decoder = CausalDecoder(load_backbone(arguments.weights, precision="float32", dropout=-1))
     spec = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32)]
     graph = tf.function(lambda ids, tokens: generate(decoder, ids, tf.ones_like(ids), Sampling(tokens), (10**6,),
                                                      room=arguments.tokens), spec, autograph=False)

@@ -20,11 +20,12 @@ Targets = Callable[[np.ndarray, int], tuple[Any, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """What a batch is made of. inputs: of the backbone, int32[b,S] each, or a target of that name; targets: a task's; target_specs: an
-    array's, or those of a dict of arrays. The first axis of a spec is the batch's; any other None is the batch's length. sequences: K, where what
-    is planned is K examples of the store each; see Epoch. drawn: `targets` also takes the plan's seed and the epoch (of a
-    mixture Epoch.turns), and gives besides what the inputs show in place of an example's own tokens: int32[b,length], -1 where
-    they show these. hidden: (examples int64[b*K], length) -> float[b*K,length,H], the input "hidden"; see tfft.models.split."""
+    """What a batch is made of. inputs: of the backbone, int32[b,S] each, or a target of that name; targets: a task's;
+    target_specs: an array's, or those of a dict of arrays. The first axis of a spec is the batch's; any other None is the
+    batch's length. sequences: K, where what is planned is K examples of the store each; see Epoch. drawn: `targets` also takes
+    the plan's seed and the epoch (of a mixture Epoch.turns), and gives besides what the inputs show in place of an example's
+    own tokens: int32[b,length], -1 where they show these. hidden: (examples int64[b*K], length) -> float[b*K,length,H], the
+    input "hidden"; see tfft.models.split."""
 
     inputs: tuple[str, ...]
     pad_id: int

@@ -55,7 +55,7 @@ def search(decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sampling: Sam
         return history, sums, best, scores, parents, done
 
     def body(i, history, sums, best, scores, parents, done, *caches):
-        caches = [tf.gather(cache, parents) for cache in caches]
+        caches = decoder.reordered(list(caches), parents)
         token = tf.gather(history, size + i, axis=1)[:, tf.newaxis]
         logits, caches = decoder(token, caches, size + i, kept)
         return i + 1, *step(i + 1, logits, history, sums, best, scores), *caches

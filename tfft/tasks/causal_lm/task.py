@@ -12,8 +12,9 @@ from tfft.data.packing import packed
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
 from tfft.models.backbone import load_tokenizer
+from tfft.models.causal_decoder import CausalDecoder
 from tfft.models.causal_lm import OUTPUT, causal_lm, packed_causal_lm
-from tfft.models.decoding import Decoder, generate
+from tfft.models.decoding import generate
 from tfft.models.sampling import Sampling
 from tfft.tasks import base
 from tfft.tasks.causal_lm import judging, serving
@@ -93,7 +94,7 @@ class CausalLMTask(WritingTask):
     # ---- prediction
 
     def written(self, model: keras.Model, inputs: dict, sampling: Sampling, stopped) -> tf.Tensor:
-        decoder = Decoder(model.get_layer(OUTPUT).backbone())
+        decoder = CausalDecoder(model.get_layer(OUTPUT).backbone())
         return generate(decoder, *serving.left_padded(inputs), sampling, self.learnt.ends, room=self.room,
                         beams=self.settings.beams, stopped=stopped)
 

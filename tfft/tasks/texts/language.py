@@ -20,9 +20,10 @@ BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's tokens for bytes that
 @dataclasses.dataclass(frozen=True)
 class Language:
     """pieces: what each token spells, its bytes as characters of Latin-1, "" of a special one; ends: tokens that end an
-    answer; strips: whether an answer's first blank is only how its first word begins (SentencePiece, WordPiece); max_length: tokens of
-    what is asked at most; tidy: whether marks are words of their own, so that blanks around them mean nothing (WordPiece).
-    Of an encoder-decoder: start, the tokens that an answer is made behind; target_length: tokens of a target at most."""
+    answer; strips: whether an answer's first blank is only how its first word begins (SentencePiece, WordPiece); max_length:
+    tokens of what is asked at most; tidy: whether marks are words of their own, so that blanks around them mean nothing
+    (WordPiece). Of an encoder-decoder: start, the tokens that an answer is made behind; target_length: tokens of a target at
+    most."""
 
     pieces: tuple[str, ...]
     ends: tuple[int, ...]
