@@ -10,16 +10,15 @@ from tfft.config.adaptation import SHARED
 from tfft.errors import UserError
 from tfft.files import to_path
 from tfft.models.adaptation import frozen_weights
-from tfft.models.backbone import load_backbone
 from tfft.models.peft import read_peft
 from tfft.run.workdir import ADAPTER, MANIFEST
 from tfft.training.weights import fingerprint, load_weights
 
 
-def load_frozen(folder: Path, backbone, model, preset: str) -> None:
-    """Gives an adapted backbone the weights of a preset. Raises: UserError where these are others than those that the adapter
-    in the folder was trained beside."""
-    given = {v.path: v for v in load_backbone(preset, precision="float32", dropout=-1).variables}
+def load_frozen(folder: Path, backbone, model, pretrained) -> None:
+    """Gives an adapted backbone the weights of the pretrained one. Raises: UserError where these are others than those that
+    the adapter in the folder was trained beside."""
+    given = {v.path: v for v in pretrained.variables}
     for variable in frozen_weights(backbone, model):
         if variable.path in given and given[variable.path].shape == variable.shape:
             variable.assign(given[variable.path])

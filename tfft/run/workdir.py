@@ -310,7 +310,8 @@ def open_run(path: str | Path, which: str = "") -> Run:
     path = workdir.weights(chosen)
     if path.name == ADAPTER:
         preset = resolve_backbone(experiment.model.backbone, cache_folder(experiment.data.cache))
-        load_frozen(workdir.path, backbone, model, preset)
+        pretrained = task.load_backbone(preset, precision="float32", dropout=-1, seed=experiment.train.seed)
+        load_frozen(workdir.path, backbone, model, pretrained)
     saved = load_weights(path, model.trainable_variables if path.name == ADAPTER else model.variables)
     with local_copy(workdir.path / "tokenizer") as folder:
         tokenizer = open_tokenizer(folder)

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfft.assets import cache_folder
+from tfft.data.pipeline import given_by_targets
 from tfft.data.tokenize import features
 from tfft.models.inference import Arranged
 from tfft.run.workdir import Run
@@ -33,7 +34,7 @@ class ServedModel(tf.Module):
         self._task, self._context = run.task, Context(run.tuned, calibration, run.task.constants(run.model))
         self.encoder = run.reading(cache_folder(run.experiment.data.cache)).encoder
         self._tokenizer = run.tokenizer
-        self.fields, self.inputs = self.encoder.fields, tuple(run.model.input)
+        self.fields, self.inputs = self.encoder.fields, inputs_asked(run)
         self.weights = Weights(run.model, dtype, beside.weights if beside else None)
         self.others: dict[str, ServedModel] = {}
         # one function, which all signatures call: it is traced, saved and loaded once
@@ -103,6 +104,12 @@ class ServedModel(tf.Module):
             updater.save()
         except tf.errors.OpError as error:
             raise OSError(error.message.split("\n")[0]) from error
+
+
+def inputs_asked(run: Run) -> tuple[str, ...]:
+    """The inputs of a run's model that are made of what is asked."""
+    given = given_by_targets(tuple(run.model.input), run.task.target_specs)
+    return tuple(name for name in run.model.input if name not in given)
 
 
 class Weights(tf.Module):

@@ -6,6 +6,7 @@ from tfft.tasks.embedding.task import EmbeddingTask
 from tfft.tasks.masked_lm.task import MaskedLMTask
 from tfft.tasks.multiple_choice.task import MultipleChoiceTask
 from tfft.tasks.question_answering.task import QuestionAnsweringTask
+from tfft.tasks.seq2seq.task import Seq2SeqTask
 from tfft.tasks.text_classification.task import TextClassificationTask
 from tfft.tasks.token_classification.task import TokenClassificationTask
 
@@ -16,6 +17,6 @@ TASKS: dict[str, type[Task]] = {
     "embedding": EmbeddingTask,
     "masked_lm": MaskedLMTask,
     "causal_lm": CausalLMTask,
-
+    "seq2seq": Seq2SeqTask,
     "multiple_choice": MultipleChoiceTask,
 }

@@ -11,14 +11,16 @@ from tfft import config
 from tfft.assets import resolve_backbone
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
+from tfft.errors import UserError
 from tfft.models.backbone import load_tokenizer
 from tfft.models.causal_lm import OUTPUT
 from tfft.models.decoding import generate
 from tfft.models.sampling import Sampling
-from tfft.models.seq2seq import SHOWN, Seq2SeqDecoder, load_seq2seq, seq2seq, start_and_ends
+from tfft.models.seq2seq import Seq2SeqDecoder, seq2seq
 from tfft.tasks import base
 from tfft.tasks.seq2seq import judging, serving
 from tfft.tasks.seq2seq.encoder import PairEncoder
+from tfft.tasks.seq2seq.model import SHOWN, load, start_and_ends
 from tfft.tasks.seq2seq.rows import row_fields
 from tfft.tasks.texts.language import Language, language_of
 from tfft.tasks.texts.task import WritingTask
@@ -32,7 +34,8 @@ class Seq2SeqTask(WritingTask):
 
     def __init__(self, settings: config.Seq2Seq, learnt: Language):
         super().__init__(settings, learnt)
-        spec = tf.TensorSpec([None, learnt.target_length], tf.int32)
+        self._places = len(learnt.start) - 1 + learnt.target_length
+        spec = tf.TensorSpec([None, self._places], tf.int32)
         self.target_specs = {"ids": spec, SHOWN: spec}
 
     @staticmethod
@@ -54,12 +57,14 @@ class Seq2SeqTask(WritingTask):
     def targets(self, store: TokenStore, *, weighted: bool):
         """An example weighs as many as its target has tokens."""
         def read(examples: np.ndarray, length: int):
-            ids = np.full((len(examples), self.learnt.target_length), -1, np.int32)
+            start = self.learnt.start
+            ids = np.full((len(examples), self._places), -1, np.int32)
             shown = np.full_like(ids, -1)
             for i, example in enumerate(examples.tolist()):
                 target = np.asarray(store.values("target", example), np.int32)
-                ids[i, :len(target)] = target
-                shown[i, :len(target)] = [self.learnt.start, *target[:-1]]
+                before = len(start) - 1
+                ids[i, before:before + len(target)] = target
+                shown[i, :before + len(target)] = [*start, *target[:-1]]
             return {"ids": ids, SHOWN: shown}, (ids >= 0).sum(axis=1).astype(np.float32)
 
         return read
@@ -70,9 +75,13 @@ class Seq2SeqTask(WritingTask):
     # ---- model and loss
 
     def load_backbone(self, preset: str, *, precision: str, dropout: float, seed: int):
-        return load_seq2seq(preset, precision=precision, dropout=dropout, layers=self.settings.decoder_layers, seed=seed)
+        return load(preset, precision=precision, dropout=dropout, layers=self.settings.decoder_layers, seed=seed)
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
+        limit, room = getattr(backbone, "max_sequence_length", None), len(self.learnt.start) + self.room
+        if limit and max(self._places, room) > limit:
+            raise UserError(f"config.data.max_target_length={self.learnt.target_length} or config.task.max_new_tokens="
+                            f"{self.room} is more than the backbone's limit of {limit} positions.")
         made = seq2seq(backbone)
         layer = made.get_layer(OUTPUT)
         self._trained, self._cap = layer.trained, layer.cap
@@ -85,7 +94,7 @@ class Seq2SeqTask(WritingTask):
 
     def units(self, store: TokenStore, examples: np.ndarray) -> np.ndarray:
         offsets = store.column("target_offsets")
-        return np.asarray(offsets[examples + 1] - offsets[examples], np.int64)
+        return np.asarray(offsets[examples + 1] - offsets[examples], np.int64) + len(self.learnt.start) - 1
 
     def emit(self, outputs, extras) -> tf.Tensor:
         ids = _as_long(extras["ids"], outputs["hidden"])
@@ -106,7 +115,7 @@ class Seq2SeqTask(WritingTask):
     def written(self, model: keras.Model, inputs: dict, sampling: Sampling, stopped) -> tf.Tensor:
         source = inputs["token_ids"], inputs["padding_mask"]
         decoder = Seq2SeqDecoder(model, *source, beams=self.settings.beams)
-        start = tf.fill([tf.shape(source[0])[0], 1], self.learnt.start)
+        start = tf.tile(tf.constant([self.learnt.start]), [tf.shape(source[0])[0], 1])
         return generate(decoder, start, tf.ones_like(start), sampling, self.learnt.ends, room=self.room,
                         beams=self.settings.beams, stopped=stopped, asked=source)
 

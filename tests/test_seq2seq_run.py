@@ -1,0 +1,81 @@
+"""Encoder-decoders from a file of texts to a served answer."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from served import serving, settings
+from test_masked_lm_run import settings_of
+
+from tfft.errors import UserError
+from tfft.run.fine_tune import fine_tune
+from tfft.run.judge import judge
+from tfft.serving.export import export
+from tfft.serving.prediction import predict_file, predict_texts
+from tfft.serving.remote_prediction import predict_texts_remotely
+
+OTHER = {"good": "bad", "bad": "good", "fine": "poor", "poor": "fine"}
+
+
+def rows(count: int) -> list[dict]:
+    """"good fine" becomes "bad poor": each word another one."""
+    draw = random.Random(0)
+    words = [[draw.choice(list(OTHER)) for _ in range(draw.randint(1, 3))] for _ in range(count)]
+    return [{"id": i, "source": " ".join(some), "target": " ".join(OTHER[word] for word in some)} for i, some in enumerate(words)]
+
+
+def experiment(model: str, folder: Path, **changes):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(160)), "utf-8")
+    usual = {"data__max_length": 16, "data__max_target_length": 6, "data__validation": "20%", "data__id_column": "id",
+             "train__epochs": 12, "train__peak_learning_rate": 0.02, "train__global_batch_size": 16, "task__max_new_tokens": 5,
+             "task__beams": 1, "task__sample_rows": 6, "model__dropout": 0.0}
+    return settings_of(f"my_rewrites:jsonl:{path}", model, folder / "cache", **{**usual, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_preset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rewrites")
+    assert fine_tune(experiment(tiny_preset, folder), str(folder / "run")) == 0
+    return folder
+
+
+def test_train_evaluate_predict_export_and_serve(trained, capsys):
+    run = str(trained / "run")
+    lines = [json.loads(line) for line in (trained / "run/metrics.jsonl").read_text().splitlines()]
+    judged = [line for line in lines if line["kind"] == "validation"]
+    assert judged[-1]["perplexity"] < 1.2 and judged[-1]["accuracy"] > 0.95
+    assert judged[-1]["perplexity"] == pytest.approx(np.exp(judged[-1]["loss"]), rel=1e-6)
+    assert judged[-1]["exact_match"] == judged[-1]["rougeL"] == 1.0
+    assert judge(run, data="", split="validation", weights="", output="") == 0
+    report = json.loads((trained / "run/evaluation-validation.json").read_text())
+    assert len(report["answers"]) == 6 and report["answers"][0]["answer"] == report["answers"][0]["response"]
+
+    capsys.readouterr()
+    assert predict_texts(run, "", [{"text": "good fine"}, {"text": "bad"}, {"text": " "}]) == 0
+    made = [json.loads(line) for line in capsys.readouterr().out.strip().split("\n")]
+    assert [one["text"] for one in made] == ["bad poor", "good", None] and made[0]["tokens"] == 3
+    assert predict_texts(run, "", [{"text": "good fine"}], ["beams=3", "max_new_tokens=1"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "bad"
+    (trained / "asked.jsonl").write_text('{"source": "bad"}\n{"source": ""}\n')
+    assert predict_file(run, "", str(trained / "asked.jsonl"), str(trained / "answers.jsonl"), probabilities=False,
+                        batch_size=4, on_broken_row="empty") == 0
+    assert [json.loads(line)["text"] for line in (trained / "answers.jsonl").read_text().splitlines()] == ["good", None]
+
+    assert export(run, str(trained / "models/rewrites"), "") == 0
+    assert "proven on" in capsys.readouterr().out
+    served = tf.saved_model.load(str(trained / "models/rewrites/1")).signatures
+    assert served["serving_default"](text=tf.constant(["good"]))["text"].numpy().tolist() == [b"bad"]
+    with serving(settings(trained / "models/rewrites")) as server:
+        assert predict_texts_remotely(f"{server.url}/rewrites", [{"text": "bad fine"}]) == 0
+        assert json.loads(capsys.readouterr().out)["text"] == "good poor"
+
+
+def test_what_cannot_be(tiny_preset, tmp_path):
+    with pytest.raises(UserError, match="max_new_tokens=99 is more than the backbone's limit of 64 positions"):
+        fine_tune(experiment(tiny_preset, tmp_path, task__max_new_tokens=99), str(tmp_path / "run"))
+    with pytest.raises(UserError, match="decoder_layers=7: this BertBackbone has 2"):
+        fine_tune(experiment(tiny_preset, tmp_path, task__decoder_layers=7), str(tmp_path / "run2"))
