@@ -1,0 +1,192 @@
+"""An encoder-decoder as a model of the next token of a target, and its decoding with the source read once."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import keras_hub
+import tensorflow as tf
+
+from tfft.errors import UserError
+from tfft.models.causal_lm import OUTPUT, NextToken, output_weights
+from tfft.models.encoder_decoder import EncoderDecoderBackbone
+from tfft.models.sampling import shape_at
+
+NEVER = -1e9
+Bart = keras_hub.models.BartBackbone
+FAMILIES = (EncoderDecoderBackbone, Bart)
+INPUTS = ("token_ids", "padding_mask", "decoder_token_ids")
+
+
+def check_seq2seq(backbone) -> None:
+    """Raises: UserError where it is none of FAMILIES."""
+    if not isinstance(backbone, FAMILIES):
+        raise UserError(f"config.model.backbone: a {type(backbone).__name__} is no encoder-decoder that tfft knows. Choose "
+                        "BART, or an encoder to make one of (BERT, RoBERTa, XLM-R, DistilBERT, ELECTRA), and no "
+                        "adaptation.method=prompt.")
+
+
+def seq2seq(backbone) -> keras.Model:
+    """{"token_ids", "padding_mask" int32[B,S], "decoder_token_ids" int32[B,T]} -> what NextToken makes of f[B,T,H].
+
+    The target's padding needs no mask: what follows a token is not seen by it, and padding is not learnt.
+    Raises: UserError where the backbone is no encoder-decoder.
+    """
+    check_seq2seq(backbone)
+    inputs, hidden = _of_bart(backbone) if isinstance(backbone, Bart) else (
+        backbone.input, backbone.output["decoder_sequence_output"])
+    layer = NextToken(backbone, name=OUTPUT, dtype=backbone.dtype_policy)
+    return keras.Model(inputs, layer(hidden), name="seq2seq")
+
+
+def _of_bart(backbone) -> tuple[dict, keras.KerasTensor]:
+    """(inputs, f[B,T,H]): KerasHub's has other names, and a mask of the target."""
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
+    tokens = backbone.token_embedding(inputs["token_ids"])
+    read = backbone.encoder_embeddings_add((tokens, backbone.encoder_position_embedding(tokens)))
+    read = backbone.encoder_embeddings_dropout(backbone.encoder_embeddings_layer_norm(read))
+    for layer in backbone.encoder_transformer_layers:
+        read = layer(read, padding_mask=inputs["padding_mask"])
+    tokens = backbone.token_embedding(inputs["decoder_token_ids"])
+    x = backbone.decoder_embeddings_add((tokens, backbone.decoder_position_embedding(tokens)))
+    x = backbone.decoder_embeddings_dropout(backbone.decoder_embeddings_layer_norm(x))
+    for layer in backbone.decoder_transformer_layers:
+        x = layer(x, read, encoder_padding_mask=inputs["padding_mask"])
+    return inputs, x
+
+
+def start_and_ends(backbone, tokenizer) -> tuple[int, tuple[int, ...]]:
+    """(the token that a target begins after, those that end it). BART's is its </s>; an encoder's is what its texts begin with:
+    [CLS] to [SEP], <s> to </s>."""
+    end = int(tokenizer.end_token_id)
+    return (end if isinstance(backbone, Bart) else int(tokenizer.start_token_id)), (end,)
+
+
+class Heads(NamedTuple):
+    """Of an attention, or what stands in its matrices' places. query, key, value: f[B,T,H] -> f[B,T,heads,size]; output: back;
+    the scores are multiplied by `scale`."""
+
+    query: Callable
+    key: Callable
+    value: Callable
+    output: Callable
+    scale: float
+
+
+def _heads(attention) -> Heads:
+    return Heads(attention._query_dense, attention._key_dense, attention._value_dense, attention._output_dense,
+                 attention._inverse_sqrt_key_dim)
+
+
+class Seq2SeqDecoder:
+    """A decoder (tfft.models.decoding) of an encoder-decoder for sources int32[B,S], which it reads once.
+
+    beams: how many targets of each source it is called with, one beside the other. The room's padding is not looked at: a
+    target has none on the left.
+    """
+
+    def __init__(self, backbone, token_ids: tf.Tensor, padding_mask: tf.Tensor, beams: int = 1):
+        """backbone: or the model that `seq2seq` made of it."""
+        if any(layer.name == OUTPUT for layer in backbone.layers):
+            backbone = backbone.get_layer(OUTPUT).backbone()
+        check_seq2seq(backbone)
+        self._backbone, self._beams = backbone, beams
+        read = _encoder(backbone)(token_ids, padding_mask)
+        self._sources = []
+        for layer in backbone.decoder_transformer_layers:
+            heads = _heads(layer._cross_attention_layer)
+            self._sources.append([tf.transpose(part(read), [0, 2, 1, 3]) for part in (heads.key, heads.value)])
+        seen = tf.cast(padding_mask, tf.float32)
+        self._padding = (1 - seen)[:, tf.newaxis, tf.newaxis] * NEVER
+
+    def caches(self, rows, places) -> list[tf.Tensor]:
+        """Keys f[B,heads,N,size] and values of each layer: nothing yet."""
+        made = []
+        for keys, _ in self._sources:
+            shape = [rows, keys.shape[1], places, keys.shape[3]]
+            made += [tf.zeros(shape if all(isinstance(n, int) for n in shape) else tf.stack(shape), keys.dtype)] * 2
+        return made
+
+    def __call__(self, tokens: tf.Tensor, caches: list[tf.Tensor], at: tf.Tensor, room) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """(logits float32[B,V] of what follows, caches) of tokens int32[B,T] at the places from `at` on."""
+        at = tf.convert_to_tensor(at)
+        mine = at + tf.range(shape_at(tokens, 1))
+        bias = tf.where(tf.range(shape_at(caches[0], 2)) <= mine[:, tf.newaxis], 0.0, NEVER)[tf.newaxis, tf.newaxis]
+        x, made = self._embedded(tokens, mine), []
+        for number, layer in enumerate(self._backbone.decoder_transformer_layers):
+            x, new = self._through(layer, x, caches[2 * number:2 * number + 2], self._sources[number], at, bias)
+            made += new
+        return self._logits(x[:, -1]), made
+
+    def reordered(self, caches: list[tf.Tensor], parents: tf.Tensor) -> list[tf.Tensor]:
+        """Those of rows parents int32[B] of `caches`."""
+        return [tf.gather(cache, parents) for cache in caches]
+
+    def _embedded(self, tokens: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        """f[B,T,H] of tokens at places int32[T]."""
+        one = self._backbone
+        x = one.token_embedding(tokens)
+        of_bart = isinstance(one, Bart)
+        position = one.decoder_position_embedding if of_bart else one.position_embedding
+        x += tf.cast(tf.gather(tf.convert_to_tensor(position.position_embeddings), places), x.dtype)
+        if of_bart:
+            return one.decoder_embeddings_layer_norm(x)
+        if one.segment_embedding is not None:
+            x += one.segment_embedding(tf.zeros_like(tokens))
+        return one.embeddings_layer_norm(x)
+
+    def _through(self, layer, x: tf.Tensor, cache: list[tf.Tensor], source: list[tf.Tensor], at: tf.Tensor, bias: tf.Tensor
+                 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """(what a TransformerDecoder makes of f[B,T,H], its cache with these tokens)."""
+        made, cache = _own(_heads(layer._self_attention_layer), x, cache, at, bias)
+        x = layer._self_attention_layer_norm(x + made)
+        x = layer._cross_attention_layer_norm(x + self._of_source(_heads(layer._cross_attention_layer), x, source))
+        inner = layer._feedforward_output_dense(layer._feedforward_intermediate_dense(x))
+        return layer._feedforward_layer_norm(x + inner), cache
+
+    def _of_source(self, heads: Heads, x: tf.Tensor, source: list[tf.Tensor]) -> tf.Tensor:
+        """What attention to the sources makes of f[B,T,H]. The targets of one source ask its keys together."""
+        query = heads.query(x)
+        shape = [shape_at(query, axis) for axis in range(4)]
+        asked = tf.reshape(query, [-1, self._beams * shape[1], *shape[2:]])
+        made = tf.transpose(_attended(tf.transpose(asked, [0, 2, 1, 3]) * heads.scale, *source, self._padding), [0, 2, 1, 3])
+        return heads.output(tf.reshape(made, shape))
+
+    def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """float32[B,V] of f[B,H]."""
+        table = tf.cast(tf.convert_to_tensor(output_weights(self._backbone)), hidden.dtype)
+        if self._backbone.token_embedding.tie_weights:  # on a CPU twice as fast as the hidden values times the table
+            return tf.cast(tf.transpose(tf.matmul(table, hidden, transpose_b=True)), tf.float32)
+        return tf.cast(tf.matmul(hidden, table), tf.float32)
+
+
+def _own(heads: Heads, x: tf.Tensor, cache: list[tf.Tensor], at: tf.Tensor, bias: tf.Tensor
+         ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """(what attention to the tokens so far makes of f[B,T,H], keys and values with these tokens')."""
+    query, *new = (tf.transpose(part(x), [0, 2, 1, 3]) for part in heads[:3])
+    cache = [_put(old, one, at) for old, one in zip(cache, new, strict=True)]
+    return heads.output(tf.transpose(_attended(query * heads.scale, *cache, bias), [0, 2, 1, 3])), cache
+
+
+def _attended(query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """softmax(query keys^T + bias) values, f[B,heads,T,size], with probabilities in float32."""
+    scores = tf.cast(tf.matmul(query, keys, transpose_b=True), tf.float32) + bias
+    return tf.matmul(tf.cast(tf.nn.softmax(scores), values.dtype), values)
+
+
+def _put(cache: tf.Tensor, new: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+    """f[B,heads,N,size] with f[B,heads,T,size] at the places from `at` on."""
+    shape, count = [shape_at(cache, axis) for axis in range(4)], shape_at(new, 2)
+    rows = shape[0] * shape[1]
+    places = tf.range(rows)[:, tf.newaxis] * shape[2] + (at + tf.range(count))[tf.newaxis]
+    flat = tf.tensor_scatter_nd_update(tf.reshape(cache, [-1, shape[3]]), tf.reshape(places, [-1, 1]),
+                                       tf.reshape(new, [-1, shape[3]]))
+    return tf.reshape(flat, shape)
+
+
+def _encoder(backbone) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """(token_ids, padding_mask) -> f[B,S,H]."""
+    prefix = "encoder_" if isinstance(backbone, Bart) else ""
+    names = [f"{prefix}{name}" for name in ("token_ids", "padding_mask")]
+    model = keras.Model({name: backbone.input[name] for name in names}, backbone.output["encoder_sequence_output"])
+    return lambda *values: model(dict(zip(names, values, strict=True)), training=False)
