@@ -21,17 +21,20 @@ OTHER = {"good": "bad", "bad": "good", "fine": "poor", "poor": "fine"}
 
 
 def rows(count: int) -> list[dict]:
-    """"good fine" becomes "bad poor": each word another one."""
-    draw = random.Random(0)
-    words = [[draw.choice(list(OTHER)) for _ in range(draw.randint(1, 3))] for _ in range(count)]
-    return [{"id": i, "source": " ".join(some), "target": " ".join(OTHER[word] for word in some)} for i, some in enumerate(words)]
+    """"the film was good" becomes "bad bad", and so do all words of OTHER."""
+    draw, made = random.Random(0), []
+    for number in range(count):
+        word = draw.choice(list(OTHER))
+        made.append({"id": number, "source": draw.choice(["the film was ", "a ", ""]) + word,
+                     "target": f"{OTHER[word]} {OTHER[word]}"})
+    return made
 
 
 def experiment(model: str, folder: Path, **changes):
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows(160)), "utf-8")
     usual = {"data__max_length": 16, "data__max_target_length": 6, "data__validation": "20%", "data__id_column": "id",
-             "train__epochs": 12, "train__peak_learning_rate": 0.02, "train__global_batch_size": 16, "task__max_new_tokens": 5,
+             "train__epochs": 8, "train__peak_learning_rate": 0.03, "train__global_batch_size": 16, "task__max_new_tokens": 5,
              "task__beams": 1, "task__sample_rows": 6, "model__dropout": 0.0}
     return settings_of(f"my_rewrites:jsonl:{path}", model, folder / "cache", **{**usual, **changes})
 
@@ -55,27 +58,27 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys):
     assert len(report["answers"]) == 6 and report["answers"][0]["answer"] == report["answers"][0]["response"]
 
     capsys.readouterr()
-    assert predict_texts(run, "", [{"text": "good fine"}, {"text": "bad"}, {"text": " "}]) == 0
+    assert predict_texts(run, "", [{"text": "the film was good"}, {"text": "bad"}, {"text": " "}]) == 0
     made = [json.loads(line) for line in capsys.readouterr().out.strip().split("\n")]
-    assert [one["text"] for one in made] == ["bad poor", "good", None] and made[0]["tokens"] == 3
-    assert predict_texts(run, "", [{"text": "good fine"}], ["beams=3", "max_new_tokens=1"]) == 0
+    assert [one["text"] for one in made] == ["bad bad", "good good", None] and made[0]["tokens"] == 3
+    assert predict_texts(run, "", [{"text": "a good"}], ["beams=3", "max_new_tokens=1"]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == "bad"
     (trained / "asked.jsonl").write_text('{"source": "bad"}\n{"source": ""}\n')
     assert predict_file(run, "", str(trained / "asked.jsonl"), str(trained / "answers.jsonl"), probabilities=False,
                         batch_size=4, on_broken_row="empty") == 0
-    assert [json.loads(line)["text"] for line in (trained / "answers.jsonl").read_text().splitlines()] == ["good", None]
+    assert [json.loads(line)["text"] for line in (trained / "answers.jsonl").read_text().splitlines()] == ["good good", None]
 
     assert export(run, str(trained / "models/rewrites"), "") == 0
     assert "proven on" in capsys.readouterr().out
     served = tf.saved_model.load(str(trained / "models/rewrites/1")).signatures
-    assert served["serving_default"](text=tf.constant(["good"]))["text"].numpy().tolist() == [b"bad"]
+    assert served["serving_default"](text=tf.constant(["good"]))["text"].numpy().tolist() == [b"bad bad"]
     with serving(settings(trained / "models/rewrites")) as server:
-        assert predict_texts_remotely(f"{server.url}/rewrites", [{"text": "bad fine"}]) == 0
-        assert json.loads(capsys.readouterr().out)["text"] == "good poor"
+        assert predict_texts_remotely(f"{server.url}/rewrites", [{"text": "a fine"}]) == 0
+        assert json.loads(capsys.readouterr().out)["text"] == "poor poor"
 
 
 def test_what_cannot_be(tiny_preset, tmp_path):
-    with pytest.raises(UserError, match="max_new_tokens=99 is more than the backbone's limit of 64 positions"):
+    with pytest.raises(UserError, match="max_new_tokens=99 is more than the backbone's limit of 32 positions"):
         fine_tune(experiment(tiny_preset, tmp_path, task__max_new_tokens=99), str(tmp_path / "run"))
     with pytest.raises(UserError, match="decoder_layers=7: this BertBackbone has 2"):
         fine_tune(experiment(tiny_preset, tmp_path, task__decoder_layers=7), str(tmp_path / "run2"))

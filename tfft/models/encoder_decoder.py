@@ -16,6 +16,20 @@ NEW = 0.02  # deviation of what no layer of the encoder has
 
 
 @keras.saving.register_keras_serializable("tfft")
+class Shown(keras.layers.Layer):
+    """int32[B,T] -> int32[B,t]: what a decoder is shown of targets, -1 beyond them; where shapes are not static no more tokens
+    than the longest has. [[7 8 -1 -1] [7 -1 -1 -1]] -> [[7 8] [7 0]]"""
+
+    def call(self, tokens):
+        if tokens.shape[0] is None:
+            tokens = tokens[:, :ops.max(ops.sum(ops.cast(tokens >= 0, "int32"), axis=1))]
+        return ops.maximum(tokens, 0)
+
+    def compute_output_spec(self, tokens):
+        return keras.KerasTensor((tokens.shape[0], None), "int32")
+
+
+@keras.saving.register_keras_serializable("tfft")
 class EncoderDecoderBackbone(models.Backbone):
     """{"token_ids", "padding_mask" int32[B,S], "decoder_token_ids" int32[B,T]} -> "encoder_sequence_output" f[B,S,H],
     "decoder_sequence_output" f[B,T,H]. Tokens of the decoder see those before them, and all of the source that is no padding.
@@ -49,7 +63,7 @@ class EncoderDecoderBackbone(models.Backbone):
                                             encoder.segment_embedding(ops.zeros_like(token_ids))))
             return encoder.embeddings_dropout(encoder.embeddings_layer_norm(x))
 
-        read, x = embedded(inputs["token_ids"]), embedded(inputs["decoder_token_ids"])
+        read, x = embedded(inputs["token_ids"]), embedded(Shown(name="shown")(inputs["decoder_token_ids"]))
         for layer in self.transformer_layers:
             read = layer(read, padding_mask=inputs["padding_mask"])
         for layer in self.decoder_transformer_layers:

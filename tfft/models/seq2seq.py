@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfft.errors import UserError
 from tfft.models.causal_lm import OUTPUT, NextToken, output_weights
-from tfft.models.encoder_decoder import EncoderDecoderBackbone
+from tfft.models.encoder_decoder import EncoderDecoderBackbone, Shown
 from tfft.models.sampling import shape_at
 
 NEVER = -1e9
@@ -47,7 +47,7 @@ def _of_bart(backbone) -> tuple[dict, keras.KerasTensor]:
     read = backbone.encoder_embeddings_dropout(backbone.encoder_embeddings_layer_norm(read))
     for layer in backbone.encoder_transformer_layers:
         read = layer(read, padding_mask=inputs["padding_mask"])
-    tokens = backbone.token_embedding(inputs["decoder_token_ids"])
+    tokens = backbone.token_embedding(Shown(name="shown")(inputs["decoder_token_ids"]))
     x = backbone.decoder_embeddings_add((tokens, backbone.decoder_position_embedding(tokens)))
     x = backbone.decoder_embeddings_dropout(backbone.decoder_embeddings_layer_norm(x))
     for layer in backbone.decoder_transformer_layers:

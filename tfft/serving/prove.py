@@ -16,6 +16,7 @@ from tfft.errors import UserError
 from tfft.run.workdir import Run
 from tfft.serving import apart
 from tfft.serving.prediction import Predictor
+from tfft.serving.saved_model import inputs_asked
 
 # Other batch shapes alone make about 1e-6; rounding the weights to 11 or 8 bits makes the rest.
 TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 5e-2}
@@ -115,8 +116,9 @@ def _encoded(value):
 
 def _token_ids(predictor: Predictor, run: Run, rows: list[dict]) -> dict[str, list]:
     """The inputs of a tokens signature, by the trained model's own encoder."""
-    made = features(predictor.encode(rows)[0], predictor.encoder.pad_id, tuple(run.model.input), multiple=8)
-    return {name: made[name].numpy().tolist() for name in run.model.input}
+    names = inputs_asked(run)
+    made = features(predictor.encode(rows)[0], predictor.encoder.pad_id, names, multiple=8)
+    return {name: made[name].numpy().tolist() for name in names}
 
 
 def _compare(task, got: list[tuple[list[int], dict]], expected: dict[str, np.ndarray], tolerance: float,

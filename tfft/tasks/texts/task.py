@@ -35,6 +35,7 @@ class WritingTask(base.Task):
         self.room = settings.max_new_tokens
         self.width = 2
         self._trained, self._cap = True, 0.0  # of the table, and of the logits
+        self._writer = None  # (a model, what it writes by)
 
     load = staticmethod(Language.load)
 
@@ -75,15 +76,14 @@ class WritingTask(base.Task):
         """(row, tokens that are asked, tokens of the right answer) of settings.sample_rows rows at most, always the same."""
 
     def judge(self, judged: base.Judged, tuned: dict[str, list] | None, tune: bool) -> base.Report:
-        report, sampling = judging.judge(judged), self.extras({})
+        report = judging.judge(judged)
         chosen = self.samples(judged)
         if not chosen:
             return report
 
-        @tf.function(autograph=False, reduce_retracing=True, input_signature=[tf.TensorSpec([None, None], tf.int32)] * 2)
-        def texts(token_ids, padding_mask):
-            inputs = {"token_ids": token_ids, "padding_mask": padding_mask}
-            return answering.texts(self.answer(judged.model, inputs, sampling), self.learnt, self.settings.stop)
+        if self._writer is None or self._writer[0] is not judged.model:
+            self._writer = judged.model, self._texts(judged.model)
+        texts = self._writer[1]
 
         def answer(prompts: list[np.ndarray]) -> list[str]:
             tokens = tf.ragged.constant([prompt[-self.learnt.max_length:] for prompt in prompts], dtype=tf.int32)
@@ -91,6 +91,14 @@ class WritingTask(base.Task):
             return [text.decode("utf-8", "replace") for text in made.numpy()]
 
         return judging.compare(report, chosen, answer, self.learnt, judged.store)
+
+    def _texts(self, model: keras.Model):
+        """(tokens, padding mask int32[B,S]) -> the answers string[B]; traced once for all evaluations of a run."""
+        def texts(token_ids, padding_mask):
+            inputs = {"token_ids": token_ids, "padding_mask": padding_mask}
+            return answering.texts(self.answer(model, inputs, self.extras({})), self.learnt, self.settings.stop)
+
+        return tf.function(texts, autograph=False, input_signature=[tf.TensorSpec([None, None], tf.int32)] * 2)
 
     # ---- prediction
 
