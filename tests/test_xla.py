@@ -16,10 +16,12 @@ from tfft.config import (
     Model,
     MultipleChoice,
     QuestionAnswering,
+    Seq2Seq,
     TextClassification,
     TokenClassification,
 )
 from tfft.models.adaptation import freeze
+from tfft.models.encoder_decoder import encoder_decoder
 from tfft.tasks.base import Task
 from tfft.tasks.embedding.learnt import Pairs
 from tfft.tasks.masked_lm.learnt import Vocabulary
@@ -40,6 +42,7 @@ TAGS = Tags(("O", "B-PER", "I-PER"), "IOB2", "IOB2", ("PER",), (5,))
 INTENTS = dataclasses.replace(TAGS, labels=("ask", "tell"), label_counts=(3, 2))
 WORDPIECES = Vocabulary(tuple(families.WORDPIECES), 4, (0, 1, 2, 3, 4), "##", False)
 LANGUAGE = Language(tuple("abcdefghij"), (1,), max_length=16)
+TRANSLATION = Language(tuple(families.WORDPIECES), (3,), max_length=16, start=(2,), target_length=8)
 EVERYTHING = {"clip_norm": 0.0, "ema_decay": 0.9, "accumulation": 2, "l2": 0.1, "schedule": "cosine", "ewc": 0.5}
 CASES = {
     "single_label": (TextClassification(loss="cross_entropy"), NAMES, {}),
@@ -60,6 +63,8 @@ CASES = {
     "masked_lm": (MaskedLM(), WORDPIECES, EVERYTHING),
     "causal_lm": (CausalLM(z_loss=0.1), LANGUAGE, EVERYTHING),
     "causal_lm_packed": (CausalLM(label_smoothing=0.1, pack=True), LANGUAGE, {"precision": "mixed_bfloat16"}),
+    "seq2seq": (Seq2Seq(label_smoothing=0.1, max_new_tokens=8), TRANSLATION, EVERYTHING),
+    "seq2seq_half": (Seq2Seq(decoder_layers=1, max_new_tokens=8), TRANSLATION, {"precision": "mixed_bfloat16"}),
     "choices": (MultipleChoice(), Choices(3), EVERYTHING),
     "choices_binary": (MultipleChoice(loss="binary"), Choices(3), {"precision": "mixed_bfloat16"}),
     "labels_contrastive": (Embedding(loss="contrastive", normalize=False), Pairs("labelled"), {}),
@@ -82,6 +87,8 @@ def rig_of(case: str, dropout: float = 0.1, xla: bool = True, frozen: int = 0, *
         backbone = test_causal_lm_loss.backbone("llama", precision)
     else:
         backbone = families.backbone("bert", dropout, precision=precision)
+    if case.startswith("seq2seq"):
+        backbone = encoder_decoder(backbone, task.settings.decoder_layers, seed=0)
     freeze(backbone, Model(frozen_layers=frozen))
     model = task.build_model(backbone, Model(head_dropout=dropout), seed=0)
     model = task.for_packed(model, backbone) if case == "causal_lm_packed" else model

@@ -99,8 +99,7 @@ class Seq2SeqTask(WritingTask):
     def emit(self, outputs, extras) -> tf.Tensor:
         ids = _as_long(extras["ids"], outputs["hidden"])
         made = super().emit(outputs, {"ids": ids})
-        beyond = tf.shape(extras["ids"])[1] - tf.shape(ids)[1]
-        return tf.ensure_shape(tf.pad(made, [[0, 0], [0, beyond], [0, 0]]), [ids.shape[0], *extras["ids"].shape[1:], 2])
+        return made if ids is extras["ids"] else tf.pad(made, [[0, 0], [0, self._places - tf.shape(ids)[1]], [0, 0]])
 
     def samples(self, judged: base.Judged) -> list[tuple[int, np.ndarray, np.ndarray]]:
         return judging.samples(judged.store, judged.rows, self.settings.sample_rows)

@@ -64,8 +64,7 @@ class WritingTask(base.Task):
 
     def emit(self, outputs, extras) -> tf.Tensor:
         """Of evaluation; answers are made by `compute`."""
-        hidden = outputs["hidden"]
-        ids = extras["ids"][:, :tf.shape(hidden)[1]]
+        hidden, ids = outputs["hidden"], extras["ids"]
         losses, best = guesses(tf.reshape(hidden, [-1, hidden.shape[-1]]), outputs["table"],
                                tf.maximum(tf.reshape(ids, [-1]), 0), self._cap)
         losses, best = (tf.reshape(value, tf.shape(ids)) for value in (losses, best))
