@@ -9,8 +9,10 @@ import keras
 import keras_hub
 
 from tfft.assets import download_error
+from tfft.converters.t5 import MODEL_TYPES as T5
 from tfft.errors import UserError
 from tfft.models.byte_pairs import is_byte_level, of_hugging_face
+from tfft.models.t5 import load_t5
 
 # of a checkpoint in Hugging Face's layout: what says how conversations are written for it
 CHAT = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -35,6 +37,11 @@ def load_tokenizer(preset: str):
 
 def _tokenizer(preset: str):
     stated = _stated(preset, "tokenizer_config.json")
+    if _stated(preset, "config.json").get("model_type") in T5:
+        if not (pieces := preset_file(preset, "spiece.model")):
+            raise UserError(f"{preset} has no spiece.model, the vocabulary that a T5's tokenizer is made of. Copy it from the "
+                            "model's page.")
+        return keras_hub.tokenizers.T5Tokenizer(str(pieces))
     if _stated(preset, "config.json").get("model_type") in OF_BYTE_PAIRS:
         made = _stated(preset, "tokenizer.json")
         if is_byte_level(made):
@@ -79,6 +86,13 @@ def preset_file(preset: str, name: str) -> Path | None:
         return None
 
 
+def weight_files(preset: str) -> list[Path]:
+    """The safetensors files of a preset in Hugging Face's layout."""
+    index = preset_file(preset, "model.safetensors.index.json")
+    names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values())) if index else ["model.safetensors"]
+    return [path for name in names if (path := preset_file(preset, name))]
+
+
 def save_tokenizer(tokenizer, folder: Path) -> None:
     """Writes tokenizer.json and the vocabulary files."""
     assets = folder / "assets"
@@ -106,16 +120,23 @@ def load_backbone(preset: str, *, precision: str, dropout: float):
 
     Raises: UserError where the preset cannot be had or is no text encoder.
     """
-    changes = {} if dropout < 0 else {"dropout": dropout}
-    stated = _stated(preset, "config.json")
-    if stated.get("model_type") in EPSILON_LEFT_OUT and "rms_norm_eps" in stated:
-        changes["layer_norm_epsilon"] = stated["rms_norm_eps"]
-    backbone = _from_preset(keras_hub.models.Backbone, preset, dtype=precision, **changes)
+    backbone = load_any(preset, precision=precision, dropout=dropout)
     inputs = sorted(backbone.input) if isinstance(backbone.input, dict) else [backbone.input.name]
-    if not {"token_ids", "padding_mask"} <= set(inputs):
+    if not {"token_ids", "padding_mask"} <= set(inputs) or "decoder_token_ids" in inputs:
         raise UserError(f"{preset} is a {type(backbone).__name__}, which takes {', '.join(inputs)}: not a text encoder. "
                         "Choose an encoder such as BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA or DeBERTa.")
     return backbone
+
+
+def load_any(preset: str, *, precision: str, dropout: float):
+    """The same, of any kind. Raises: UserError where the preset cannot be had."""
+    changes = {} if dropout < 0 else {"dropout": dropout}
+    stated = _stated(preset, "config.json")
+    if stated.get("model_type") in T5:
+        return load_t5(stated, weight_files(preset), preset, precision=precision, dropout=dropout)
+    if stated.get("model_type") in EPSILON_LEFT_OUT and "rms_norm_eps" in stated:
+        changes["layer_norm_epsilon"] = stated["rms_norm_eps"]
+    return _from_preset(keras_hub.models.Backbone, preset, dtype=precision, **changes)
 
 
 def _from_preset(kind, preset: str, **kwargs):

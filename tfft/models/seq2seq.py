@@ -8,13 +8,14 @@ import keras_hub
 import tensorflow as tf
 
 from tfft.errors import UserError
+from tfft.models.backbone import load_any
 from tfft.models.causal_lm import OUTPUT, NextToken, output_weights
-from tfft.models.encoder_decoder import EncoderDecoderBackbone, Shown
+from tfft.models.encoder_decoder import EncoderDecoderBackbone, Shown, encoder_decoder
 from tfft.models.sampling import shape_at
+from tfft.models.t5 import NEVER, T5Attention, T5Backbone, hidden_padding
 
-NEVER = -1e9
 Bart = keras_hub.models.BartBackbone
-FAMILIES = (EncoderDecoderBackbone, Bart)
+FAMILIES = (EncoderDecoderBackbone, Bart, T5Backbone)
 INPUTS = ("token_ids", "padding_mask", "decoder_token_ids")
 
 
@@ -22,7 +23,7 @@ def check_seq2seq(backbone) -> None:
     """Raises: UserError where it is none of FAMILIES."""
     if not isinstance(backbone, FAMILIES):
         raise UserError(f"config.model.backbone: a {type(backbone).__name__} is no encoder-decoder that tfft knows. Choose "
-                        "BART, or an encoder to make one of (BERT, RoBERTa, XLM-R, DistilBERT, ELECTRA), and no "
+                        "BART, T5, or an encoder to make one of (BERT, RoBERTa, XLM-R, DistilBERT, ELECTRA), and no "
                         "adaptation.method=prompt.")
 
 
@@ -35,6 +36,8 @@ def seq2seq(backbone) -> keras.Model:
     check_seq2seq(backbone)
     inputs, hidden = _of_bart(backbone) if isinstance(backbone, Bart) else (
         backbone.input, backbone.output["decoder_sequence_output"])
+    if isinstance(backbone, T5Backbone):
+        hidden = hidden * backbone.scale
     layer = NextToken(backbone, name=OUTPUT, dtype=backbone.dtype_policy)
     return keras.Model(inputs, layer(hidden), name="seq2seq")
 
@@ -56,10 +59,12 @@ def _of_bart(backbone) -> tuple[dict, keras.KerasTensor]:
 
 
 def start_and_ends(backbone, tokenizer) -> tuple[int, tuple[int, ...]]:
-    """(the token that a target begins after, those that end it). BART's is its </s>; an encoder's is what its texts begin with:
-    [CLS] to [SEP], <s> to </s>."""
-    end = int(tokenizer.end_token_id)
-    return (end if isinstance(backbone, Bart) else int(tokenizer.start_token_id)), (end,)
+    """(the token that a target begins after, those that end it). T5's is <pad>, BART's </s>; an encoder's is what its texts
+    begin with: [CLS] to [SEP], <s> to </s>."""
+    start, end = int(tokenizer.start_token_id), int(tokenizer.end_token_id)
+    if isinstance(backbone, T5Backbone):
+        start = int(tokenizer.pad_token_id)
+    return (end if isinstance(backbone, Bart) else start), (end,)
 
 
 class Heads(NamedTuple):
@@ -74,6 +79,9 @@ class Heads(NamedTuple):
 
 
 def _heads(attention) -> Heads:
+    if isinstance(attention, T5Attention):
+        parts = ((lambda x, of=of: attention.apart(of(x))) for of in (attention.query, attention.key, attention.value))
+        return Heads(*parts, attention.joined, 1.0)
     return Heads(attention._query_dense, attention._key_dense, attention._value_dense, attention._output_dense,
                  attention._inverse_sqrt_key_dim)
 
@@ -90,14 +98,13 @@ class Seq2SeqDecoder:
         if any(layer.name == OUTPUT for layer in backbone.layers):
             backbone = backbone.get_layer(OUTPUT).backbone()
         check_seq2seq(backbone)
-        self._backbone, self._beams = backbone, beams
+        self._backbone, self._beams, self._of_t5 = backbone, beams, isinstance(backbone, T5Backbone)
         read = _encoder(backbone)(token_ids, padding_mask)
         self._sources = []
         for layer in backbone.decoder_transformer_layers:
-            heads = _heads(layer._cross_attention_layer)
+            heads = _heads(layer.cross_attention if self._of_t5 else layer._cross_attention_layer)
             self._sources.append([tf.transpose(part(read), [0, 2, 1, 3]) for part in (heads.key, heads.value)])
-        seen = tf.cast(padding_mask, tf.float32)
-        self._padding = (1 - seen)[:, tf.newaxis, tf.newaxis] * NEVER
+        self._padding = hidden_padding(padding_mask)
 
     def caches(self, rows, places) -> list[tf.Tensor]:
         """Keys f[B,heads,N,size] and values of each layer: nothing yet."""
@@ -110,11 +117,14 @@ class Seq2SeqDecoder:
     def __call__(self, tokens: tf.Tensor, caches: list[tf.Tensor], at: tf.Tensor, room) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """(logits float32[B,V] of what follows, caches) of tokens int32[B,T] at the places from `at` on."""
         at = tf.convert_to_tensor(at)
-        mine = at + tf.range(shape_at(tokens, 1))
-        bias = tf.where(tf.range(shape_at(caches[0], 2)) <= mine[:, tf.newaxis], 0.0, NEVER)[tf.newaxis, tf.newaxis]
+        mine, places = at + tf.range(shape_at(tokens, 1)), tf.range(shape_at(caches[0], 2))
+        bias = tf.where(places <= mine[:, tf.newaxis], 0.0, NEVER)[tf.newaxis, tf.newaxis]
+        if self._of_t5:
+            bias += self._backbone.decoder_bias.at(mine, places)
         x, made = self._embedded(tokens, mine), []
         for number, layer in enumerate(self._backbone.decoder_transformer_layers):
-            x, new = self._through(layer, x, caches[2 * number:2 * number + 2], self._sources[number], at, bias)
+            through = self._through_t5 if self._of_t5 else self._through
+            x, new = through(layer, x, caches[2 * number:2 * number + 2], self._sources[number], at, bias)
             made += new
         return self._logits(x[:, -1]), made
 
@@ -126,6 +136,8 @@ class Seq2SeqDecoder:
         """f[B,T,H] of tokens at places int32[T]."""
         one = self._backbone
         x = one.token_embedding(tokens)
+        if self._of_t5:
+            return x
         of_bart = isinstance(one, Bart)
         position = one.decoder_position_embedding if of_bart else one.position_embedding
         x += tf.cast(tf.gather(tf.convert_to_tensor(position.position_embeddings), places), x.dtype)
@@ -144,6 +156,14 @@ class Seq2SeqDecoder:
         inner = layer._feedforward_output_dense(layer._feedforward_intermediate_dense(x))
         return layer._feedforward_layer_norm(x + inner), cache
 
+    def _through_t5(self, layer, x: tf.Tensor, cache: list[tf.Tensor], source: list[tf.Tensor], at: tf.Tensor, bias: tf.Tensor
+                    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The same of a T5Layer."""
+        made, cache = _own(_heads(layer.self_attention), layer.self_attention_layer_norm(x), cache, at, bias)
+        x += made
+        x += self._of_source(_heads(layer.cross_attention), layer.cross_attention_layer_norm(x), source)
+        return x + layer.feed_forward(layer.feedforward_layer_norm(x)), cache
+
     def _of_source(self, heads: Heads, x: tf.Tensor, source: list[tf.Tensor]) -> tf.Tensor:
         """What attention to the sources makes of f[B,T,H]. The targets of one source ask its keys together."""
         query = heads.query(x)
@@ -154,6 +174,8 @@ class Seq2SeqDecoder:
 
     def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """float32[B,V] of f[B,H]."""
+        if self._of_t5:
+            hidden = self._backbone.decoder_layer_norm(hidden) * self._backbone.scale
         table = tf.cast(tf.convert_to_tensor(output_weights(self._backbone)), hidden.dtype)
         if self._backbone.token_embedding.tie_weights:  # on a CPU twice as fast as the hidden values times the table
             return tf.cast(tf.transpose(tf.matmul(table, hidden, transpose_b=True)), tf.float32)
@@ -190,3 +212,13 @@ def _encoder(backbone) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     names = [f"{prefix}{name}" for name in ("token_ids", "padding_mask")]
     model = keras.Model({name: backbone.input[name] for name in names}, backbone.output["encoder_sequence_output"])
     return lambda *values: model(dict(zip(names, values, strict=True)), training=False)
+
+
+def load_seq2seq(preset: str, *, precision: str, dropout: float, layers: int = 0, seed: int = 0):
+    """The pretrained encoder-decoder, or one made of an encoder, whose decoder then has so many layers (0: as many as it)
+    and a part drawn from the seed. `dropout` -1 keeps its own.
+
+    Raises: UserError where the preset cannot be had, or is neither.
+    """
+    backbone = load_any(preset, precision=precision, dropout=dropout)
+    return backbone if isinstance(backbone, FAMILIES) else encoder_decoder(backbone, layers, seed)

@@ -1,18 +1,9 @@
-"""Which backbone is fine-tuned, and how its targets begin and end."""
+"""How the targets of a backbone begin and end."""
 
 import keras_hub
 
-from tfft.models.backbone import load_backbone
-from tfft.models.encoder_decoder import ENCODERS, encoder_decoder
-
 SHOWN = "decoder_token_ids"  # the model's input that is a target
 TOKENIZERS = keras_hub.tokenizers
-
-
-def load(preset: str, *, precision: str, dropout: float, layers: int, seed: int):
-    """An encoder-decoder; one that is made of an encoder is a function of its weights, the layers and the seed."""
-    backbone = load_backbone(preset, precision=precision, dropout=dropout)
-    return encoder_decoder(backbone, layers, seed) if isinstance(backbone, ENCODERS) else backbone
 
 
 def start_and_ends(tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

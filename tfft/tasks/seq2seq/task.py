@@ -16,11 +16,11 @@ from tfft.models.backbone import load_tokenizer
 from tfft.models.causal_lm import OUTPUT
 from tfft.models.decoding import generate
 from tfft.models.sampling import Sampling
-from tfft.models.seq2seq import Seq2SeqDecoder, seq2seq
+from tfft.models.seq2seq import Seq2SeqDecoder, load_seq2seq, seq2seq
 from tfft.tasks import base
 from tfft.tasks.seq2seq import judging, serving
 from tfft.tasks.seq2seq.encoder import PairEncoder
-from tfft.tasks.seq2seq.model import SHOWN, load, start_and_ends
+from tfft.tasks.seq2seq.model import SHOWN, start_and_ends
 from tfft.tasks.seq2seq.rows import row_fields
 from tfft.tasks.texts.language import Language, language_of
 from tfft.tasks.texts.task import WritingTask
@@ -75,7 +75,7 @@ class Seq2SeqTask(WritingTask):
     # ---- model and loss
 
     def load_backbone(self, preset: str, *, precision: str, dropout: float, seed: int):
-        return load(preset, precision=precision, dropout=dropout, layers=self.settings.decoder_layers, seed=seed)
+        return load_seq2seq(preset, precision=precision, dropout=dropout, layers=self.settings.decoder_layers, seed=seed)
 
     def build_model(self, backbone, model: config.Model, seed: int) -> keras.Model:
         limit, room = getattr(backbone, "max_sequence_length", None), len(self.learnt.start) + self.room
