@@ -20,6 +20,7 @@ def get_config(variant: str = ""):
     config.data.max_length = 96
     config.data.max_target_length = 96
     config.model.backbone = MULTILINGUAL
+    config.model.frozen_layers = 1       # and with it the embeddings of 250,000 tokens, most of them of other languages
     config.task.decoder_layers = 6
     config.task.max_new_tokens = 64
     config.train.global_batch_size = 16
