@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_causal_lm_loss import FAMILIES, backbone
+from test_causal_lm_loss import FAMILIES, GROUPED, backbone, models
 
 from tfft.config import Adaptation
 from tfft.models import adaptation
 from tfft.models.causal_decoder import CausalDecoder
-from tfft.models.decoding import generate
+from tfft.models.decoding import generate, prepared
 from tfft.models.sampling import Sampling
 
 PROMPTS = [[3, 4, 5], [7], [1, 2, 3, 4, 5, 6]]
@@ -60,8 +60,6 @@ def test_logits_with_a_cache_are_those_without(family):
     own, row = backbone(family), [3, 1, 4, 1, 5]
     decoder = CausalDecoder(own)
     ids, mask = padded([row, [2]])
-    from tfft.models.decoding import prepared
-
     kept = prepared(ids, mask, 3)
     logits, caches = decoder(ids, decoder.caches(2, 8), tf.constant(0), kept)
     np.testing.assert_allclose(logits[0], logits_of(own, row), atol=1e-4)
@@ -72,6 +70,24 @@ def test_logits_with_a_cache_are_those_without(family):
     np.testing.assert_allclose(logits[1], logits_of(own, [2, 6, 7]), atol=1e-4)
 
 
+@pytest.mark.parametrize(("kind", "sizes"), [
+    (models.MistralBackbone, {"sliding_window": 3}), (models.Qwen3Backbone, {"head_dim": 4, "sliding_window_size": 3}),
+    (models.QwenBackbone, {"use_sliding_window_attention": True, "sliding_window_size": 3}),
+    (models.GemmaBackbone, {"head_dim": 4, "use_sliding_window_attention": True, "sliding_window_size": 3})])
+def test_windows(kind, sizes, monkeypatch):
+    monkeypatch.setitem(FAMILIES, "windowed", (kind, {**GROUPED, "tie_word_embeddings": True, **sizes}))
+    if kind is models.GemmaBackbone:
+        FAMILIES["windowed"][1].pop("tie_word_embeddings")
+    own, short = backbone("windowed"), [3, 1, 4, 1, 5, 9, 2]
+    decoder, (ids, mask) = CausalDecoder(own), padded([short, [2, 6]])
+    logits, caches = decoder(ids, decoder.caches(2, 9), tf.constant(0), prepared(ids, mask, 2))
+    np.testing.assert_allclose(logits[0], logits_of(own, short), atol=1e-4)
+    logits, _ = decoder(tf.constant([[8], [8]]), caches, tf.constant(7), prepared(ids, mask, 2))
+    np.testing.assert_allclose(logits[0], logits_of(own, [*short, 8]), atol=1e-4)
+    np.testing.assert_allclose(logits[1], logits_of(own, [2, 6, 8]), atol=1e-4)
+    assert any(own.window == 3 for own in decoder._attentions)
+
+
 def test_adapters_and_half_precision_decode_too():
     own = adaptation.choose_trained(backbone("llama"), settings(), Adaptation(method="lora"), 0)
     for variable in own.trainable_variables:
@@ -80,8 +96,6 @@ def test_adapters_and_half_precision_decode_too():
     half = backbone("llama", "mixed_bfloat16")
     decoder = CausalDecoder(half)
     ids, mask = padded(PROMPTS)
-    from tfft.models.decoding import prepared
-
     logits, _ = decoder(ids, decoder.caches(3, 8), tf.constant(0), prepared(ids, mask, 2))
     assert logits.dtype == tf.float32
     np.testing.assert_allclose(logits[0], logits_of(half, PROMPTS[0]), atol=0.3)
@@ -118,6 +132,28 @@ def test_chance_is_of_the_seed_and_the_prompt_alone():
     assert len({str(each) for each in others}) == 6
     assert answers(own, PROMPTS, free._replace(top_k=1)) == [greedy(own, row, 7) for row in PROMPTS]
     assert answers(own, PROMPTS, free._replace(temperature=1e-4)) == [greedy(own, row, 7) for row in PROMPTS]
+
+
+def test_each_row_has_options_of_its_own():
+    own = backbone("llama")
+    options = {"max_new_tokens": [2, 7, 4], "temperature": [0.0, 3.0, 2.0], "seed": [1, 2, 3], "top_k": [0, 0, 3]}
+    alone = [answers(own, [row], Sampling(**{name: values[i] for name, values in options.items()}))[0]
+             for i, row in enumerate(PROMPTS)]
+    assert answers(own, PROMPTS, Sampling(**options)) == alone and [len(row) for row in alone] == [2, 7, 4]
+    options = {"max_new_tokens": [2, 5, 3], "length_penalty": [1.0, 2.0, 0.0], "no_repeat_ngram": [0, 0, 1]}
+    alone = [answers(own, [row], Sampling(**{name: values[i] for name, values in options.items()}), (16, 3, 12), beams=3)[0]
+             for i, row in enumerate(PROMPTS)]
+    assert answers(own, PROMPTS, Sampling(**options), (16, 3, 12), beams=3) == alone
+
+
+def test_what_is_made_in_parts_is_what_is_made_at_once():
+    own, free = backbone("llama"), Sampling(max_new_tokens=7, temperature=3.0, seed=5, min_new_tokens=5)
+    whole, made = answers(own, PROMPTS, free, ends=(3, 16)), [[], [], []]
+    for count in (3, 1, 3):
+        more = answers(own, [p + m for p, m in zip(PROMPTS, made)], free._replace(max_new_tokens=count), ends=(3, 16),
+                       before=tf.constant([len(m) for m in made]))
+        made = [m if set(m) & {3, 16} else m + new for m, new in zip(made, more)]
+    assert made == whole
 
 
 def searched(own, prompt: list[int], beams: int, count: int, ends: tuple[int, ...], power: float) -> list[int]:

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfft.models.sampling import NEVER, Sampling, constrained, not_yet, shape_at
+from tfft.models.sampling import NEVER, Sampling, column, constrained, not_yet, repeated, shape_at
 
 
 def search(decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sampling: Sampling, ends: tuple[int, ...], *, room: int,
@@ -21,8 +21,8 @@ def search(decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sampling: Sam
     kept = prepared(token_ids, padding_mask, room)
     logits, caches = decoder(token_ids, decoder.caches(rows * beams, size + room), tf.constant(0), kept)
     history = tf.concat([token_ids, tf.zeros([rows * beams, room], tf.int32)], axis=1)
-    most = tf.minimum(tf.cast(sampling.max_new_tokens, tf.int32), room)
-    power, words = tf.cast(sampling.length_penalty, tf.float32), int(logits.shape[-1])
+    most = tf.minimum(column(sampling.max_new_tokens, tf.int32), room)
+    power, words, each = column(sampling.length_penalty, tf.float32), int(logits.shape[-1]), repeated(sampling, rows, beams)
     ended = tf.constant(np.isin(np.arange(words), ends))
 
     def divided(sums, length):
@@ -31,7 +31,7 @@ def search(decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sampling: Sam
     def step(i, logits, history, sums, best, scores):
         """Chooses the tokens of step i. sums float32[B,K] of texts that go on; best int32[B,K,room] and scores float32[B,K] of
         ended ones. Returns also where the texts that go on come from, int32[B x K]."""
-        logits = not_yet(constrained(logits, history, kept.there > 0, size + i, sampling), ends, i, sampling)
+        logits = not_yet(constrained(logits, history, kept.there > 0, size + i, each), ends, i, each)
         chances = tf.nn.log_softmax(logits)
         total = tf.reshape(sums[:, :, tf.newaxis] + tf.reshape(chances, [rows, beams, words]), [rows, beams * words])
         top = tf.math.top_k(total, 2 * beams)
@@ -41,7 +41,7 @@ def search(decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sampling: Sam
         texts = tf.where(tf.range(size + room)[tf.newaxis] == size + i, tf.reshape(token, [-1, 1]), texts)
         made = tf.reshape(tf.where(tf.range(room)[tf.newaxis] <= i, texts[:, size:], -1), [rows, 2 * beams, room])
         ends_here = tf.gather(ended, token) | (i + 1 >= most)
-        new = tf.where(ends_here & (top.values > NEVER / 2), divided(top.values, i + 1), NEVER)
+        new = tf.where(ends_here & (top.values > NEVER / 2) & (i < most), divided(top.values, i + 1), NEVER)
         both, together = tf.concat([scores, new], axis=1), tf.concat([best, made], axis=1)
         scores, chosen = tf.math.top_k(both, beams)
         best = tf.gather(together, chosen, batch_dims=1)
@@ -51,7 +51,7 @@ def search(decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sampling: Sam
         history = tf.gather(texts, flat)
         # what is still possible: no token is more probable than 1
         longest = tf.where(power > 0, tf.cast(most, tf.float32), tf.cast(i + 1, tf.float32))
-        done = scores[:, -1] >= sums[:, 0] / longest ** power
+        done = (scores[:, -1:] >= sums[:, :1] / longest ** power) | (i + 1 >= most)
         return history, sums, best, scores, parents, done
 
     def body(i, history, sums, best, scores, parents, done, *caches):
@@ -63,6 +63,6 @@ def search(decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sampling: Sam
     first = tf.concat([tf.zeros([rows, 1]), tf.fill([rows, beams - 1], NEVER)], axis=1)  # all beams are one text yet
     state = step(0, logits, history, first, tf.fill([rows, beams, room], -1), tf.fill([rows, beams], NEVER))
     _, _, _, best, scores, *_ = tf.while_loop(
-        lambda i, history, sums, best, scores, parents, done, *_: (i + 1 < most) & ~tf.reduce_all(done), body,
+        lambda i, history, sums, best, scores, parents, done, *_: ~tf.reduce_all(done), body,
         [tf.constant(0), *state, *caches], parallel_iterations=1)
     return best[:, 0]

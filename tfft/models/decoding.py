@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
-from tfft.models.sampling import Sampling, next_token, not_yet, row_keys, shape_at
+from tfft.models.sampling import Sampling, column, next_token, not_yet, row_keys, shape_at
 
 Stopped = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -36,31 +36,34 @@ class Decoder(Protocol):
 
 def generate(decoder: Decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sampling: Sampling, ends: tuple[int, ...], *,
              room: int, beams: int = 1, stopped: Stopped | None = None,
-             asked: tuple[tf.Tensor, tf.Tensor] | None = None) -> tf.Tensor:
+             asked: tuple[tf.Tensor, tf.Tensor] | None = None, before=0) -> tf.Tensor:
     """int32[B,room]: what follows prompts int32[B,S], padded on the left; -1 beyond the token that ends an answer.
 
     ends: such tokens; beams: of a beam search, where above 1; stopped(tokens int32[B,room] so far, how many) -> bool[B]: where
     an answer is at its end besides; asked: (tokens, padding mask) on which chance depends, where that is not the prompt: the
-    source, where an encoder read it. Has static shapes where the prompts have, and ends when all answers have.
+    source, where an encoder read it; before, a number or int32[B]: how many of a prompt's last tokens are its answer's first
+    ones: with the same seed chance goes on as if all were made at once. An answer is at its end when it has its row's
+    max_new_tokens, those before not counted. Has static shapes where the prompts have, and ends when all answers have.
     """
     if beams > 1:
         from tfft.models.beams import search
 
         return search(decoder, token_ids, padding_mask, sampling, ends, room=room, beams=beams)
     rows, size = shape_at(token_ids, 0), shape_at(token_ids, 1)
-    kept, keys = prepared(token_ids, padding_mask, room), row_keys(*(asked or (token_ids, padding_mask)), sampling.seed)
+    kept, keys = prepared(token_ids, padding_mask, room), _keys(token_ids, padding_mask, sampling.seed, asked, before)
     logits, caches = decoder(token_ids, decoder.caches(rows, size + room), tf.constant(0), kept)
     history = tf.concat([token_ids, tf.fill([rows, room], 0)], axis=1)
-    there, most = kept.there > 0, tf.minimum(tf.cast(sampling.max_new_tokens, tf.int32), room)
+    there, most = kept.there > 0, tf.minimum(column(sampling.max_new_tokens, tf.int32)[:, 0], room)
+    before = column(before, tf.int32)[:, 0]
     number = tf.range(room)[tf.newaxis]
 
     def chosen(step, logits, history, done, made):
         """With the token of a step."""
-        logits = not_yet(logits, ends, step, sampling)
-        token = next_token(logits, history, there, size + step, keys, step, sampling)
+        logits = not_yet(logits, ends, before + step, sampling)
+        token = next_token(logits, history, there, size + step, keys, before + step, sampling)
         made = tf.where((number == step) & ~done[:, tf.newaxis], token[:, tf.newaxis], made)
         history = tf.where(tf.range(size + room)[tf.newaxis] == size + step, token[:, tf.newaxis], history)
-        done = done | tf.reduce_any(token[:, tf.newaxis] == tf.constant(ends, tf.int32)[tf.newaxis], axis=1)
+        done |= tf.reduce_any(token[:, tf.newaxis] == tf.constant(ends, tf.int32)[tf.newaxis], axis=1) | (step + 1 >= most)
         return token, history, done if stopped is None else done | stopped(made, step + 1), made
 
     def body(step, token, history, done, made, *caches):
@@ -70,9 +73,13 @@ def generate(decoder: Decoder, token_ids: tf.Tensor, padding_mask: tf.Tensor, sa
 
     token, history, done, made = chosen(0, logits, history, tf.fill([rows], False), tf.fill([rows, room], -1))
     _, _, _, _, made, *_ = tf.while_loop(
-        lambda step, token, history, done, *_: (step + 1 < most) & ~tf.reduce_all(done), body,
+        lambda step, token, history, done, *_: ~tf.reduce_all(done), body,
         [tf.constant(0), token, history, done, made, *caches], parallel_iterations=1)
     return made
+
+
+def _keys(token_ids: tf.Tensor, padding_mask: tf.Tensor, seed, asked: tuple | None, before) -> tf.Tensor:
+    return row_keys(*asked, seed) if asked else row_keys(token_ids, padding_mask, seed, before)
 
 
 def prepared(token_ids: tf.Tensor, padding_mask: tf.Tensor, room: int) -> Room:
