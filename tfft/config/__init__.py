@@ -46,6 +46,7 @@ from tfft.config.multi_task import (
     differences_of_tasks,
     in_task,
     multi_task_config,
+    of_task,
     resolve_any,
 )
 from tfft.config.multiple_choice import MultipleChoice, MultipleChoiceData
@@ -61,5 +62,5 @@ __all__ = [
     "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification", "TokenClassificationData",
     "Train", "answering", "any_from_json", "any_to_json", "by_source", "check_limits", "classes_of", "default_config",
     "default_experiment", "differences", "differences_of_tasks", "from_json", "in_source", "in_task",
-    "multi_task_config", "named_sources", "no_activation_cache", "resolve", "resolve_any", "split_share", "to_json",
+    "multi_task_config", "named_sources", "no_activation_cache", "of_task", "resolve", "resolve_any", "split_share", "to_json",
 ]
