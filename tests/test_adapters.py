@@ -131,6 +131,15 @@ def test_a_prompt_is_as_tokens_before_the_others(family):
         np.testing.assert_allclose(short[row, :length], long[row, 3:3 + length], atol=1e-5)
 
 
+def test_common_words_are_ids_whatever_the_order_of_the_vocabulary():
+    class Tokenizer:
+        vocabulary = {"good": 7, "##s": 1, "film": 2, "7": 0}
+        get_vocabulary = vocabulary.keys
+        token_to_id = vocabulary.get
+
+    assert set(first_tokens(Tokenizer(), "", 2, seed=0)) == {2, 7}
+
+
 def test_a_prompt_begins_as_words(tiny_preset):
     from tfft.models.backbone import load_tokenizer
 

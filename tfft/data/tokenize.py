@@ -39,8 +39,7 @@ class TextTokenizer(tf.Module):
         self.head_fraction = head_fraction
         self.pairs = pairs
         self.pad_id = int(tokenizer.pad_token_id)
-        self._start = [int(tokenizer.start_token_id)]
-        self._end = [int(tokenizer.end_token_id)]
+        self._start, self._end = start_and_end(tokenizer)
         self._separator = self._end * (2 if type(tokenizer).__name__ in DOUBLE_SEPARATOR else 1)
         self._special = 2 + (len(self._separator) if pairs else 0)
         self._unknown = Unknown(tokenizer)
@@ -99,6 +98,17 @@ class TextTokenizer(tf.Module):
         parts = [tf.tile([before], [rows, 1])] if before else []
         parts += [ids, tf.tile([after], [rows, 1])]
         return tf.concat(parts, axis=1)
+
+
+def start_and_end(tokenizer) -> tuple[list[int], list[int]]:
+    """The token before a text, and the one behind it. Raises: UserError where there is none, as in some language models."""
+    ids = tokenizer.start_token_id, tokenizer.end_token_id
+    if None in ids:
+        which = "start" if ids[0] is None else "end"
+        raise UserError(f"config.model.backbone: its {type(tokenizer).__name__} has no {which} token, and this task puts one "
+                        "around every text. Choose an encoder, such as BERT, RoBERTa or DistilBERT; a language model is for "
+                        "the task causal_lm.")
+    return [int(ids[0])], [int(ids[1])]
 
 
 def cleaned(texts: tf.Tensor) -> tf.Tensor:
