@@ -131,6 +131,15 @@ def test_a_prompt_is_as_tokens_before_the_others(family):
         np.testing.assert_allclose(short[row, :length], long[row, 3:3 + length], atol=1e-5)
 
 
+def test_common_words_are_ids_whatever_the_order_of_the_vocabulary():
+    class Tokenizer:
+        vocabulary = {"good": 7, "##s": 1, "film": 2, "7": 0}
+        get_vocabulary = vocabulary.keys
+        token_to_id = vocabulary.get
+
+    assert set(first_tokens(Tokenizer(), "", 2, seed=0)) == {2, 7}
+
+
 def test_a_prompt_begins_as_words(tiny_preset):
     from tfft.models.backbone import load_tokenizer
 
@@ -213,6 +222,35 @@ def test_xla_compiles_the_step(name, precision):
               for xla in (False, True)}
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4 if precision == "float32" else 3e-2)
     assert losses[False][-1] != losses[False][0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_float16_trains_as_float32_does(name):
+    one, half = (steps.Rig(steps.batches(), method=adaptation(name), precision=precision)
+                 for precision in ("float32", "mixed_float16"))
+    start = one.weights()
+    for _ in range(3):
+        assert half.train(1)["loss"] == pytest.approx(one.train(1)["loss"], rel=5e-3)
+    moved = {path: np.linalg.norm(value - start[path]) for path, value in one.weights().items()}
+    apart = {path: np.linalg.norm(value - half.weights()[path]) for path, value in one.weights().items()}
+    assert 0 < sum(apart.values()) < 0.1 * sum(moved.values())
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("stabilised", "adalora")])
+def test_a_run_that_is_resumed_has_the_same_bits(name, tmp_path):
+    """With dropout; of adalora see tests/test_ranks.py."""
+    from tfft.training.checkpoints import Checkpoints
+
+    method = adaptation(name, **({"dropout": 0.2} if name in ("lora", "dora") else {}))
+    whole, again = (steps.Rig(steps.batches().repeat(), method=method, dropout=0.1) for _ in range(2))
+    whole.train(3)
+    Checkpoints(tmp_path, whole.model, whole.optimizer, whole.step, 1).save({})
+    whole.train(3)
+    assert Checkpoints(tmp_path, again.model, again.optimizer, again.step, 1).restore(print) == {}
+    again.trainer.train_dataset = steps.batches().repeat().skip(3)
+    again.train(3)
+    for path, value in whole.weights().items():
+        np.testing.assert_array_equal(again.weights()[path], value, err_msg=path)
 
 
 def test_dropout_is_on_the_update_alone():

@@ -5,6 +5,7 @@ As a script it trains on logical CPUs: python tests/test_multi_task.py FOLDER PR
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def test_configs_that_cannot_be_together():
     ("train", ["--config.tasks.topics.train.epochs=2"], "all tasks have one. Set --config.train.epochs"),
     ("train", ["--config.train.head_rate=2"], "Each of several tasks has its own: --config.tasks.NAME.train.head_rate"),
     ("train", ["--config.data.sources.a.train=x"], "Name the sources of one of them in the config file"),
-    ("lr_find", [], "is of several tasks (entities, topics), which tfft train and tfft plan take.")])
+    ("lr_find", [], "is of several tasks (entities, topics), which tfft train, plan and preflight take.")])
 def test_the_command_line(command, flags, message):
     process = Forked(["-m", "tfft", command, "--config=my_tasks", *flags])
     _, error = process.communicate(timeout=60)
@@ -194,10 +195,10 @@ def build(config, preset, folder):
 def trainer_of(config, tasks, built, strategy=None, **given):
     import tensorflow as tf
 
+    from tfft.run.joint import parts_of
     from tfft.training import joint
 
-    parts = [joint.Part(name, each.model, one.task.loss, config.share(name), one.task.whole_batch)
-             for name, one, each in zip(config.tasks, tasks, built, strict=True)]
+    parts = parts_of(config, dict(zip(config.tasks, tasks, strict=True)), built)
     return joint.JointTrainer(parts, built[0].optimizer, config.train, dataset=None, total_steps=12, use_loop=False,
                         global_step=tf.Variable(0, dtype=tf.int64), strategy=strategy or tf.distribute.get_strategy(), **given)
 
@@ -349,11 +350,25 @@ def test_each_task_has_its_own_best_weights(trained):
 def test_plan_tells_parts_and_passes(folder, thin_preset, capsys):
     from tfft.run.forecast import forecast_tasks
 
-    config = resolve_any(config_of(folder, thin_preset))
-    assert forecast_tasks(config, dict.fromkeys(config.tasks, (thin_preset, folder / "cache"))) == 0
+    config = config_of(folder, thin_preset, adaptation__method="lora")
+    config.tasks.topics.export.weights = "best"
+    config = resolve_any(config)
+    given = config, dict.fromkeys(config.tasks, (thin_preset, folder / "cache"))
+    assert forecast_tasks(*given, timed_steps=0) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "topics: text_classification split rows" in out and "steps an epoch 4 steps in all 12" in out
     assert "pairs embedding 4 48 1" in out and "entities token_classification 8 28 3" in out
+    assert "validation rows choose the best weights" in out and "(--config.tasks.topics.data.validation=30%, or" in out
+    weights = re.search(r"weights ([\d,]+), ([\d,]+) of them trained", out)
+    assert "real tokens/s" not in out
+    assert forecast_tasks(*given, timed_steps=2) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"speed [\d,]+ real tokens/s over 2 timed steps training time about \d", out) and weights[0] in out
+    tasks, built, _ = build(config, thin_preset, folder)
+    variables = {id(v): v for each in built for v in each.model.weights}.values()
+    numbers = [sum(int(np.prod(v.shape)) for v in those) for those in (variables, [v for v in variables if v.trainable])]
+    assert [int(number.replace(",", "")) for number in weights.groups()] == numbers
+    assert f"optimizer {4 * (numbers[0] + 3 * numbers[1]) / 1e9:.2f} GB" in out  # a gradient and two moments of what is trained
 
 
 def test_what_cannot_go_on(trained, folder, thin_preset, tmp_path):

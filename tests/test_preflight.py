@@ -1,5 +1,6 @@
 """The preflight: names, bounds, traffic, refusals, the search for a batch, the report; the real compiler where there is one."""
 
+import dataclasses
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import commands
 import pytest
+import tensorflow as tf
 
 from tfft.errors import UserError
 from tfft.run.tpu_check import Options, choose
@@ -280,6 +282,33 @@ def test_lengths_chosen_end_with_the_longest_and_spread_over_the_steps(settings,
 def test_length_that_is_not_planned_is_told():
     with pytest.raises(UserError, match="--lengths=12: the plan has no batch of that length. It has 8, 16."):
         choose({8: (4, 1), 16: (4, 1)}, Options(parse_tpu("v4-8"), "python", lengths=(12,)))
+
+
+# ---- several tasks
+
+def test_step_of_several_tasks_has_one_shape_of_each(fake, thin_preset, tmp_path, capsys):
+    """entities and pairs (two texts a row) in a step of 8 and 4, on two replicas."""
+    from test_multi_task import config_of, write_rows
+
+    from tfft.config import resolve_any
+    from tfft.run.joint import prepare_tasks
+    from tfft.run.tpu_check_tasks import JointStep, check_tasks, shapes_of_parts
+
+    write_rows(tmp_path)
+    config = resolve_any(config_of(tmp_path, thin_preset, "topics", train__accumulation=2))
+    presets = dict.fromkeys(config.tasks, (thin_preset, tmp_path / "cache"))
+    options = Options(parse_tpu("v5e-2"), fake[0], str(tmp_path / "report.json"), search_batch=False)
+    assert check_tasks(config, presets, options) == 0
+    out, made = " ".join(capsys.readouterr().out.split()), json.loads((tmp_path / "report.json").read_text())
+    assert "a step has rows x tokens of each task: entities 4 x 16, pairs 2 x 16" in out
+    assert made["tasks"]["pairs"] == {"rows_per_replica": 2, "length": 16}
+    bucket, = made["buckets"]
+    assert (bucket["length"], bucket["rows_per_replica"], bucket["steps"], bucket["compiles"]) == (16, 6, 7, True)
+    with pytest.raises(UserError, match="The part of pairs in a step .* cannot be divided over 4 replicas x 2 micro-batches"):
+        check_tasks(config, presets, dataclasses.replace(options, tpu=parse_tpu("v5e-4")))
+    course = prepare_tasks(config, presets, print, tf.distribute.get_strategy(), dict.fromkeys(config.tasks))
+    step = JointStep(course, shapes_of_parts(course, 2), None, options.tpu, print)
+    assert step.multiple == 6 and [tuple(spec[0]["token_ids"].shape) for spec in step._spec(12, 16)] == [(8, 16), (8, 16)]
 
 
 # ---- the command

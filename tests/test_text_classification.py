@@ -173,8 +173,10 @@ def test_balanced_weights_of_one_label(tmp_path):
 def test_balanced_weights_need_every_label(tmp_path):
     store = make_store(tmp_path / "store", ["pos"])
     task = make_task(labels=Labels(("neg", "pos", "odd"), (2, 3, 0), rows=5), class_weights="balanced")
-    with pytest.raises(UserError, match="no training row has the label 'odd'"):
+    with pytest.raises(UserError, match="no training row has the label 'odd'.*config.task.absent_labels=left_out"):
         task.targets(store, weighted=True)
+    task.settings = dataclasses.replace(task.settings, absent_labels="left_out")
+    assert task.targets(store, weighted=True)(np.arange(1))[1] == np.float32(5 / (2 * 3))  # of the two that are there
 
 
 def test_targets_of_several_labels(tmp_path):

@@ -199,3 +199,13 @@ def test_texts_as_bytes():
     made = string_array(["good\0", "", b"\xff", "\U0001f600"])
     assert tf.constant(made).numpy().tolist() == [b"good\0", b"", b"\xff", "\U0001f600".encode()]
     assert tf.constant(string_array([])).dtype == tf.string and tf.constant(string_array([])).shape == (0,)
+
+
+def test_tokenizers_without_a_token_before_texts_are_told():
+    from tfft.data.words import WordTokenizer
+    from tfft.models.byte_pairs import BytePairs
+
+    language = BytePairs({"a": 0, "b": 1, "</s>": 2}, [], unsplittable_tokens=["</s>"], end_token="</s>")
+    for encode in (make, lambda tokenizer: WordTokenizer(tokenizer, max_length=8, overlap=0, before=False)):
+        with pytest.raises(UserError, match="its BytePairs has no start token, and this task puts one around every text"):
+            encode(language)

@@ -90,8 +90,8 @@ def experiment() -> Experiment:
     """The checked experiment of --config. Raises: UserError, also where that is of several tasks."""
     made = experiment_or_tasks()
     if isinstance(made, MultiTask):
-        raise UserError(f"--config={_config_file(sys.argv)} is of several tasks ({', '.join(made.tasks)}), which tfft train "
-                        "and tfft plan take. Give this command the config of one.")
+        raise UserError(f"--config={_config_file(sys.argv)} is of several tasks ({', '.join(made.tasks)}), which tfft train, "
+                        "plan and preflight take. Give this command the config of one.")
     return made
 
 

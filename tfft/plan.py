@@ -11,8 +11,7 @@ from absl import flags
 from tfft import flags as command_line
 from tfft.config import MultiTask
 
-TIMED_STEPS = flags.DEFINE_integer("timed_steps", 4, "Training steps to time for the ETA; 0 leaves time and memory out, as "
-                                   "they are of several tasks.",
+TIMED_STEPS = flags.DEFINE_integer("timed_steps", 4, "Training steps to time for the ETA; 0 leaves time and memory out.",
                                    lower_bound=0)
 command_line.define_config()
 
@@ -28,7 +27,9 @@ def main() -> int:
 
     from tfft.run.forecast import forecast, forecast_tasks
 
-    return forecast_tasks(experiment, assets) if several else forecast(experiment, *assets, TIMED_STEPS.value)
+    if several:
+        return forecast_tasks(experiment, assets, TIMED_STEPS.value)
+    return forecast(experiment, *assets, TIMED_STEPS.value)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 from absl import flags
 
 from tfft import flags as command_line
+from tfft.config import MultiTask
 from tfft.tpu.chips import parse_tpu
 
 TPU = flags.DEFINE_string("tpu", "v5e-8", "Generation and size as Google Cloud names them: v5e-8, v6e-4, or v4-8 and v5p-8, "
@@ -26,18 +27,20 @@ command_line.define_config()
 
 def main() -> int:
     tpu = parse_tpu(TPU.value)
-    experiment = command_line.experiment()
+    experiment = command_line.experiment_or_tasks()
 
-    from tfft.run.fine_tune import resolve_assets
+    from tfft.run.fine_tune import resolve_assets, resolve_assets_of_tasks
 
-    preset, cache = resolve_assets(experiment)
+    several = isinstance(experiment, MultiTask)
+    assets = resolve_assets_of_tasks(experiment) if several else resolve_assets(experiment)
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     from tfft.run.tpu_check import Options, check
+    from tfft.run.tpu_check_tasks import check_tasks
 
     python = COMPILER_PYTHON.value or os.environ.get("TFFT_COMPILER_PYTHON") or sys.executable
-    return check(experiment, preset, cache, Options(tpu, python, JSON.value, MAX_LENGTHS.value, tuple(LENGTHS.value),
-                                                    LARGEST_BATCH.value))
+    options = Options(tpu, python, JSON.value, MAX_LENGTHS.value, tuple(LENGTHS.value), LARGEST_BATCH.value)
+    return check_tasks(experiment, assets, options) if several else check(experiment, *assets, options)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ import json
 import os
 import pathlib
 import resource
+import sys
 
 from benchmark_entities import BATCH, ROOT, command, flags, new_clock, rate_of, take_turns, train_lines
 
 METHODS = ("lora", "adalora", "dora", "ia3", "adapters", "prefix", "prompt", "bitfit")
-FASTER = {"ia3": 20}  # times --method_rate: what tfft.config.adaptation has, for PEFT's methods
 MATRICES = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
 
 
@@ -36,6 +36,9 @@ def baseline(arguments: argparse.Namespace, method: str) -> dict:
     """transformers' Trainer on PyTorch, with PEFT where there is a method."""
     import torch
     import transformers
+
+    sys.path.insert(0, str(ROOT))  # the Python of --python has no tfft
+    from tfft.config.adaptation import FASTER
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     transformers.set_seed(arguments.seed)

@@ -1,13 +1,14 @@
 """Labels that arrive in steps: what a run that goes on from the one before forgets, and what prevents it.
 
     python tools/benchmark_continual.py --data=clinc150/data_full.json --systems=plain,out+ewc0.03,replay,replay+ewc0.03
+    python tools/benchmark_continual.py --data=goemotions --steps=4 ...
 
-CLINC150's 150 intents in five steps of 30, by name. "plain": each step's run goes on from the one before (config.model.start)
-and sees the rows of its own intents; "replay": with a tenth of all rows before, drawn anew at each step; "ewc0.03":
-with config.train.ewc=0.03; "out": with config.task.absent_labels=left_out, which does nothing where old rows are replayed;
-"together": a run on the rows of all steps, which nothing forgets. After each step test rows of the intents so far are judged,
-by all labels so far, and printed by the step that their intents came with. --rows and --tests take fewer rows of each intent
-than there are.
+CLINC150's 150 intents in five steps of 30, by name, or GoEmotions' 28 emotions (rows with one label) in four of 7. "plain":
+each step's run goes on from the one before (config.model.start) and sees the rows of its own intents; "replay": with a tenth
+of all rows before, drawn anew at each step; "ewc0.03": with config.train.ewc=0.03; "out": with
+config.task.absent_labels=left_out, which does nothing where old rows are replayed; "together": a run on the rows of all
+steps, which nothing forgets. After each step test rows of the intents so far are judged, by all labels so far, and printed
+by the step that their intents came with. --rows and --tests take fewer rows of each intent than there are.
 """
 
 import argparse
@@ -23,7 +24,18 @@ import tempfile
 
 from benchmark_entities import ROOT
 
-STEPS, OLD = 5, 0.1
+OLD = 0.1
+
+
+def read(path: pathlib.Path) -> dict[str, list]:
+    """{"train": [[text, label], ...], "test": ...}"""
+    if path.is_file():
+        return json.loads(path.read_text("utf-8"))
+    labels, made = (path / "labels.txt").read_text("utf-8").split(), {}
+    for split in ("train", "test"):
+        fields = [line.split("\t") for line in (path / f"{split}.tsv").read_text("utf-8").splitlines()]
+        made[split] = [[text, labels[int(label)]] for text, label, _ in fields if "," not in label]
+    return made
 
 
 def write(path: pathlib.Path, rows: list) -> None:
@@ -73,8 +85,9 @@ def few(rows: list, number: int) -> list:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=os.path.abspath)
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="CLINC150's file or GoEmotions' folder")
     parser.add_argument("--systems", default="plain,replay,together")
+    parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -84,15 +97,15 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.path.insert(0, str(ROOT))
-    rows = json.loads(pathlib.Path(arguments.data).read_text("utf-8"))
+    rows, steps = read(arguments.data), arguments.steps
     names = sorted({label for _, label in rows["train"]})
-    step_of = {name: i * STEPS // len(names) for i, name in enumerate(names)}
-    parts, tests = ([few([row for row in rows[split] if step_of[row[1]] == step], number) for step in range(STEPS)]
+    step_of = {name: i * steps // len(names) for i, name in enumerate(names)}
+    parts, tests = ([few([row for row in rows[split] if step_of[row[1]] == step], number) for step in range(steps)]
                     for split, number in (("train", arguments.rows), ("test", arguments.tests)))
     for system in arguments.systems.split(","):
         draw, before = random.Random(arguments.seed), None
         with tempfile.TemporaryDirectory() as folder:
-            for step in range(STEPS) if system != "together" else [STEPS - 1]:
+            for step in range(steps) if system != "together" else [steps - 1]:
                 run, old = pathlib.Path(folder) / f"step{step}", [row for part in parts[:step] for row in part]
                 kept = draw.sample(old, int(OLD * len(old))) if "replay" in system else old if system == "together" else []
                 made = train(run, [*parts[step], *kept], before, system, arguments)

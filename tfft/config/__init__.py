@@ -46,6 +46,7 @@ from tfft.config.multi_task import (
     differences_of_tasks,
     in_task,
     multi_task_config,
+    of_task,
     resolve_any,
 )
 from tfft.config.multiple_choice import MultipleChoice, MultipleChoiceData
@@ -62,6 +63,6 @@ __all__ = [
     "Seq2Seq", "Seq2SeqData", "Task", "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification",
     "TokenClassificationData", "Train", "Writing", "answering", "any_from_json", "any_to_json", "by_source", "check_limits",
     "classes_of", "default_config", "default_experiment", "differences", "differences_of_tasks", "from_json", "in_source",
-    "in_task", "multi_task_config", "named_sources", "no_activation_cache", "resolve", "resolve_any", "split_share",
-    "to_json",
+    "in_task", "multi_task_config", "named_sources", "no_activation_cache", "of_task", "resolve", "resolve_any",
+    "split_share", "to_json",
 ]

@@ -183,9 +183,14 @@ def in_task(name: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        own = "|".join(rf"{key}\.(?:{'|'.join(fields)})" for key, fields in OWN.items())
-        told = re.sub(rf"\bconfig\.((?:task|data)\b|(?:{own})\b)", rf"config.tasks.{name}.\1", str(error))
+        told = of_task(str(error), name)
         raise UserError(told if told != str(error) else f"config.tasks.{name}: {error}") from error
+
+
+def of_task(text: str, name: str) -> str:
+    """What is said of a task's own settings, as they are named beside those of others."""
+    own = "|".join(rf"{key}\.(?:{'|'.join(fields)})" for key, fields in OWN.items())
+    return re.sub(rf"\bconfig\.((?:task|data)\b|(?:{own})\b)", rf"config.tasks.{name}.\1", text)
 
 
 def split_batch(rates: dict[str, float], size: int, multiple: int) -> dict[str, int]:

@@ -11,6 +11,7 @@ from tfft.errors import UserError
 
 # Tokenizers whose pretrained models saw two end tokens between the texts of a pair (as their KerasHub packers have it).
 DOUBLE_SEPARATOR = ("RobertaTokenizer", "XLMRobertaTokenizer")
+NOTHING_BEFORE = ("T5Tokenizer",)  # whose start token is the decoder's
 
 
 class Tokens(NamedTuple):
@@ -39,9 +40,7 @@ class TextTokenizer(tf.Module):
         self.head_fraction = head_fraction
         self.pairs = pairs
         self.pad_id = int(tokenizer.pad_token_id)
-        start = getattr(tokenizer, "start_token_id", None)  # T5 has none
-        self._start = [] if start is None else [int(start)]
-        self._end = [int(tokenizer.end_token_id)]
+        self._start, self._end = start_and_end(tokenizer)
         self._separator = self._end * (2 if type(tokenizer).__name__ in DOUBLE_SEPARATOR else 1)
         self._special = len(self._start) + 1 + (len(self._separator) if pairs else 0)
         self._unknown = Unknown(tokenizer)
@@ -100,6 +99,17 @@ class TextTokenizer(tf.Module):
         parts = [tf.tile([before], [rows, 1])] if before else []
         parts += [ids, tf.tile([after], [rows, 1])]
         return tf.concat(parts, axis=1)
+
+
+def start_and_end(tokenizer) -> tuple[list[int], list[int]]:
+    """The token before a text, if there is one, and the one behind it. Raises: UserError where there is none, as in some language models."""
+    ids = tokenizer.start_token_id, tokenizer.end_token_id
+    if None in ids:
+        which = "start" if ids[0] is None else "end"
+        raise UserError(f"config.model.backbone: its {type(tokenizer).__name__} has no {which} token, and this task puts one "
+                        "around every text. Choose an encoder, such as BERT, RoBERTa or DistilBERT; a language model is for "
+                        "the task causal_lm.")
+    return [] if type(tokenizer).__name__ in NOTHING_BEFORE else [int(ids[0])], [int(ids[1])]
 
 
 def cleaned(texts: tf.Tensor) -> tf.Tensor:

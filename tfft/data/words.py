@@ -16,7 +16,7 @@ import keras_hub
 import numpy as np
 import tensorflow as tf
 
-from tfft.data.tokenize import DOUBLE_SEPARATOR, cleaned
+from tfft.data.tokenize import DOUBLE_SEPARATOR, cleaned, start_and_end
 from tfft.data.unknown import Unknown, unknown_id
 from tfft.errors import UserError, unknown
 
@@ -182,8 +182,7 @@ class WordTokenizer(tf.Module):
         self.max_length = max_length
         self.overlap = overlap
         self.before = before
-        self._start = [int(tokenizer.start_token_id)]
-        self._end = [int(tokenizer.end_token_id)]
+        self._start, self._end = start_and_end(tokenizer)
         self._separator = self._end * (2 if type(tokenizer).__name__ in DOUBLE_SEPARATOR else 1) if before else []
         self._special = 2 + len(self._separator)
         self._room = max_length - self._special

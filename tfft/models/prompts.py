@@ -1,6 +1,5 @@
 """Prompt tuning (Lester et al. 2021): learnt vectors before those of the tokens, which all layers of the encoder see."""
 
-import itertools
 import re
 
 import keras
@@ -94,6 +93,6 @@ def first_tokens(tokenizer, text: str, length: int, seed: int) -> np.ndarray:
         if not len(tokens):
             raise UserError(f"config.adaptation.prompt_text={text!r} has no token. Give it words, or leave it empty.")
         return np.resize(tokens, length)
-    words = (i for i, token in enumerate(tokenizer.get_vocabulary()) if re.fullmatch(r"[▁Ġ]?[^\W\d_]+", token))
-    common = list(itertools.islice(words, COMMON))
+    words = [token for token in tokenizer.get_vocabulary() if re.fullmatch(r"[▁Ġ]?[^\W\d_]+", token)]
+    common = sorted(tokenizer.token_to_id(word) for word in words)[:COMMON]  # byte-level vocabularies are in any order
     return np.random.default_rng(seed).choice(common, length, replace=len(common) < length)

@@ -13,6 +13,11 @@ def advice(prepared: Prepared) -> list[str]:
     return [*_steps(prepared), *_validation(prepared), *_frozen(prepared), *prepared.task.advice(prepared.experiment)]
 
 
+def advice_of_task(prepared: Prepared) -> list[str]:
+    """The same for one of several tasks, whose steps and frozen layers are common."""
+    return [*_validation(prepared), *prepared.task.advice(prepared.experiment)]
+
+
 def _steps(prepared: Prepared) -> list[str]:
     rows, steps = len(prepared.splits["train"].rows), prepared.total_steps
     each = prepared.epochs.num_batches(0)

@@ -25,6 +25,7 @@ from tfft.tasks.base import Task
 from tfft.tasks.table import TASKS
 from tfft.training.consolidation import Anchor
 from tfft.training.feed import Feed, Shape
+from tfft.training.joint import Variables
 from tfft.training.loop import steps_per_loop
 from tfft.training.optimizer import AdamW
 from tfft.training.ranks import RankBudget
@@ -81,17 +82,31 @@ class Built:
     @property
     def fixed_bytes(self) -> int:
         """Of all weights, and of the gradients of those that are trained and what the optimizer knows of them, in float32."""
-        optimizer = self.optimizer
-        known = [*optimizer.momentum, *optimizer.velocity, *optimizer.averages,
-                 *(part for one in (optimizer.budget, optimizer.anchor) if one for part in one.variables)]
-        kept = {id(v) for v in optimizer.variables_}  # a budget holds the weights too
-        slots = sum(math.prod(v.shape) for v in known if id(v) not in kept)
-        return 4 * (self.model.count_params() + adaptation.trained_weights(self.model) + slots)
+        return fixed_bytes([self.model], self.optimizer)
 
     @property
     def weights(self) -> str:
-        trained, total = adaptation.trained_weights(self.model), self.model.count_params()
-        return f"{total:,}, {trained:,} of them trained ({trained / total:.2%})"
+        return weights_told([self.model])
+
+
+def fixed_bytes(models: list, optimizer: AdamW) -> int:
+    """Of models that have weights in common, and of what trains them."""
+    known = [*optimizer.momentum, *optimizer.velocity, *optimizer.averages,
+             *(part for one in (optimizer.budget, optimizer.anchor) if one for part in one.variables)]
+    kept = {id(v) for v in optimizer.variables_}  # a budget holds the weights too
+    slots = [v for v in known if id(v) not in kept]
+    return 4 * sum(math.prod(v.shape) for v in (*_weights(models), *Variables.of(models).trainable_variables, *slots))
+
+
+def weights_told(models: list) -> str:
+    """How many weights models have, each once, and how many of them are trained."""
+    total = sum(math.prod(v.shape) for v in _weights(models))
+    trained = adaptation.trained_weights(Variables.of(models))
+    return f"{total:,}, {trained:,} of them trained ({trained / total:.2%})"
+
+
+def _weights(models: list) -> list:
+    return list({id(v): v for model in models for v in model.weights}.values())
 
 
 def prepare(experiment: Experiment, preset: str, cache: Path, say: Callable[[str], None],

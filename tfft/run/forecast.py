@@ -3,27 +3,30 @@
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import tensorflow as tf
 
-from tfft.config import Experiment, MultiTask
+from tfft.config import Experiment, MultiTask, of_task
 from tfft.data.plan import make_plan
 from tfft.data.unknown import shares
 from tfft.models.adaptation import sections
 from tfft.run import activations
-from tfft.run.advice import advice
-from tfft.run.assembly import Built, Prepared, build, make_dataset, prepare
-from tfft.run.joint import prepare_tasks
+from tfft.run.advice import advice, advice_of_task
+from tfft.run.assembly import Built, Prepared, build, build_together, fixed_bytes, make_dataset, prepare, weights_told
+from tfft.run.joint import Course, parts_of, prepare_tasks
 from tfft.run.mixture_table import mixture_table
 from tfft.tasks.base import Table
+from tfft.training.joint import JointTrainer
 from tfft.training.step import Trainer
 from tfft.training.strategy import make_strategy, set_up
 from tfft.training.summaries import Console, duration, table
 
 BAR = 40  # characters of the histogram's longest bar
+LOOKED_AT = 2000  # steps of several tasks, whose sizes are added up one by one
 
 
 def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int) -> int:
@@ -41,8 +44,8 @@ def forecast(experiment: Experiment, preset: str, cache: Path, timed_steps: int)
     return 0
 
 
-def forecast_tasks(config: MultiTask, presets: dict[str, tuple[str, Path]]) -> int:
-    """The same of several tasks, without time and memory."""
+def forecast_tasks(config: MultiTask, presets: dict[str, tuple[str, Path]], timed_steps: int) -> int:
+    """The same of several tasks."""
     console, strategy = Console(), make_strategy(config.distribution)
     set_up(config.train)
     course = prepare_tasks(config, presets, console.say, strategy, dict.fromkeys(config.tasks))
@@ -50,6 +53,13 @@ def forecast_tasks(config: MultiTask, presets: dict[str, tuple[str, Path]]) -> i
         print(f"{name}: {prepared.experiment.task.name}\n\n{_rows(prepared)}\n\n{table(_batches(prepared))}\n")
     print(f"{course.table()}\n\n" + table([("steps an epoch", f"{course.epoch_steps:,}"),
                                            ("steps in all", f"{course.total_steps:,}")]))
+    tasks = course.settled()
+    if timed_steps:
+        print("\n" + _time_and_memory_of_tasks(config, tasks, course, timed_steps))
+    elif config.adaptation.method != "none":
+        print("\n" + table([("weights", weights_told([one.model for one in build_together(list(tasks.values()))]))]))
+    if advised := [f"advice: {name}: {of_task(line, name)}" for name, one in tasks.items() for line in advice_of_task(one)]:
+        print("\n" + "\n".join(advised))
     return 0
 
 
@@ -123,34 +133,62 @@ def _time_and_memory(prepared: Prepared, steps: int) -> str:
     """Times real steps on batches spread over the first epoch's lengths; nothing is kept of them."""
     built = build(prepared)
     above, kept = activations.unread(prepared, built)
-    total, per_epoch = prepared.total_steps, prepared.epochs.num_batches(0)
-    plan = prepared.epochs.epoch(0).plan
-    by_length = np.argsort(plan.lengths[:min(per_epoch, total)], kind="stable")
-    chosen = by_length[np.linspace(0, len(by_length) - 1, min(steps, len(by_length))).astype(int)]
-    step = tf.Variable(0, dtype=tf.int64)
+    epochs, total = prepared.epochs, prepared.total_steps
+    plan, per_epoch = epochs.epoch(0).plan, epochs.num_batches(0)
     trainer = Trainer(built.model, built.optimizer, prepared.task.loss, prepared.experiment.train, dataset=None,
-                      global_step=step, total_steps=total, strategy=prepared.strategy, use_loop=False, xla=prepared.xla,
-                      whole_batch=prepared.task.whole_batch, halves=prepared.halves, forward=above and above.model)
-    seconds = tokens = 0.0
-    for i, index in enumerate([chosen[-1], *chosen]):  # the longest first, untimed: it traces the step
-        shape = prepared.epochs.shape(int(index)) if prepared.xla else None
-        trainer.train_dataset = make_dataset(prepared, built.model, int(index), int(index) + 1, shape,
-                                             above and above.hidden["train"])
+                      global_step=tf.Variable(0, dtype=tf.int64), total_steps=total, strategy=prepared.strategy, use_loop=False,
+                      xla=prepared.xla, whole_batch=prepared.task.whole_batch, halves=prepared.halves,
+                      forward=above and above.model)
+    timed = _timed(trainer, plan.lengths[:min(per_epoch, total)], steps, epochs.tokens, plan.real_tokens * total / per_epoch,
+                   lambda step: _batch(prepared, built, step, above and above.hidden["train"]))
+    return table([*timed, *([("activation cache", kept)] if kept else []), ("weights", built.weights),
+                  *_memory(built.fixed_bytes, "longest batch", _activations(built, prepared))])
+
+
+def _time_and_memory_of_tasks(config: MultiTask, tasks: dict[str, Prepared], course: Course, steps: int) -> str:
+    """The same of several tasks: a step has a batch of each."""
+    built = build_together(list(tasks.values()))
+    pairs, first = list(zip(tasks.values(), built, strict=True)), next(iter(tasks.values()))
+    trainer = JointTrainer(parts_of(config, tasks, built), built[0].optimizer, config.train, dataset=None,
+                           global_step=tf.Variable(0, dtype=tf.int64), total_steps=course.total_steps, strategy=first.strategy,
+                           use_loop=False, xla=first.xla)
+    sizes = [course.tokens(step, step + 1)[2] for step in range(min(course.epoch_steps, course.total_steps, LOOKED_AT))]
+    tokens = sum(one.epochs.epoch(0).plan.real_tokens / one.epochs.num_batches(0) for one in tasks.values())
+    timed = _timed(trainer, np.array(sizes), steps, course.tokens, tokens * course.total_steps,
+                   lambda step: tuple(_batch(one, each, step) for one, each in pairs))
+    models = [each.model for each in built]
+    return table([*timed, ("weights", weights_told(models)),
+                  *_memory(fixed_bytes(models, built[0].optimizer), "longest batches of all tasks",
+                           sum(_activations(each, one) for one, each in pairs))])
+
+
+def _batch(prepared: Prepared, built: Built, step: int, hidden=None):
+    """A dataset of one step's batch."""
+    return make_dataset(prepared, built.model, step, step + 1, prepared.epochs.shape(step) if prepared.xla else None, hidden)
+
+
+def _timed(trainer: Trainer, sizes: np.ndarray, steps: int, tokens: Callable, all_tokens: float,
+           batch: Callable) -> list[tuple]:
+    """Speed and time of steps spread over those of the first epoch, from the smallest to the largest. tokens: as Epochs has
+    it; batch: the batches of a step."""
+    by_size = np.argsort(sizes, kind="stable")
+    chosen = by_size[np.linspace(0, len(by_size) - 1, min(steps, len(by_size))).astype(int)].tolist()
+    seconds = read = 0.0
+    for i, step in enumerate([chosen[-1], *chosen]):  # the longest first, untimed: it traces the step
+        trainer.train_dataset = batch(step)
         begin = time.monotonic()
         trainer.train(tf.constant(1))
         if i:
             seconds += time.monotonic() - begin
-            tokens += prepared.epochs.tokens(int(index), int(index) + 1)[1]
-    all_tokens = plan.real_tokens * total / per_epoch
-    rate = tokens / seconds
-    rows = [("training speed", f"{rate:,.0f} real tokens/s over {len(chosen)} timed steps"),
-            ("training time", f"about {duration(all_tokens / rate)}, evaluations not counted"),
-            *([("activation cache", kept)] if kept else []),
-            ("weights", built.weights),
-            ("memory for weights, gradients, optimizer", f"{built.fixed_bytes / 1e9:.2f} GB"),
-            ("memory for activations, longest batch", f"about {_activations(built, prepared) / 1e9:.2f} GB"),
+            read += tokens(step, step + 1)[1]
+    return [("training speed", f"{read / seconds:,.0f} real tokens/s over {len(chosen)} timed steps"),
+            ("training time", f"about {duration(all_tokens / read * seconds)}, evaluations not counted")]
+
+
+def _memory(fixed: int, of: str, activations: int) -> list[tuple]:
+    return [("memory for weights, gradients, optimizer", f"{fixed / 1e9:.2f} GB"),
+            (f"memory for activations, {of}", f"about {activations / 1e9:.2f} GB"),
             ("resident memory of this process now", f"{psutil.Process().memory_info().rss / 1e9:.2f} GB")]
-    return table(rows)
 
 
 def _activations(built: Built, prepared: Prepared) -> int:

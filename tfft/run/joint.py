@@ -16,7 +16,7 @@ from tfft.data.prepare import describe_data
 from tfft.errors import UserError
 from tfft.models.adaptation import trained_weights
 from tfft.run import activations
-from tfft.run.assembly import Prepared, build_together, make_feed, prepare
+from tfft.run.assembly import Built, Prepared, build_together, make_feed, prepare
 from tfft.run.curve import Curve
 from tfft.run.member import Member
 from tfft.run.session import AnySession, facts
@@ -70,6 +70,15 @@ class Course:
         config = self.config.train
         return config.steps or self.epoch_steps * (config.epochs or epochs_by_size(self.epoch_steps))
 
+    def settled(self) -> dict[str, Prepared]:
+        """The tasks, each with the run's steps for its own."""
+        return {name: dataclasses.replace(one, experiment=in_train(self.config.tasks[name], steps=self.total_steps))
+                for name, one in self.tasks.items()}
+
+    def tokens(self, first: int, last: int) -> tuple[int, int, int]:
+        """(examples, real tokens, token positions with padding) of steps first..last-1, of all tasks."""
+        return tuple(map(sum, zip(*(one.epochs.tokens(first, last) for one in self.tasks.values()), strict=True)))
+
     def table(self) -> str:
         """What of a step is each task's, and how often its training examples are read in all."""
         rows = [(name, one.experiment.task.name, self.config.tasks[name].train.global_batch_size,
@@ -81,22 +90,38 @@ class Course:
 def prepare_tasks(config: MultiTask, presets: dict[str, tuple[str, Path]], say, strategy: tf.distribute.Strategy,
                   recorded: dict[str, PlanSettings | None]) -> Course:
     """Reads, tokenises, splits and plans each task. presets: (preset, cache) of each."""
-    replicas, accumulation = strategy.num_replicas_in_sync, config.train.accumulation
+    check_parts(config, strategy.num_replicas_in_sync)
+    made = {}
+    for name, experiment in config.tasks.items():
+        if compiled_by_xla(strategy):
+            _check_shape(name, experiment, recorded[name])
+            experiment = one_shape(experiment)
+        with in_task(name):
+            made[name] = prepare(experiment, *presets[name], lambda text, name=name: say(f"{name}: {text}"), recorded[name],
+                                 strategy)
+    return Course(config, made)
+
+
+def check_parts(config: MultiTask, replicas: int) -> None:
+    """Raises: UserError where a task's part of a step cannot be divided over the replicas."""
+    accumulation = config.train.accumulation
     for name, experiment in config.tasks.items():
         if experiment.train.global_batch_size % (replicas * accumulation):
             sizes = ", ".join(f"{other}: {e.train.global_batch_size}" for other, e in config.tasks.items())
             raise UserError(f"The part of {name} in a step of config.train.global_batch_size={config.train.global_batch_size} "
                             f"examples ({sizes}) cannot be divided over {replicas} replicas x {accumulation} micro-batches. "
                             "Choose it and config.tasks.NAME.rate so that all parts can.")
-    made = {}
-    for name, experiment in config.tasks.items():
-        if compiled_by_xla(strategy):
-            _check_shape(name, experiment, recorded[name])
-            experiment = _in_train(experiment, length_buckets=(experiment.data.max_length,))
-        with in_task(name):
-            made[name] = prepare(experiment, *presets[name], lambda text, name=name: say(f"{name}: {text}"), recorded[name],
-                                 strategy)
-    return Course(config, made)
+
+
+def parts_of(config: MultiTask, tasks: dict[str, Prepared], built: list[Built]) -> list[Part]:
+    """What a JointTrainer computes of each task."""
+    return [Part(name, each.model, one.task.loss, config.share(name), one.task.whole_batch, one.halves)
+            for (name, one), each in zip(tasks.items(), built, strict=True)]
+
+
+def one_shape(experiment: Experiment) -> Experiment:
+    """The task as it is where XLA compiles: its batches have one static shape."""
+    return in_train(experiment, length_buckets=(experiment.data.max_length,))
 
 
 def _check_shape(name: str, experiment: Experiment, recorded: PlanSettings | None) -> None:
@@ -106,7 +131,7 @@ def _check_shape(name: str, experiment: Experiment, recorded: PlanSettings | Non
                         "Continue it on the devices it began with, or start it anew in another --workdir.")
 
 
-def _in_train(experiment: Experiment, **settings) -> Experiment:
+def in_train(experiment: Experiment, **settings) -> Experiment:
     return dataclasses.replace(experiment, train=dataclasses.replace(experiment.train, **settings))
 
 
@@ -134,8 +159,7 @@ class JointSession(AnySession):
         with hosts.together():
             course = prepare_tasks(config, presets, say, strategy, recorded)
             self.total_steps, self.epoch_steps = course.total_steps, course.epoch_steps
-            self.members = members = {name: Member(folders[name], dataclasses.replace(one, experiment=_in_train(
-                config.tasks[name], steps=self.total_steps))) for name, one in course.tasks.items()}
+            self.members = members = {name: Member(folders[name], one) for name, one in course.settled().items()}
             stores = {f"{name}/{split}": store for name, member in members.items() for split, store in member.stores.items()}
             workdir.check_data(stores)
             for member in members.values():
@@ -160,15 +184,16 @@ class JointSession(AnySession):
     def _build(self, strategy: tf.distribute.Strategy) -> None:
         """Models, and the loop, which restores them."""
         config, members = self.config, self.members
-        for member, built in zip(members.values(), build_together([m.prepared for m in members.values()]), strict=True):
+        tasks = {name: member.prepared for name, member in members.items()}
+        for member, built in zip(members.values(), build_together(list(tasks.values())), strict=True):
             member.built = built
             member.save_parts()
         self.variables = Variables.of([member.built.model for member in members.values()])
         self.optimizer = next(iter(members.values())).built.optimizer
         self.curve = Curve(self.console, self.board, self.workdir, config.train.summary_every_steps, self.total_steps,
-                           self._tokens, ("loss", *(f"{name}/loss" for name in members if config.share(name)), "gradient_norm"))
-        parts = [Part(name, member.built.model, member.prepared.task.loss, config.share(name), member.prepared.task.whole_batch,
-                      member.prepared.halves) for name, member in members.items()]
+                           Course(config, tasks).tokens,
+                           ("loss", *(f"{name}/loss" for name in members if config.share(name)), "gradient_norm"))
+        parts = parts_of(config, tasks, [member.built for member in members.values()])
         self.goals = {name: Goal.of(member.prepared.experiment, f"{name}/") for name, member in members.items()
                       if "validation" in member.prepared.splits}
         self.loop = Loop(
@@ -207,10 +232,6 @@ class JointSession(AnySession):
         return (step // every + 1) * every
 
     # ---- hooks of the loop
-
-    def _tokens(self, first: int, last: int) -> tuple[int, int, int]:
-        return tuple(map(sum, zip(*(member.prepared.epochs.tokens(first, last) for member in self.members.values()),
-                                  strict=True)))
 
     def _after_evaluation(self, step: int, metrics: dict[str, float], better: bool) -> None:
         self.board.scalars("validation", step, metrics)

@@ -1,4 +1,5 @@
-"""What `tfft preflight` does: plans as on the TPU, lowers and compiles the step of every batch length, reports."""
+"""What `tfft preflight` does: plans as on the TPU, lowers and compiles the step of every batch length, reports.
+Of several tasks: tfft.run.tpu_check_tasks."""
 
 import dataclasses
 import json
@@ -37,8 +38,7 @@ class Options:
 def check(experiment: Experiment, preset: str, cache: Path, options: Options) -> int:
     """Prints the report; returns the exit code, 1 where a length does not compile."""
     console = Console()
-    compiler = Compiler(options.compiler_python, cache / "preflight", lambda seconds: seconds < LINE_SECONDS or
-                        console.now_and_then(f"compiling for {seconds:.0f} s"))
+    compiler = compiler_of(options, cache, console)
     here = dataclasses.replace(experiment, distribution=Distribution(strategy="one_device"))
     prepared = prepare(here, preset, cache, console.say)
     shapes = planned_shapes(prepared, options.tpu.replicas)
@@ -46,9 +46,19 @@ def check(experiment: Experiment, preset: str, cache: Path, options: Options) ->
     built = build(prepared)
     step = Step(prepared, built, compiler, options.tpu, console.say)
     skipped = {length: shapes[length][1] for length in sorted(set(shapes) - set(chosen))}
-    report = Report(options.tpu, gradient_bytes(built), [], skipped,
+    report = Report(options.tpu, gradient_bytes(built.model), [], skipped,
                     versions={"tensorflow": tf.__version__, **compiler.versions})
-    for length in chosen:
+    return finish(report, step, {length: shapes[length] for length in chosen}, options)
+
+
+def compiler_of(options: Options, cache: Path, console: Console) -> Compiler:
+    return Compiler(options.compiler_python, cache / "preflight", lambda seconds: seconds < LINE_SECONDS or
+                    console.now_and_then(f"compiling for {seconds:.0f} s"))
+
+
+def finish(report: Report, step: "Step", shapes: dict[int, tuple[int, int]], options: Options) -> int:
+    """Compiles the step for each length, prints the report; returns the exit code."""
+    for length in shapes:
         rows, steps = shapes[length]
         report.buckets.append(Bucket(length, rows, steps, *step.compile(rows, length)))
     longest = report.buckets[-1]
@@ -94,9 +104,9 @@ def choose(shapes: dict[int, tuple[int, int]], options: Options) -> list[int]:
     return sorted({int(length) for length in of_step[places]})
 
 
-def gradient_bytes(built: Built) -> int:
+def gradient_bytes(model) -> int:
     """What the replicas add up in each step: float32 gradients of all trained weights, and the loss."""
-    return 4 * (sum(math.prod(v.shape) for v in built.model.trainable_variables) + 1)
+    return 4 * (sum(math.prod(v.shape) for v in model.trainable_variables) + 1)
 
 
 class Step:
@@ -115,7 +125,7 @@ class Step:
     def compile(self, rows: int, length: int) -> tuple[Compiled, bool]:
         """(what the compiler says, whether it said so before)."""
         try:
-            hlo = lower.training_step(self._trainer, lower.batch_spec(self._model, self._task, rows, length))
+            hlo = lower.training_step(self._trainer, self._spec(rows, length))
         except Refused as refused:
             self._say(f"{rows} x {length}: {refused}")
             return Compiled(0.0, refused.refusal), False
@@ -123,6 +133,9 @@ class Step:
         told = str(made.refusal) if made.refusal else f"{made.needed / 2**20:,.0f} MiB of HBM"
         self._say(f"{rows} x {length}: {told}; compiled in {made.seconds:.0f} s{' (remembered)' if remembered else ''}")
         return made, remembered
+
+    def _spec(self, rows: int, length: int) -> tuple:
+        return lower.batch_spec(self._model, self._task, rows, length)
 
     def memory(self, rows: int, length: int) -> tuple[int, int]:
         """(bytes of HBM needed, bytes that there are)."""

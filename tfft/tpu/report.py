@@ -25,7 +25,8 @@ class Bucket:
 @dataclasses.dataclass
 class Report:
     """largest: (rows of the largest batch found to fit, of the smallest found not to) at the longest length; None: not tried.
-    skipped: lengths of the plan that were not compiled, with their steps."""
+    skipped: lengths of the plan that were not compiled, with their steps. parts: of several tasks what each has of a bucket's
+    rows, (rows, length)."""
 
     tpu: Slice
     gradient_bytes: int
@@ -33,6 +34,7 @@ class Report:
     skipped: dict[int, int]
     largest: tuple[int, int] | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    parts: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     def bound(self, bucket: Bucket) -> Bound:
         c = bucket.compiled
@@ -48,7 +50,9 @@ class Report:
         head = ("length", "rows", "steps", "compiles", "HBM needed", "of chip's", "GFLOP", "HBM traffic", "step at least",
                 "bound by", "examples/s at most")
         replicas = f"{self.tpu.replicas} replica{'s' * (self.tpu.replicas > 1)}"
-        lines = [f"{self.tpu.name}: {replicas}; rows, memory, GFLOP and traffic are one replica's", table(rows, head)]
+        parts = ", ".join(f"{name} {rows} x {length}" for name, (rows, length) in self.parts.items())
+        lines = [f"{self.tpu.name}: {replicas}; rows, memory, GFLOP and traffic are one replica's",
+                 *([f"a step has rows x tokens of each task: {parts}"] if parts else []), table(rows, head)]
         lines += [f"length {b.length}: {b.compiled.refusal}" for b in self.buckets if b.compiled.refusal]
         if self.skipped:
             lines.append(f"not compiled: {len(self.skipped)} more lengths ({', '.join(map(str, self.skipped))}); "
@@ -104,4 +108,5 @@ class Report:
         largest = None if self.largest is None else {"fits": self.largest[0], "too_large": self.largest[1] or None}
         return {"tpu": self.tpu.name, "replicas": self.tpu.replicas, "chip": dataclasses.asdict(self.tpu.chip),
                 "versions": self.versions, "gradient_bytes": self.gradient_bytes, "largest_per_replica_batch": largest,
-                "not_compiled": self.skipped, "buckets": buckets}
+                "not_compiled": self.skipped, "buckets": buckets,
+                "tasks": {name: {"rows_per_replica": rows, "length": length} for name, (rows, length) in self.parts.items()}}

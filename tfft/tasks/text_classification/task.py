@@ -181,13 +181,16 @@ class TextClassificationTask(base.Task):
         return lambda rows, length=0: (scaled(values[rows], self.labels).astype(np.float32), np.ones(len(rows), np.float32))
 
     def _balanced(self) -> np.ndarray:
-        """float32[L] n / (L x rows of the label): each label's rows weigh the same in all."""
+        """float32[L] n / (L x rows of the label): each label's rows weigh the same in all. L counts no label that is left out
+        for want of rows."""
         counts = np.asarray(self.labels.counts, np.float64)
-        if (counts == 0).any():
+        there = counts > 0
+        if not there.all() and self.settings.absent_labels != "left_out":
             absent = self.labels.names[int(np.argmin(counts))]
-            raise UserError(f"config.task.class_weights=balanced, but no training row has the label {absent!r}. Add "
-                            "rows of it, or set it to none.")
-        return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+            raise UserError(f"config.task.class_weights=balanced, but no training row has the label {absent!r}. Add rows of it "
+                            "(a tenth of the old ones, where config.model.start's run knew it), leave such labels out "
+                            "(config.task.absent_labels=left_out), or set class_weights to none.")
+        return np.where(there, counts.sum() / (there.sum() * np.maximum(counts, 1)), 1).astype(np.float32)
 
     # ---- loss
 
