@@ -10,6 +10,7 @@ from tfft import config
 from tfft.assets import resolve_backbone
 from tfft.data.packing import packed
 from tfft.data.prepare import Reading
+from tfft.data.row_tokens import digests, row_tokens
 from tfft.data.store import TokenStore
 from tfft.models.backbone import load_tokenizer
 from tfft.models.causal_lm import OUTPUT, Loss, causal_lm, guesses, packed_causal_lm, token_losses
@@ -21,6 +22,8 @@ from tfft.tasks.causal_lm.encoder import ConversationEncoder
 from tfft.tasks.causal_lm.learnt import Language, language_of
 from tfft.tasks.causal_lm.rendering import rendering_of
 from tfft.tasks.causal_lm.rows import row_fields
+
+ANSWER = 40  # tokens at the end of a row that a person is shown
 
 
 class CausalLMTask(base.Task):
@@ -82,6 +85,23 @@ class CausalLMTask(base.Task):
 
     def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         return judging.remarks(store, rows)
+
+    def identity(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """Of a prompt with its answer."""
+        return super().identity(store, rows) ^ digests(row_tokens(store, rows))
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
+        """What a prompt is answered by, which may differ. Plain texts ask all that they say."""
+        tokens = row_tokens(store, rows)
+        ends = np.cumsum(tokens.lengths)
+        return base.Truth("response", digests(tokens), lambda place: repr(self.learnt.written(
+            tokens.flat[ends[place] - tokens.lengths[place]:ends[place]][-ANSWER:].tolist())),
+            asked=super().identity(store, rows), strict=False)
+
+    def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """A plain text becomes as many examples as it needs."""
+        counts = np.bincount(np.searchsorted(rows, store.row_of(store.examples_of(rows))), minlength=len(rows))
+        return super().cut(store, rows) & (counts == 1)
 
     # ---- model and loss
 
