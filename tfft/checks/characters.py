@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfft.checks.findings import Finding
+from tfft.checks.findings import Example, Finding
 from tfft.checks.rows import Rows, parts_by
 from tfft.data.row_tokens import values_of
 
@@ -21,6 +21,7 @@ INVISIBLE = [0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060
 MARKUP = {"tags": re.compile(rb"</?[a-zA-Z][^<>\0\n]{0,200}>|<!--"),
           "entities": re.compile(rb"&(?:[a-zA-Z]{2,8}|#\d{2,6}|#x[0-9a-fA-F]{2,5});"),
           "addresses": re.compile(rb"https?://[^\s\0]|\bwww\.[^\s\0]")}
+BEYOND = "[^\x00-\x7f]{2,}"  # ASCII
 # what names of letters begin with, where it is not their script
 SCRIPTS = {"HIRAGANA": "JAPANESE", "KATAKANA": "JAPANESE", "FULLWIDTH": "LATIN", "FEMININE": "LATIN", "MASCULINE": "LATIN",
            **dict.fromkeys(("MODIFIER", "MATHEMATICAL", "SCRIPT", "DOUBLE", "BLACK", "TURNED", "LATIN-1"), "?")}
@@ -147,7 +148,7 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
 
 def repaired(text: str) -> str:
     """What a text was before its bytes were read as cp1252: 'cafÃ©' -> 'café'. Parts that were not stay as they are."""
-    return re.sub("[^\x00-\x7f]{2,}", _once, text)
+    return re.sub(BEYOND, _once, text)
 
 
 def _once(match: re.Match) -> str:
@@ -166,15 +167,17 @@ def _odd(rows: Rows, kind: int, places: np.ndarray) -> Finding | None:
     if not len(places):
         return None
 
-    def named(place: int) -> str:
-        text = "".join(rows.store.texts(int(rows.rows[place])))
-        return ", ".join(sorted({f"U+{ord(c):04X}" for c in text if classify(ord(c)) == kind})[:4])
+    def shown(place: int) -> Example:
+        found = {c: i for i, c in reversed(list(enumerate(rows.text(place)))) if classify(ord(c)) == kind}
+        names = [f"U+{ord(c):04X}" + (f" ({c.encode('latin-1').decode('cp1252', 'replace')!r} in cp1252)"
+                                      if "\x80" <= c < "\xa0" else "") for c in sorted(found)]
+        return rows.example(place, ", ".join(names[:4]), min(found.values(), default=0))
 
     advice = {CONTROL: "Take them out: a tokenizer drops some and learns others",
               HIDDEN: "Take them out: texts that look alike are not the same",
               LOST: "What stood there is gone: read the source once more in its own encoding"}[kind]
     return Finding("characters", "warning", f"{rows.where(places)} have {ODD[kind]}", len(places), len(rows.rows),
-                   tuple(rows.example(place, named(place)) for place in places[:KEPT]), advice)
+                   tuple(map(shown, places[:KEPT])), advice)
 
 
 def _markup(rows: Rows, name: str, places: np.ndarray) -> Finding | None:
@@ -183,18 +186,27 @@ def _markup(rows: Rows, name: str, places: np.ndarray) -> Finding | None:
     advice = {"tags": "Take them out, unless those whom the model serves write them",
               "addresses": "Replace them by a word such as URL where it is not they that tell the answer",
               "entities": "Write the characters they stand for (html.unescape in Python)"}[name]
+
+    def shown(place: int) -> Example:
+        found = re.search(MARKUP[name].pattern.decode(), rows.text(place))
+        return rows.example(place, at=found.start() if found else 0)
+
     severity = "warning" if name == "entities" else "note"
     return Finding("markup", severity, f"{rows.where(places)} have {name} of the web", len(places), len(rows.rows),
-                   tuple(rows.example(place) for place in places[:KEPT]), advice)
+                   tuple(map(shown, places[:KEPT])), advice)
 
 
 def _mojibake(rows: Rows, places: np.ndarray) -> Finding | None:
     if not len(places):
         return None
-    shown = tuple(rows.example(place, f"was {repaired(' || '.join(rows.store.texts(int(rows.rows[place]))))[:60]!r}")
-                  for place in places[:KEPT])
+
+    def shown(place: int) -> Example:
+        text = rows.text(place)
+        was, at = repaired(text), next((match.start() for match in re.finditer(BEYOND, text) if _once(match) != match[0]), 0)
+        return rows.example(place, f"was {was[max(0, at - 10):at + 20]!r}", at)
+
     return Finding("mojibake", "error", f"{rows.where(places)} have UTF-8 that was once read as cp1252", len(places),
-                   len(rows.rows), shown, "Read the source as UTF-8 and write it once more; ftfy mends what is left")
+                   len(rows.rows), tuple(map(shown, places[:KEPT])), "Read the source as UTF-8 and write it once more; ftfy mends what is left")
 
 
 def _wordless(rows: Rows, places: np.ndarray) -> Finding | None:

@@ -8,6 +8,7 @@ from tfft.data.unknown import MUCH, shares
 from tfft.tasks.base import Task, Truth
 
 RARE = 8      # training rows of an answer; with fewer it is hardly learnt
+LITTLE = 0.001  # a share of unknown tokens or characters that is no word worth
 CUT = 0.1     # a share of rows cut off that is warned of
 UNEVEN = 1.5  # times that of all rows
 ENOUGH = 20   # rows of an answer, for a share of them to say something
@@ -94,7 +95,7 @@ def _unknown(rows: Rows) -> Finding | None:
     tokens, letters = shares(counts)
     each = np.maximum(counts[:, 0] / np.maximum(1, counts[:, 1]), counts[:, 2] / np.maximum(1, counts[:, 3]))
     places = np.flatnonzero(each >= MUCH)
-    if not len(places):
+    if max(tokens, letters) < LITTLE:
         return None
     order = np.argsort(-each[places], kind="stable")[:KEPT]
     return Finding("unknown", "warning" if max(tokens, letters) >= MUCH else "note",

@@ -39,11 +39,14 @@ class Rows(NamedTuple):
         """Slices over them."""
         yield from parts_by(np.asarray(self.store.column("full_length")[self.rows]))
 
-    def example(self, place: int, note: str = "") -> Example:
-        """Of the row at a place in `rows`."""
-        row = int(self.rows[place])
-        text = " || ".join(self.store.texts(row))
-        return Example(self.store.place(row), text[:TEXT], note)
+    def text(self, place: int) -> str:
+        """All that is asked in the row at a place in `rows`."""
+        return " || ".join(self.store.texts(int(self.rows[place])))
+
+    def example(self, place: int, note: str = "", at: int = 0) -> Example:
+        """Of such a row; at: the character of its text that is odd."""
+        text, begin = self.text(place), max(0, at - TEXT // 3)
+        return Example(self.store.place(int(self.rows[place])), ("... " if begin else "") + text[begin:begin + TEXT], note)
 
     def where(self, places: np.ndarray) -> str:
         """'3 in train, 1 in test'"""

@@ -1,15 +1,17 @@
 """Answers that models doubt which did not learn them: confident learning (Northcutt, Jiang & Chuang 2021, "Confident Learning:
 Estimating Uncertainty in Dataset Labels").
 
-A linear model of TF-IDF features, learnt from the other folds of the training rows, says of each row how probable each label
-is. A label is *confident* for a row where it is as probable as it is, on average, for the rows that have it. A row is doubted
-where the most probable confident label is another than its own. What a fine-tuned model calls wrong as well is doubted twice.
+A linear model of TF-IDF features, learnt from the other folds of the training rows, scores each label of each row; one factor
+for all makes probabilities of the scores. A label is *confident* for a row where it is as probable as it is, on average, for
+the rows that have it. A row is doubted where the most probable confident label is another than its own; where a fine-tuned
+model is asked too, of these only what it calls wrong as well.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy import optimize, special
 
 from tfft.checks.features import Features
 from tfft.checks.findings import Finding
@@ -20,6 +22,7 @@ from tfft.tasks.base import Task, Truth
 
 FOLDS = 5
 LEARNT = 40_000  # training rows at most that a fold's model learns from
+SHARPENED = 5_000  # rows that the factor is found on
 FEWEST = 50      # rows with an answer; of fewer a model of other folds says nothing
 BETTER = 0.1     # how much of what a constant answer gets wrong the linear model must get right, for its doubts to count
 KEPT = 1000      # rows of a finding in a file
@@ -79,7 +82,7 @@ def _goals(truth: Truth) -> np.ndarray:
 
 def out_of_fold(rows: Rows, goals: np.ndarray, learnable: np.ndarray, advance: Advance) -> np.ndarray:
     """float32[n,L]: what a linear model makes of each row, learnt from training rows of other folds, at most LEARNT in all.
-    Least squares on 0 and 1 estimate probabilities; rows of one text are in one fold."""
+    Rows of one text are in one fold."""
     from sklearn.linear_model import Ridge
 
     draw = np.random.default_rng(0)
@@ -92,7 +95,7 @@ def out_of_fold(rows: Rows, goals: np.ndarray, learnable: np.ndarray, advance: A
     learnt, models = features.of(sample), []
     for number in range(FOLDS):
         own = fold[places] != number
-        models.append(Ridge(alpha=1.0, solver="sparse_cg", tol=1e-3).fit(learnt[own], goals[places[own]]))
+        models.append(Ridge(alpha=1.0, solver="sparse_cg", tol=1e-2).fit(learnt[own], goals[places[own]]))
         advance("cross-validating", number + 1, FOLDS)
     made = scratch(goals.shape, np.float32)
     for part in parts_by(np.asarray(rows.store.column("full_length")[rows.rows])):
@@ -108,25 +111,38 @@ def out_of_fold(rows: Rows, goals: np.ndarray, learnable: np.ndarray, advance: A
 def confident(goals: np.ndarray, scores: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(doubted bool[n], margin float32[n], the label that is meant instead int64[n]), of one label a row.
 
-    margin: the score of its label less that of the best other one: the lower, the more doubtful.
+    margin: the score of its label less that of the best other one: the lower, the more doubtful. (Scores order better than
+    what is made of them: docs/results/data.md.)
     """
-    size = goals.shape[1]
+    size, factor = goals.shape[1], sharpness(goals, scores, known)
     sums, counts = np.zeros(size), np.zeros(size)
     for part in parts(*goals.shape):
-        sums += (goals[part] * scores[part])[known[part]].sum(axis=0, dtype=np.float64)
+        sums += (goals[part] * special.softmax(factor * scores[part], axis=1))[known[part]].sum(axis=0, dtype=np.float64)
         counts += goals[part][known[part]].sum(axis=0, dtype=np.float64)
     threshold = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     doubted, margin, better = np.zeros(len(goals), bool), np.zeros(len(goals), np.float32), np.zeros(len(goals), np.int64)
     for part in parts(*goals.shape):
         own, found = goals[part].argmax(axis=1), np.array(scores[part])
         at = np.arange(len(own))
-        sure = np.where(found >= threshold, found, -np.inf)
+        likely = special.softmax(factor * found, axis=1)
+        sure = np.where(likely >= threshold, likely, -np.inf)
         best = sure.argmax(axis=1)
         doubted[part] = known[part] & np.isfinite(sure[at, best]) & (best != own)
         given = found[at, own].copy()
         found[at, own] = -np.inf
         margin[part], better[part] = given - found.max(axis=1), np.where(best != own, best, found.argmax(axis=1))
     return doubted, margin, better
+
+
+def sharpness(goals: np.ndarray, scores: np.ndarray, known: np.ndarray) -> float:
+    """What scores are multiplied by to be logits, by the likelihood of the labels of rows that were not learnt from."""
+    some = np.flatnonzero(known)[::max(1, int(known.sum()) // SHARPENED)]
+    found, own = np.array(scores[some], np.float64), np.array(goals[some]).argmax(axis=1)
+
+    def loss(factor: float) -> float:
+        return float(np.mean(special.logsumexp(factor * found, axis=1) - factor * found[np.arange(len(own)), own]))
+
+    return float(optimize.minimize_scalar(loss, bounds=(0.5, 100), method="bounded").x)
 
 
 def _of_several(goals: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

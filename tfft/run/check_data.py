@@ -136,21 +136,30 @@ def told(findings: Findings) -> str:
     else:
         made.append(table([(one.severity, one.name, one.count, f"{one.share:.2%}") for one in findings.found],
                           ("", "check", "rows", "share")))
-        made += [_finding(one) for one in findings.found]
+        folder = _folder(findings.found)
+        made += [_finding(one, folder) for one in findings.found]
     for name, metrics in findings.simple.items():
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in list(metrics.items())[:3])
         made.append(f"{name} reaches, on {findings.judged}: {shown}")
     return "\n\n".join([*made, *findings.told])
 
 
-def _finding(one: Finding) -> str:
+def _finding(one: Finding, folder: str) -> str:
+    """What it is, examples and advice; of a note one example."""
     lines = textwrap.wrap(f"{one.severity}: {one.name}: {one.what}", WIDTH, subsequent_indent="  ")
-    for example in one.examples[:SHOWN]:
-        text = f"{example.text!r}  {example.note}" if example.note else repr(example.text)
-        lines += textwrap.wrap(f"{example.place} {text}", WIDTH, initial_indent="    ", subsequent_indent="      ",
-                               break_long_words=False, break_on_hyphens=False)
-    return "\n".join([*lines, *(textwrap.wrap(f"{one.advice}.", WIDTH, initial_indent="  ", subsequent_indent="  ")
-                                if one.advice else [])])
+    for example in one.examples[:SHOWN if one.severity != "note" else 1]:
+        text = f"{example.place} {example.text!r}{'  ' if example.note else ''}{example.note}"
+        lines += textwrap.wrap(text.replace(folder, "") if folder else text, WIDTH, initial_indent="    ",
+                               subsequent_indent="      ", break_long_words=False, break_on_hyphens=False)
+    if one.advice and one.severity != "note":
+        lines += textwrap.wrap(f"{one.advice}.", WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def _folder(found: Iterable[Finding]) -> str:
+    """The folder, with its slash, of all files that examples are from; '' where they are from several."""
+    folders = {example.place.rpartition("/")[0] for one in found for example in one.examples}
+    return f"{folders.pop()}/" if len(folders) == 1 and folders != {""} else ""
 
 
 def _answers(answers: dict) -> Iterable[str]:
