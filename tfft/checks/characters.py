@@ -206,7 +206,8 @@ def _mojibake(rows: Rows, places: np.ndarray) -> Finding | None:
         return rows.example(place, f"was {was[max(0, at - 10):at + 20]!r}", at)
 
     return Finding("mojibake", "error", f"{rows.where(places)} have UTF-8 that was once read as cp1252", len(places),
-                   len(rows.rows), tuple(map(shown, places[:KEPT])), "Read the source as UTF-8 and write it once more; ftfy mends what is left")
+                   len(rows.rows), tuple(map(shown, places[:KEPT])),
+                   "Read the source as UTF-8 and write it once more; ftfy mends what is left")
 
 
 def _wordless(rows: Rows, places: np.ndarray) -> Finding | None:

@@ -127,7 +127,7 @@ def confident(goals: np.ndarray, scores: np.ndarray, known: np.ndarray) -> tuple
         likely = special.softmax(factor * found, axis=1)
         sure = np.where(likely >= threshold, likely, -np.inf)
         best = sure.argmax(axis=1)
-        doubted[part] = known[part] & np.isfinite(sure[at, best]) & (best != own)
+        doubted[part] = known[part] & np.isfinite(sure[at, best]) & (best != own) & (likely.argmax(axis=1) != own)
         given = found[at, own].copy()
         found[at, own] = -np.inf
         margin[part], better[part] = given - found.max(axis=1), np.where(best != own, best, found.argmax(axis=1))
@@ -146,7 +146,8 @@ def sharpness(goals: np.ndarray, scores: np.ndarray, known: np.ndarray) -> float
 
 
 def _of_several(goals: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same where any number of labels may hold: each is there or not, and the most doubtful one speaks for its row."""
+    """The same where any number of labels may hold: each is there or not, and the most doubtful one speaks for its row. Only
+    that one is lacking is doubted: that a text shows no word of a label it has says little to a linear model."""
     doubted, margin = np.zeros(len(goals), bool), np.full(len(goals), np.inf, np.float32)
     better = np.zeros(len(goals), np.int64)
     for k in range(goals.shape[1]):
@@ -156,6 +157,7 @@ def _of_several(goals: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
         two = np.stack([1 - own, own], 1)
         score = np.array(scores[:, k])
         found, how, _ = confident(two, np.stack([1 - score, score], 1), np.ones(len(own), bool))
+        found &= own == 0
         worse = found & (how < margin)
         doubted |= found
         margin[worse], better[worse] = how[worse], k
@@ -185,12 +187,8 @@ def _found(rows: Rows, truth: Truth, doubted: np.ndarray, margin: np.ndarray, be
     def note(place: int) -> str:
         name = truth.names[better[place]]
         given = truth.shown(place)
-        if not truth.several:
-            return f"{given}, rather {name!r}?"
-        held = better[place] in truth.codes.flat[starts[place]:starts[place] + truth.codes.lengths[place]]
-        return f"{given}, {'without' if held else 'and'} {name!r}?"
+        return f"{given}, {'and' if truth.several else 'rather'} {name!r}?"
 
-    starts = np.cumsum(truth.codes.lengths) - truth.codes.lengths
     who = (f"a linear model and {model.what} both call" if model is not None else
            "a linear model that did not learn from them calls")
     return [Finding("suspect", "warning", f"{rows.where(places)} have a {truth.what} that {who} wrong, and another one likely",

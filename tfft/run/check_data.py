@@ -134,7 +134,8 @@ def told(findings: Findings) -> str:
     if not findings.found:
         made.append("nothing odd was found")
     else:
-        made.append(table([(one.severity, one.name, one.count, f"{one.share:.2%}") for one in findings.found],
+        made.append(table([(one.severity, one.name, *((f"{one.count:,}", f"{one.share:.2%}") if one.count else ("", "")))
+                           for one in findings.found],
                           ("", "check", "rows", "share")))
         folder = _folder(findings.found)
         made += [_finding(one, folder) for one in findings.found]

@@ -23,7 +23,7 @@ from tfft.tasks.causal_lm.learnt import Language, language_of
 from tfft.tasks.causal_lm.rendering import rendering_of
 from tfft.tasks.causal_lm.rows import row_fields
 
-ANSWER = 40  # tokens at the end of a row that a person is shown
+ANSWER = 40  # tokens of an answer that a person is shown
 
 
 class CausalLMTask(base.Task):
@@ -92,11 +92,12 @@ class CausalLMTask(base.Task):
 
     def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
         """What a prompt is answered by, which may differ. Plain texts ask all that they say."""
-        tokens = row_tokens(store, rows)
-        ends = np.cumsum(tokens.lengths)
-        return base.Truth("response", digests(tokens), lambda place: repr(self.learnt.written(
-            tokens.flat[ends[place] - tokens.lengths[place]:ends[place]][-ANSWER:].tolist())),
-            asked=super().identity(store, rows), strict=False)
+        def shown(place: int) -> str:
+            example = int(store.examples_of(rows[place:place + 1])[-1])
+            learnt = store.values("tokens", example)[store.values("learnt", example) > 0]
+            return repr(self.learnt.written(learnt[:ANSWER].tolist()).strip())
+
+        return base.Truth("response", digests(row_tokens(store, rows)), shown, asked=super().identity(store, rows), strict=False)
 
     def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """A plain text becomes as many examples as it needs."""
