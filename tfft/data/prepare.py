@@ -236,10 +236,15 @@ def load_splits(preparer: Preparer) -> dict[str, Split]:
 
     Raises: UserError where no training row is left.
     """
-    splits = _mixed(preparer) if preparer.data.sources else _of_one(preparer)
+    splits = open_splits(preparer)
     _report_leaks(splits, preparer.say)
     tell_unknown(splits, preparer.say)
     return splits
+
+
+def open_splits(preparer: Preparer) -> dict[str, Split]:
+    """The same, without a word on what is in them."""
+    return _mixed(preparer) if preparer.data.sources else _of_one(preparer)
 
 
 def _mixed(preparer: Preparer) -> dict[str, Split]:

@@ -8,6 +8,7 @@
 import dataclasses
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +19,8 @@ import tensorflow as tf
 from tfft.config import Experiment, Model, by_source
 from tfft.data.pipeline import Targets
 from tfft.data.prepare import Reading
-from tfft.data.store import TokenStore
+from tfft.data.row_tokens import row_tokens
+from tfft.data.store import Ragged, TokenStore
 from tfft.models.backbone import load_backbone
 from tfft.tasks.nasty import NASTY
 
@@ -86,6 +88,29 @@ class Report:
         sources = {"sources": self.by_source} if self.by_source else {}
         return json.dumps({**more, "metrics": self.metrics, "rows": self.judged, **sources, **self.details}, indent=1,
                           ensure_ascii=False)
+
+
+class Truth(NamedTuple):
+    """What rows int64[n] are to be answered with, as `tfft check_data` looks at it.
+
+    what: one word for it, "label"; same: uint64[n], alike where the answers are; shown(place): that of a row, for a person.
+    names, codes: what of it is counted, int32 places in names of each row, as often as it has them; kinds: whether each of the
+    names needs rows to be learnt from. values: float64[n], where
+    answers are numbers. asked: uint64[n], alike where the same is asked; None: as `Task.identity` has it. strict: whether there
+    is one right answer to it. one: whether each row has one name, or none (-1), that its text tells, several: any number.
+    """
+
+    what: str
+    same: np.ndarray
+    shown: Callable[[int], str]
+    names: tuple[str, ...] = ()
+    codes: Ragged | None = None
+    kinds: bool = True
+    values: np.ndarray | None = None
+    asked: np.ndarray | None = None
+    strict: bool = True
+    one: bool = False
+    several: bool = False
 
 
 class Judged(NamedTuple):
@@ -314,6 +339,39 @@ class Task(ABC):
         """What simple methods, learnt from the training rows, reach on others, by what they are: their metrics. (store, rows)
         each; raise baselines_version with every change."""
         return {}
+
+    # ---- what tfft check_data asks; rows int64[n] ascend
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> Truth | None:
+        """What rows are to be answered with; None where nobody said."""
+        return None
+
+    def identity(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """uint64[n]: alike where two rows say the same. Here: what is asked."""
+        return np.asarray(store.column("text_hash")[rows])
+
+    def wording(self, store: TokenStore, rows: np.ndarray) -> Ragged:
+        """Tokens of each row by which it is found to be nearly another one."""
+        return row_tokens(store, rows)
+
+    def shared(self, store: TokenStore, rows: np.ndarray) -> np.ndarray | None:
+        """uint64[n]: alike where rows have a text in common that is no copy by itself, such as a context; None without such."""
+        return None
+
+    def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """bool[n]: whether some of a row is in none of its examples. Here: its longest one is shorter than the row was."""
+        examples = store.examples_of(rows)
+        longest = np.zeros(len(rows), np.int64)
+        np.maximum.at(longest, np.searchsorted(rows, store.row_of(examples)), np.asarray(store.lengths[examples]))
+        return np.asarray(store.column("full_length")[rows]) > longest
+
+    def oddities(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
+        """`remarks` without what follows from `truth`."""
+        return self.remarks(name, store, rows)
+
+    def beliefs(self, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
+        """(rows int64[n], probabilities float32[n,L]) that an evaluation found of the names of `truth`; None without such."""
+        return None
 
     # ---- prediction
 

@@ -10,6 +10,7 @@ from tfft import config
 from tfft.assets import resolve_backbone
 from tfft.data.packing import packed
 from tfft.data.prepare import Reading
+from tfft.data.row_tokens import digests, row_tokens
 from tfft.data.store import TokenStore
 from tfft.models.backbone import load_tokenizer
 from tfft.models.causal_decoder import CausalDecoder
@@ -23,6 +24,8 @@ from tfft.tasks.causal_lm.rendering import rendering_of
 from tfft.tasks.causal_lm.rows import row_fields
 from tfft.tasks.texts.language import Language, language_of
 from tfft.tasks.texts.task import WritingTask
+
+ANSWER = 40  # tokens of an answer that a person is shown
 
 
 class CausalLMTask(WritingTask):
@@ -71,6 +74,24 @@ class CausalLMTask(WritingTask):
 
     def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         return judging.remarks(store, rows)
+
+    def identity(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """Of a prompt with its answer."""
+        return super().identity(store, rows) ^ digests(row_tokens(store, rows))
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
+        """What a prompt is answered by, which may differ. Plain texts ask all that they say."""
+        def shown(place: int) -> str:
+            example = int(store.examples_of(rows[place:place + 1])[-1])
+            learnt = store.values("tokens", example)[store.values("learnt", example) > 0]
+            return repr(self.learnt.written(learnt[:ANSWER].tolist()).strip())
+
+        return base.Truth("response", digests(row_tokens(store, rows)), shown, asked=super().identity(store, rows), strict=False)
+
+    def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """A plain text becomes as many examples as it needs."""
+        counts = np.bincount(np.searchsorted(rows, store.row_of(store.examples_of(rows))), minlength=len(rows))
+        return super().cut(store, rows) & (counts == 1)
 
     # ---- model and loss
 

@@ -10,7 +10,9 @@ from tfft import config
 from tfft.config.embedding import COLLECTIONS, kind_of, negatives_of
 from tfft.data.alike import same_range
 from tfft.data.prepare import Reading
+from tfft.data.row_tokens import digests, row_tokens, values_of
 from tfft.data.spec import split_slice
+from tfft.data.splits import mixed
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.models.heads import pooled_vector
@@ -83,6 +85,20 @@ class EmbeddingTask(base.Task):
 
     def members(self, store: TokenStore, rows: np.ndarray, epoch: int, seed: int) -> np.ndarray:
         return draw(store, rows, self.kind, self.learnt.negatives, epoch, seed)
+
+    def identity(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """Of all texts of a row."""
+        return super().identity(store, rows) ^ digests(row_tokens(store, rows))
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth | None:
+        """The score of two texts, or the label of one; of pairs none."""
+        if self.kind == "scored":
+            scores = np.asarray(store.column("score")[rows], np.float64)
+            return base.Truth("score", mixed(scores.view(np.uint64)), lambda place: f"{scores[place]:g}", values=scores)
+        if self.kind != "labelled":
+            return None
+        codes, names = values_of(store, "label", rows), tuple(store.names("label"))
+        return base.Truth("label", digests(codes), lambda place: repr(names[codes.flat[place]]), names, codes, one=True)
 
     def targets(self, store: TokenStore, *, weighted: bool):
         """What `losses.of_batch` takes. A labelled text without another one of its label weighs nothing. Examples by

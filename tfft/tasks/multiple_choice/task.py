@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfft import config
 from tfft.data.prepare import Reading
+from tfft.data.row_tokens import digests, values_of
 from tfft.data.store import TokenStore
 from tfft.models.heads import pooled_classifier
 from tfft.tasks import base
@@ -71,6 +72,15 @@ class MultipleChoiceTask(base.Task):
 
     def nothing_to_judge(self) -> str:
         return "has a right candidate"
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
+        """The places of right candidates, from 1."""
+        codes = values_of(store, "right", rows)
+        begins = np.cumsum(codes.lengths) - codes.lengths
+        most = int(np.asarray(store.column("candidates")[rows]).max(initial=1))
+        return base.Truth("right candidate", digests(codes), lambda place: ", ".join(
+            str(number + 1) for number in codes.flat[begins[place]:begins[place] + codes.lengths[place]]) or "none",
+            tuple(str(number + 1) for number in range(most)), codes, kinds=False)
 
     def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         found = {"have no right candidate" + ("" if self.binary and name == "train" else " and are left out"):

@@ -9,14 +9,15 @@ import tensorflow as tf
 from tfft import config
 from tfft.config.question_answering import windows
 from tfft.data.prepare import Reading
-from tfft.data.store import TokenStore
+from tfft.data.row_tokens import digests, first_parts, values_of
+from tfft.data.store import Ragged, TokenStore
 from tfft.models.backbone import sequence_output
 from tfft.tasks import base
 from tfft.tasks.question_answering import judging, serving
 from tfft.tasks.question_answering.decode import NONE, best_spans, to_units
 from tfft.tasks.question_answering.encoder import QuestionEncoder
 from tfft.tasks.question_answering.learnt import Answers, describe, first_place, infer_answers
-from tfft.tasks.question_answering.rows import answer_columns, row_fields
+from tfft.tasks.question_answering.rows import answer_columns, answer_texts, row_fields
 
 THRESHOLD = "no_answer_threshold"  # among what is tuned
 USUAL = 0.5  # where it is not
@@ -75,6 +76,24 @@ class QuestionAnsweringTask(base.Task):
 
     def describe(self) -> str:
         return describe(self.learnt)
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
+        """The texts of the answers."""
+        return base.Truth("answer", digests(values_of(store, "answers", rows)), lambda place: ", ".join(
+            map(repr, answer_texts(store, int(rows[place]))[:3])) or "no answer")
+
+    def wording(self, store: TokenStore, rows: np.ndarray) -> Ragged:
+        """Of the question: many have one context."""
+        return first_parts(store, rows)
+
+    def shared(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        return digests(values_of(store, "context", rows))
+
+    def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        return np.zeros(len(rows), bool)  # windows have all of a context
+
+    def oddities(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
+        return list(self.learnt.notes) if name == "train" else []
 
     # ---- model and loss
 

@@ -8,7 +8,7 @@ import numpy as np
 from tfft.config import TextClassificationData
 from tfft.data.scratch import parts
 from tfft.data.spelling import bit_of, folded, folding, number_of, truth_of
-from tfft.data.store import TokenStore
+from tfft.data.store import Ragged, TokenStore
 from tfft.errors import UserError, unknown
 from tfft.files import read_record, write_record, write_text
 from tfft.tasks.text_classification.matching import Matcher, Unclear, multi_hot, names_or_ids, spelled
@@ -265,6 +265,13 @@ class LabelColumn:
                 ids = self._ids[codes]
                 made[i, ids[ids >= 0]] = 1
         return made
+
+    def codes(self, rows: np.ndarray) -> Ragged:
+        """The ids of each row's labels that are in the table, ascending, each once."""
+        made = [(np.nonzero(self.several(rows[part])), part) for part in parts(len(rows), self._count)]
+        flat = np.concatenate([ids for (_, ids), _ in made] or [np.zeros(0, np.int64)]).astype(np.int32)
+        counts = [np.bincount(row, minlength=part.stop - part.start) for (row, _), part in made]
+        return Ragged(flat, np.concatenate(counts or [np.zeros(0, np.int64)]).astype(np.int64))
 
     def counts(self, rows: np.ndarray) -> np.ndarray:
         """int64[L]: how many of `rows` carry each label."""

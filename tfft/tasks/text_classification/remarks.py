@@ -10,6 +10,14 @@ MISSING = ("nan", "NaN", "NAN", "null", "NULL", "None", "N/A", "n/a", "#N/A", "<
 SEPARATORS = "|;\n,"
 
 
+def of_table(problem: str, labels: Labels, store: TokenStore, rows: np.ndarray) -> list[str]:
+    """Of the table that training rows made. Raises: UserError where a value cannot be scaled."""
+    if problem == "regression":
+        check_scaled(store, rows, labels)
+        return []
+    return [line for line in _of_table(problem, labels, store, rows, LabelColumn(store, labels)) if line]
+
+
 def remarks(problem: str, labels: Labels, store: TokenStore, rows: np.ndarray, training: bool) -> list[str]:
     """Of a split's rows; where they train, of the table too. Raises: UserError where a value cannot be scaled."""
     if problem == "regression":

@@ -32,9 +32,10 @@ from tfft.tasks.text_classification.labels import (
 from tfft.tasks.text_classification.mistakes import worst
 from tfft.tasks.text_classification.pattern import with_words
 from tfft.tasks.text_classification.reading import make_reading
-from tfft.tasks.text_classification.remarks import remarks
+from tfft.tasks.text_classification.remarks import of_table, remarks
 from tfft.tasks.text_classification.report import LabelReport, resolve_thresholds
 from tfft.tasks.text_classification.rows import given_labels
+from tfft.tasks.text_classification.truth import truth
 
 
 class TextClassificationTask(base.Task):
@@ -244,6 +245,15 @@ class TextClassificationTask(base.Task):
 
     def baselines(self, train: tuple[TokenStore, np.ndarray], judged: tuple[TokenStore, np.ndarray]) -> dict[str, dict]:
         return baseline.baselines(self, train, judged)
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
+        return truth(self.problem, self.labels, store, rows)
+
+    def oddities(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
+        return of_table(self.problem, self.labels, store, rows) if name == "train" else []
+
+    def beliefs(self, report: LabelReport) -> tuple[np.ndarray, np.ndarray]:
+        return report.rows, report.probabilities
 
     # ---- logits -> answers
 

@@ -21,6 +21,7 @@ from tfft.tasks.token_classification.decode import TRANSITIONS
 from tfft.tasks.token_classification.encoder import WordEncoder
 from tfft.tasks.token_classification.rows import row_fields, tag_columns
 from tfft.tasks.token_classification.tags import Gold, Tags, extended, infer_tags
+from tfft.tasks.token_classification.truth import truth
 
 
 class TokenClassificationTask(base.Task):
@@ -141,6 +142,12 @@ class TokenClassificationTask(base.Task):
                 name: {store.names("label")[code] for code in set(np.asarray(store.column("label")[rows]).tolist())}
                 for name, rows in sources.items()}, "", False)
         return told
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
+        return truth(self.tags, self.gold(store), store, rows)
+
+    def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        return np.zeros(len(rows), bool)  # windows have all of a text
 
     def describe(self) -> str:
         tags = self.tags
