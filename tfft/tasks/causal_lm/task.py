@@ -15,6 +15,7 @@ from tfft.models.backbone import load_tokenizer
 from tfft.models.causal_lm import OUTPUT, Loss, causal_lm, guesses, packed_causal_lm, token_losses
 from tfft.models.decoding import Decoder, generate
 from tfft.models.sampling import Sampling
+from tfft.models.special_tokens import control_tokens
 from tfft.tasks import base
 from tfft.tasks.causal_lm import judging, serving
 from tfft.tasks.causal_lm.encoder import ConversationEncoder
@@ -48,7 +49,7 @@ class CausalLMTask(base.Task):
     @staticmethod
     def reading(experiment: config.Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
         data = experiment.data
-        rendering = rendering_of(tokenizer, experiment.task, data)
+        rendering = rendering_of(tokenizer, experiment.task, data, control_tokens(tokenizer))
         encoder = ConversationEncoder(tokenizer, rendering, max_length=data.max_length, overlap=data.overlap)
         return Reading(row_fields(experiment, cache), encoder, lambda rows: {}, int(tokenizer.vocabulary_size()),
                        [fingerprint, *rendering.details, data.overlap])
