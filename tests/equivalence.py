@@ -14,8 +14,8 @@ from forked import Forked
 HERE = Path(__file__).parent
 LAUNCHER = HERE.parent / "tools" / "launch_local.py"
 ONE = "1"  # the column that all others are compared with
-# Micro-batches must give what the large batch gives, so this case is compared with that one, on one replica too.
-COMPARED_WITH = {"gradient accumulation": "plain"}
+# These must give what the plain case gives, so they are compared with that one, on one replica too.
+COMPARED_WITH = {"gradient accumulation": "plain", "rematerialisation": "plain"}
 
 
 def start(out: Path, column: str, **environment: str) -> Forked:

@@ -72,6 +72,7 @@ CASES = {
     **{name: Case(Setting(method=Adaptation(method=name, rank=2, bottleneck=3, prefix=3)), few=name != "adalora")
        for name in ("adalora", "dora", "ia3", "adapters", "prefix", "prompt", "bitfit")},  # what lora does, dora does too
     "adversarial training": Case(Setting((("clip_norm", 0.0), ("fgm", 0.3))), few=True),
+    "rematerialisation": Case(Setting((("clip_norm", 0.0), ("remat", True)))),
     "class weights": Case(class_weights="balanced"),
     "ragged last batch": Case(rows=37),  # of its 5 rows the last of 4 replicas has none
     "fewer rows than replicas": Case(rows=1),

@@ -206,7 +206,7 @@ def test_killed_is_like_whole(trained, tiny_preset, reviews, tmp_path):
         f"--config={ROOT}/configs/my_csv.py:{reviews}", f"--config.model.backbone={tiny_preset}", "--config.model.dropout=0.2",
         "--config.data.max_length=16", "--config.adaptation.method=adalora", "--config.adaptation.dropout=0.2",
         "--config.train.epochs=3", "--config.train.global_batch_size=8", "--config.train.checkpoint_every_steps=5",
-        "--config.eval.baseline=False"], str(trained / "cache"), tmp_path, 20)
+        "--config.train.remat=True", "--config.eval.baseline=False"], str(trained / "cache"), tmp_path, 20)
     assert any(name.endswith("/values") for name in names)
 
 

@@ -11,6 +11,7 @@ from test_masked_lm_run import settings_of
 
 from tfft.errors import UserError
 from tfft.models.backbone import load_tokenizer
+from tfft.models.special_tokens import control_tokens
 from tfft.tasks.causal_lm.encoder import ConversationEncoder
 from tfft.tasks.causal_lm.rendering import rendering_of
 from tfft.tasks.causal_lm.rows import row_fields
@@ -28,7 +29,8 @@ def preset(tmp_path_factory):
 def encoder(preset, max_length: int = 64, config: str = "my_chat:jsonl:x", **changes) -> ConversationEncoder:
     chosen = settings_of(config, preset, "", data__max_length=max_length, **changes)
     tokenizer = load_tokenizer(str(preset))
-    return ConversationEncoder(tokenizer, rendering_of(tokenizer, chosen.task, chosen.data), max_length=max_length,
+    rendering = rendering_of(tokenizer, chosen.task, chosen.data, control_tokens(tokenizer))
+    return ConversationEncoder(tokenizer, rendering, max_length=max_length,
                                overlap=chosen.data.overlap)
 
 

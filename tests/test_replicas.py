@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 EVERYWHERE = ("plain", "clip by global norm", "gradient accumulation", "EMA", "layer-wise rates", "frozen layers", "adalora",
-              "class weights", "ragged last batch", "fewer rows than replicas", "length buckets")
+              "rematerialisation", "class weights", "ragged last batch", "fewer rows than replicas", "length buckets")
 ON_TWO = ("dora", "ia3", "adapters", "prefix", "prompt", "bitfit", "adversarial training")
 CASES = (*EVERYWHERE, *ON_TWO)
 
@@ -37,7 +37,7 @@ def found(made):
 
 @pytest.mark.parametrize("case, column", [
     *itertools.product(EVERYWHERE, ("2", "4", "2 workers")), *itertools.product(ON_TWO, ("2",)),
-    ("gradient accumulation", "1")])
+    ("gradient accumulation", "1"), ("rematerialisation", "1")])
 def test_replicas_train_like_one(found, case, column):
     difference = found[case, column]
     assert difference["losses"] <= 1e-6 and difference["norms"] <= 1e-6 and difference["metrics"] <= 1e-6

@@ -41,6 +41,9 @@ class CausalLM(Writing):
     template: str = setting("auto", "what stands around prompts and responses: that of the checkpoint, where it has one, or "
                                     "plain, chatml, llama3, gemma, or file:PATH of a Jinja template")
     system: str = setting("", "system message before every conversation that has none; '' for none")
+    special_tokens: str = setting("plain", "control tokens (<|im_end|>, <bos>) in prompts, messages, responses and texts: "
+                                           "plain text, or control; the template's own are control always",
+                                  choices=("plain", "control"))
     learn: str = setting("responses", "what of a conversation is learnt: the assistant's messages, its last one, or all",
                          choices=("responses", "last", "all"))
     pack: bool = setting(False, "several short examples share a row of max_length, each by itself; else each has its own")

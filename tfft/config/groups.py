@@ -116,6 +116,8 @@ class Train:
     tokens_per_batch: int = setting(0, "constant-token batches: as many examples (a multiple of 8 where 8 fit) as so "
                                        "many tokens allow, padding included; 0: global_batch_size examples", low=0)
     accumulation: int = setting(1, "micro-batches a step is computed in (memory falls, the result stays)", low=1)
+    remat: bool = setting(False, "gradient checkpointing: of each Transformer layer only the input is kept, the rest is "
+                                 "computed again for the backward pass (memory falls, the result stays, steps take longer)")
     length_grouping: bool = setting(True, "put texts of like length into one batch")
     length_buckets: tuple[int, ...] = setting((), "allowed batch lengths, ascending; () is every multiple of length_multiple")
     length_multiple: int = setting(0, "batch lengths are multiples of this; 0 is 1 on a CPU, where every length is as fast, "

@@ -15,6 +15,7 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
+from tfft.converters.escape import escaped
 from tfft.data.chat_formats import NAMED
 from tfft.data.chat_parts import Cutter, Part, cut
 from tfft.data.conversation import USER, Message
@@ -45,8 +46,8 @@ class ChatTemplate:
 
     source: the template, or its name; bos, eos: the tokenizer's tokens; label: how messages call it; variables: what else the
     template is told, such as {"enable_thinking": False}; date: the day that it takes for today, ISO; that of the first
-    rendering where it is not given. All are JSON's, so that dataclasses.asdict can be saved, and ChatTemplate(**saved)
-    is the same.
+    rendering where it is not given; control: tokens that are none in what is said. All are JSON's, so that dataclasses.asdict
+    can be saved, and ChatTemplate(**saved) is the same.
     """
 
     source: str
@@ -55,6 +56,7 @@ class ChatTemplate:
     label: str = ""
     variables: dict[str, Any] = dataclasses.field(default_factory=dict)
     date: str = ""
+    control: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.source not in NAMED and "{" not in self.source:
@@ -70,7 +72,7 @@ class ChatTemplate:
         Raises: UserError where it is no template; Refused.
         """
         template = self._compiled
-        said = [{"role": message.role, "content": message.content} for message in messages]
+        said = [{"role": message.role, "content": self.plain(message.content)} for message in messages]
         try:
             return template.render(messages=said, add_generation_prompt=for_answer, bos_token=self.bos, eos_token=self.eos,
                                    tools=None, documents=None, **self.variables)
@@ -79,12 +81,17 @@ class ChatTemplate:
             raise Refused(f"The chat template {self.name} does not render a conversation of {roles or 'nothing'}: "
                           f"{_told(error)}") from error
 
+    def plain(self, text: str) -> str:
+        """A text whose control tokens are none."""
+        return escaped(text, tuple(self.control))
+
     def parts(self, messages: Sequence[Message], learn: str) -> list[Part]:
         """render(messages, False), cut into what is learnt and what is not.
 
         learn: "responses" (all that the assistant says, each with the token that ends it), "last" (its last message alone) or
         "all" (everything). Messages with learn=False are learnt in "all" alone. Raises: Refused, Uncut.
         """
+        messages = [message._replace(content=self.plain(message.content)) for message in messages]
         text = self.render(messages, False)
         if learn == "all":
             return [Part(text, True)]
@@ -107,7 +114,7 @@ class ChatTemplate:
                             "times in a prompt, so that a prompt is no mere concatenation")
         for probe in PROBES:
             words = probe.format(MARK, MARK)
-            if prompt(words) != start + words + after:
+            if prompt(words) != start + self.plain(words) + after:
                 raise UserError(f"The chat template {self.name} makes something else of {words.replace(MARK, '...')!r} in a "
                                 "prompt, so that a prompt is no mere concatenation")
         whole = [prompt(probe.format(MARK)) == start + probe.format(MARK) + after for probe in BLANKS]

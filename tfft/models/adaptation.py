@@ -9,7 +9,7 @@ from tfft.config import Adaptation, Model
 from tfft.errors import UserError
 from tfft.models import adapters, prompts
 
-ENCODER_LAYER = re.compile(r"_layer_\d+$")
+ENCODER_LAYER = re.compile(r"_(layer|block)_\d+$")  # Gemma's are decoder_block_0 and so on
 
 
 def sections(backbone) -> tuple[list, list, list]:

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from tfft.converters.escape import expressions
 from tfft.converters.pre_tokenizers import PATTERNS, pattern_of
 from tfft.errors import UserError
 
@@ -162,7 +163,7 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
                                                    validate=False)
 
     def _words(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """string[B,(w)]: words and special tokens, empty ones among them."""
+        """string[B,(w)]: words and special tokens, empty ones among them; what is escaped is no special token."""
         texts = _valid(texts)
         if not self.unsplittable_tokens:
             return tf.strings.split(self._cut(texts), CUT)
@@ -170,7 +171,10 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
         special = "|".join(map(re.escape, longest))
         parts = tf.strings.split(tf.strings.regex_replace(texts, f"({special})", CUT + rb"\1" + CUT), CUT)
         flat = parts.flat_values
-        flat = tf.where(tf.strings.regex_full_match(flat, special), flat, self._cut(flat))
+        others = flat
+        for pattern, replacement in expressions(tuple(longest), back=True):
+            others = tf.strings.regex_replace(others, pattern, replacement)
+        flat = tf.where(tf.strings.regex_full_match(flat, special), flat, self._cut(others))
         return tf.strings.split(tf.strings.reduce_join(parts.with_flat_values(flat), axis=-1, separator=CUT), CUT)
 
     def _cut(self, texts: tf.Tensor) -> tf.Tensor:

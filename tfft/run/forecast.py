@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -188,14 +189,15 @@ def _timed(trainer: Trainer, sizes: np.ndarray, steps: int, tokens: Callable, al
 def _memory(fixed: int, of: str, activations: int) -> list[tuple]:
     return [("memory for weights, gradients, optimizer", f"{fixed / 1e9:.2f} GB"),
             (f"memory for activations, {of}", f"about {activations / 1e9:.2f} GB"),
-            ("resident memory of this process now", f"{psutil.Process().memory_info().rss / 1e9:.2f} GB")]
+            ("resident memory of this process now", f"{psutil.Process().memory_info().rss / 1e9:.2f} GB"),
+            ("and at most", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB")]
 
 
 def _activations(built: Built, prepared: Prepared) -> int:
     """Estimated bytes of kept activations of the largest batch.
 
     Activations of one encoder layer that is trained: (34 H + 5 heads S) values of 2 bytes for each token in Korthikanti et al.
-    2022 (section 4.1); float32 doubles it.
+    2022 (section 4.1); float32 doubles it. With `remat` a layer keeps its input, and one layer at a time all.
     """
     backbone_layers = [layer for layer in sections(built.model)[1] if layer.trainable]
     plan, config = prepared.epochs.epoch(0).plan, prepared.experiment.train
@@ -204,11 +206,14 @@ def _activations(built: Built, prepared: Prepared) -> int:
     length, rows = int(plan.lengths[worst]), int(sizes[worst])
     hidden, heads = _shape(built)
     each = (34 * hidden + 5 * heads * length) * (2 if config.precision == "float32" else 1)
+    if config.remat:
+        kept = hidden * (4 if config.precision == "float32" else 2)
+        return rows * length * (len(backbone_layers) * kept + each)
     return len(backbone_layers) * rows * length * each
 
 
 def _shape(built: Built) -> tuple[int, int]:
     """(hidden width, attention heads) from the backbone's description."""
     config = json.loads(built.backbone_description)["config"]
-    return int(config.get("hidden_dim", 768)), int(config.get("num_heads", 12))
+    return int(config.get("hidden_dim", 768)), int(config.get("num_heads") or config.get("num_query_heads") or 12)
 

@@ -1,11 +1,15 @@
 """One training step, written for N replicas: local gradients, one all-reduce, unscale, finite check, clip, one update."""
 
+import contextlib
+
 import orbit
 import tensorflow as tf
 
 from tfft.config import Train
+from tfft.models.adaptation import sections
 from tfft.models.kernels import dropout_per_replica, fast_cpu, on_cpu, shape_of
 from tfft.models.nudged import NUDGE, nudged
+from tfft.models.remat import rematerialised
 from tfft.models.tpu_kernels import lean_tpu
 from tfft.training.optimizer import AdamW
 from tfft.training.schedules import learning_rate
@@ -30,6 +34,7 @@ class Trainer(orbit.StandardTrainer):
         self._strategy, self._total_steps, self._xla, self._whole_batch = strategy, total_steps, xla, whole_batch
         self._halves, self._forward = halves, forward or model
         self._nudged = nudged(model) if config.fgm and loss else None  # of several tasks each has its own
+        self._again = sections(model)[1] if config.remat and loss else []  # layers that are computed twice
         self.global_step = global_step
         self._variables = model.trainable_variables
         self._loss_scale = optimizer.loss_scale  # None but for float16
@@ -137,9 +142,15 @@ class Trainer(orbit.StandardTrainer):
         return tf.while_loop(lambda i, *_: i < parts, body, [tf.constant(0), tf.constant(0.0), *zeros],
                              parallel_iterations=1)[1:]
 
-    def _outputs(self, inputs, forward=None):
+    @contextlib.contextmanager
+    def _arithmetic(self):
+        """Inside, layers compute as a step does."""
         kernels = lean_tpu() if self._xla else fast_cpu(on_cpu())
         with kernels, dropout_per_replica(self._strategy.num_replicas_in_sync > 1):
+            yield
+
+    def _outputs(self, inputs, forward=None):
+        with self._arithmetic(), rematerialised(self._again, self._arithmetic, self._xla):
             forward = forward or self._forward
             return self._of_halves(inputs, forward) if self._halves else forward(inputs, training=True)
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.data.tokenize import cleaned, string_array
+from tfft.models.special_tokens import escape, with_special_tokens
 from tfft.tasks.causal_lm.rendering import Rendering
 
 BLANKS = r"^[\s\pZ]+|[\s\pZ]+$"
@@ -31,7 +32,8 @@ class ConversationEncoder(tf.Module):
         self._begin = int(tokenizer.end_token_id if tokenizer.start_token_id is None else tokenizer.start_token_id)
         self.signature = (tf.TensorSpec([None, None], tf.string), tf.TensorSpec([None, None], tf.uint8))
         # outside a graph KerasHub's tokenizers take another path, which returns lists
-        self._ids = tf.function(lambda texts: tokenizer(texts), input_signature=[tf.TensorSpec([None], tf.string)],
+        tokenize = with_special_tokens(tokenizer)
+        self._ids = tf.function(lambda texts: tokenize(texts), input_signature=[tf.TensorSpec([None], tf.string)],
                                 autograph=False)
 
     @property
@@ -76,10 +78,12 @@ class ConversationEncoder(tf.Module):
         return {"prompt": tf.constant(column, tf.string, column.shape)}
 
     def asked(self, prompt: tf.Tensor, *, counted: bool = False) -> tuple[dict, dict]:
-        """A prompt that begins as the template's own prompts do has all that belongs around it already."""
+        """A prompt that begins as the template's own prompts do has all that belongs around it already, and is taken for one
+        that a client has rendered: its control tokens are such."""
         around = self.rendering.prompting
         whole = tf.strings.regex_full_match(prompt, f"(?s){re.escape(around.mark)}.*") if around.mark else False
         own = tf.strings.regex_replace(prompt, BLANKS, "") if around.strip else prompt
+        own = escape(cleaned(own), tuple(self.rendering.template.control))
         prompt = tf.where(whole, prompt, tf.strings.join([around.before, own, around.after]))
         tokens = self._not_empty(self._pieces(prompt))
         full = tf.cast(tokens.row_lengths(), tf.int32)

@@ -45,7 +45,8 @@ class Rendering:
     def details(self) -> list:
         """What decides the parts beside the row."""
         template = self.template
-        return [template.source, template.bos, template.eos, self.begin, self.settings.system, self.settings.learn]
+        return [template.source, template.bos, template.eos, self.begin, self.settings.system, self.settings.learn,
+                *template.control]
 
     def to_json(self) -> str:
         """What a server needs to write a conversation as a prompt."""
@@ -58,7 +59,7 @@ class Rendering:
     def parts(self, values: Mapping[str, Any]) -> list[Part]:
         """A row's values -> what it is as a text. Raises: UserError where the template does not fit its roles."""
         if self.data.text_column:
-            return [Part(self.begin, False), Part(values["prompt"], True), Part(self.template.eos, True)]
+            return [Part(self.begin, False), Part(self.template.plain(values["prompt"]), True), Part(self.template.eos, True)]
         messages = values.get("messages") or (Message(USER, values["prompt"]), Message(ASSISTANT, values["response"]))
         try:
             return self.template.parts(self._opened(messages), self.settings.learn)
@@ -91,8 +92,8 @@ class Rendering:
         return messages
 
 
-def rendering_of(tokenizer, settings: CausalLM, data: CausalLMData) -> Rendering:
-    """By the settings, or by what the checkpoint says. Raises: UserError."""
+def rendering_of(tokenizer, settings: CausalLM, data: CausalLMData, control: tuple[str, ...] = ()) -> Rendering:
+    """By the settings, or by what the checkpoint says. control: the tokenizer's control tokens. Raises: UserError."""
     ids = {"bos": tokenizer.start_token_id, "eos": tokenizer.end_token_id}
     tokens = {name: tokenizer.id_to_token(int(number)) if number is not None else "" for name, number in ids.items()}
     files = getattr(tokenizer, "chat", {})
@@ -105,7 +106,8 @@ def rendering_of(tokenizer, settings: CausalLM, data: CausalLMData) -> Rendering
     else:
         template = ChatTemplate(settings.template, **tokens, date=DATE)
     begins = '"add_bos_token": true' in files.get("tokenizer_config.json", "")
-    return Rendering(dataclasses.replace(template, **tokens), settings, data, tokens["bos"] if begins else "")
+    template = dataclasses.replace(template, **tokens, control=control if settings.special_tokens == "plain" else ())
+    return Rendering(template, settings, data, tokens["bos"] if begins else "")
 
 
 def _read(path: str) -> str:

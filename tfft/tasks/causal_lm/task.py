@@ -17,6 +17,7 @@ from tfft.models.causal_decoder import CausalDecoder
 from tfft.models.causal_lm import OUTPUT, causal_lm, packed_causal_lm
 from tfft.models.decoding import generate
 from tfft.models.sampling import Sampling
+from tfft.models.special_tokens import control_tokens
 from tfft.tasks import base
 from tfft.tasks.causal_lm import judging, serving
 from tfft.tasks.causal_lm.encoder import ConversationEncoder
@@ -42,7 +43,7 @@ class CausalLMTask(WritingTask):
     @staticmethod
     def reading(experiment: config.Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
         data = experiment.data
-        rendering = rendering_of(tokenizer, experiment.task, data)
+        rendering = rendering_of(tokenizer, experiment.task, data, control_tokens(tokenizer))
         encoder = ConversationEncoder(tokenizer, rendering, max_length=data.max_length, overlap=data.overlap)
         return Reading(row_fields(experiment, cache), encoder, lambda rows: {}, int(tokenizer.vocabulary_size()),
                        [fingerprint, *rendering.details, data.overlap])
@@ -86,7 +87,8 @@ class CausalLMTask(WritingTask):
             learnt = store.values("tokens", example)[store.values("learnt", example) > 0]
             return repr(self.learnt.written(learnt[:ANSWER].tolist()).strip())
 
-        return base.Truth("response", digests(row_tokens(store, rows)), shown, asked=super().identity(store, rows), strict=False)
+        asked = super().identity(store, rows)
+        return base.Truth("response", digests(row_tokens(store, rows)), shown, asked=asked, strict=False)
 
     def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """A plain text becomes as many examples as it needs."""

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfft.files import read_record, write_record
 from tfft.models.byte_pairs import spelled
+from tfft.models.special_tokens import control_tokens
 
 FILE = "language.json"
 TIDY = ((r" ([.,;:!?%)\]}])", r"\1"), (r"([(\[{]) ", r"\1"), (r"(\w) (['\-/_]) (\w)", r"\1\2\3"))
@@ -69,6 +70,7 @@ def language_of(tokenizer, end: str, max_length: int) -> Language:
                if (number := getattr(tokenizer, name, None)) is not None}
     known = {name: number for number, name in enumerate(names)}
     special |= {known[name] for name in getattr(tokenizer, "unsplittable_tokens", None) or () if name in known}
+    special |= {known[name] for name in control_tokens(tokenizer)}
     ends = {int(tokenizer.end_token_id)} | ({known[end]} if end in known else set())
     inner = getattr(tokenizer, "suffix_indicator", None)
     if inner:
