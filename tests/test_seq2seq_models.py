@@ -62,8 +62,8 @@ def greedy(model, source: list[int]) -> list[int]:
 
 def answers(model, jit: bool = False, beams: int = 1, count: int = ROOM) -> list[list[int]]:
     def made(ids, mask):
-        start = tf.fill([ids.shape[0], 1], START)
-        return generate(Seq2SeqDecoder(model, ids, mask, beams), start, tf.ones_like(start), Sampling(max_new_tokens=count),
+        first = tf.fill([ids.shape[0], 1], START)
+        return generate(Seq2SeqDecoder(model, ids, mask, beams), first, tf.ones_like(first), Sampling(max_new_tokens=count),
                         (99,), room=count, beams=beams)
 
     return tf.function(made, autograph=False, jit_compile=jit)(*padded(SOURCES)).numpy().tolist()
