@@ -1,17 +1,20 @@
 """Encoder-decoders: made of an encoder, or BART; decoded with the source read once as the whole model would do it."""
 
+import json
+
 import families
 import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors.numpy import save_file
 
 from tfft.errors import UserError
-from tfft.models.backbone import describe, rebuild
+from tfft.models.backbone import describe, load_backbone, rebuild
 from tfft.models.decoding import generate
 from tfft.models.encoder_decoder import encoder_decoder, spaced
 from tfft.models.sampling import Sampling
-from tfft.models.seq2seq import OUTPUT, Seq2SeqDecoder, seq2seq, start_and_ends
+from tfft.models.seq2seq import OUTPUT, Seq2SeqDecoder, load_seq2seq, seq2seq, start_and_ends
 
 SOURCES = [[2, 5, 6, 3], [2, 7, 3], [2, 9, 11, 10, 8, 3]]
 START, ROOM = 4, 6
@@ -59,8 +62,8 @@ def greedy(model, source: list[int]) -> list[int]:
 
 def answers(model, jit: bool = False, beams: int = 1, count: int = ROOM) -> list[list[int]]:
     def made(ids, mask):
-        start = tf.fill([ids.shape[0], 1], START)
-        return generate(Seq2SeqDecoder(model, ids, mask, beams), start, tf.ones_like(start), Sampling(max_new_tokens=count),
+        first = tf.fill([ids.shape[0], 1], START)
+        return generate(Seq2SeqDecoder(model, ids, mask, beams), first, tf.ones_like(first), Sampling(max_new_tokens=count),
                         (99,), room=count, beams=beams)
 
     return tf.function(made, autograph=False, jit_compile=jit)(*padded(SOURCES)).numpy().tolist()
@@ -184,6 +187,59 @@ def test_what_cannot_be_taken_is_told():
             encoder_decoder(families.backbone(family), 0, 0)
     with pytest.raises(UserError, match="a BertBackbone is no encoder-decoder that tfft knows. Choose BART"):
         seq2seq(families.backbone("bert"))
+
+
+@pytest.fixture(scope="module")
+def bart_folder(tmp_path_factory):
+    """A BART's weights by their names in Hugging Face's layout, and what its config.json says."""
+    own, folder = backbone("bart"), tmp_path_factory.mktemp("bart")
+    inside = {"self_attention_layer": "self_attn", "self_attention": "self_attn", "cross_attention": "encoder_attn",
+              "query": "q_proj", "key": "k_proj", "value": "v_proj", "attention_output": "out_proj",
+              "self_attention_layer_norm": "self_attn_layer_norm", "cross_attention_layer_norm": "encoder_attn_layer_norm",
+              "feedforward_intermediate_dense": "fc1", "feedforward_output_dense": "fc2",
+              "feedforward_layer_norm": "final_layer_norm", "kernel": "weight", "bias": "bias", "gamma": "weight",
+              "beta": "bias"}
+    made = {"final_logits_bias": np.zeros((1, 16), np.float32)}
+    for variable in own.trainable_variables:
+        first, *rest = variable.path.split("/")
+        value, stack = variable.numpy(), "decoder" if "decoder" in first else "encoder"
+        if first == "token_embedding":
+            name = "model.shared.weight"
+        elif "position" in first:
+            name, value = f"model.{stack}.embed_positions.weight", np.concatenate([np.full((2, 8), 9.0, np.float32), value])
+        elif "embeddings" in first:
+            name = f"model.{stack}.layernorm_embedding.{inside[rest[-1]]}"
+        else:
+            name = f"model.{stack}.layers.{first[-1]}.{'.'.join(inside[part] for part in rest)}"
+            if rest[-1] == "kernel":
+                value = value.reshape(-1, 8).T if "attention_output" in rest else value.reshape(value.shape[0], -1).T
+        made[name] = np.ascontiguousarray(value.reshape(-1) if rest[-1] == "bias" else value)
+    stated = {"model_type": "bart", "vocab_size": 16, "d_model": 8, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.1,
+              "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
+              "max_position_embeddings": 32}
+    return own, folder, made, stated
+
+
+def test_bart_of_a_folder(bart_folder):
+    own, folder, weights, stated = bart_folder
+
+    def loaded(tensors=weights, **changes):
+        save_file(tensors, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps({**stated, **changes}))
+        return load_seq2seq(str(folder), precision="float32", dropout=-1)
+
+    for ours, theirs in zip(loaded().trainable_variables, own.trainable_variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs, err_msg=theirs.path)
+    for told, tensors, changes in (
+            ("its final_logits_bias is not 0", {**weights, "final_logits_bias": np.ones((1, 16), np.float32)}, {}),
+            ("encoder_layers=2 and decoder_layers=1", weights, {"decoder_layers": 1}),
+            ("scale_embedding=True", weights, {"scale_embedding": True}),
+            ("lacks the tensor model.decoder.layers.2.", weights, {"encoder_layers": 3, "decoder_layers": 3})):
+        with pytest.raises(UserError, match=told):
+            loaded(tensors, **changes)
+    with pytest.raises(UserError, match="is a BartBackbone, which takes decoder_padding_mask, .*: not a text encoder"):
+        loaded()
+        load_backbone(str(folder), precision="float32", dropout=-1)
 
 
 def test_start_and_ends():

@@ -109,7 +109,7 @@ def test_what_is_none_is_told(tmp_path):
     loaded("feed_forward_proj='gated-swiglu'; T5's layers are known with relu", weights, feed_forward_proj="gated-swiglu")
     loaded("another shape than its config.json says", weights, d_ff=24)
     loaded("lacks the tensor decoder.block.2.layer", weights, num_decoder_layers=3)
-    loaded("has a tensor decoder.block.1.layer.0", weights, num_decoder_layers=1)
+    loaded("has a tensor that no model of its config.json has: decoder.block.1.layer.0", weights, num_decoder_layers=1)
     (tmp_path / "model.safetensors").write_bytes(b"no")
     with pytest.raises(UserError, match="Cannot read .*model.safetensors"):
         load_seq2seq(str(tmp_path), precision="float32", dropout=-1)

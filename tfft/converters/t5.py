@@ -1,12 +1,9 @@
 """T5 in Hugging Face's layout, which KerasHub does not read: what its config.json says, and its tensors by the paths of
 tfft.models.t5's variables. Versions 1.0, 1.1 (also Flan) and mT5 (Raffel et al. 2020; Xue et al. 2021)."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
+from tfft.converters.tensors import Checkpoint
 from tfft.errors import UserError
 
 MODEL_TYPES = ("t5", "mt5")
@@ -15,6 +12,8 @@ PROJECTIONS = {"relu": ("relu", False), "gated-gelu": ("gelu_tanh", True), "gate
 ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "attention_output"}
 TABLES = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # one and the same
 HEAD = "lm_head.weight"
+# what else a file may have: the table by its other names, and of version 1.0 one tensor that T5 itself does not use
+MORE = (*TABLES, HEAD, "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight")
 SETTINGS = ("vocabulary_size", "num_layers", "num_decoder_layers", "num_heads", "head_dim", "hidden_dim", "intermediate_dim",
             "dropout", "activation", "gated", "layer_norm_epsilon", "buckets", "max_distance", "scaled", "tie_weights")
 
@@ -41,45 +40,20 @@ def settings(config: dict, where: str) -> dict:
             "scaled": bool(scaled) and config["model_type"] == "t5"}
 
 
-class Checkpoint:
-    """The tensors of safetensors files, by name."""
+def table(checkpoint: Checkpoint) -> str:
+    """What the token embeddings are called."""
+    return next((name for name in TABLES if name in checkpoint), TABLES[0])
 
-    def __init__(self, files: list[Path]):
-        self._file = {}
-        try:
-            self._open = [safe_open(str(path), "np") for path in files]
-            for file in self._open:
-                self._file |= dict.fromkeys(file.keys(), file)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"Cannot read {', '.join(map(str, files))}: {error}. Copy the model anew.") from error
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._file
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        try:
-            return self._file[name].get_tensor(name).astype(np.float32)
-        except TypeError as error:  # bfloat16, which NumPy has not
-            raise UserError(f"{name} cannot be read with NumPy ({error}). Save the model in float32.") from error
-
-    @property
-    def table(self) -> str:
-        """What the token embeddings are called."""
-        return next((name for name in TABLES if name in self), TABLES[0])
-
-    @property
-    def tied(self) -> bool:
-        """Whether words are chosen by the embeddings themselves."""
-        return HEAD not in self or np.array_equal(self[HEAD], self[self.table])
+def tied(checkpoint: Checkpoint) -> bool:
+    """Whether words are chosen by the embeddings themselves."""
+    return HEAD not in checkpoint or np.array_equal(checkpoint[HEAD], checkpoint[table(checkpoint)])
 
 
 def named(checkpoint: Checkpoint, made: dict) -> dict[str, tuple[str, bool]]:
     """{path of a variable: (name of its tensor, whether that is transposed)} for the settings of a T5Backbone."""
-    names = {"token_embedding/embeddings": (checkpoint.table, False)}
-    if not checkpoint.tied:
+    names = {"token_embedding/embeddings": (table(checkpoint), False)}
+    if not tied(checkpoint):
         names["token_embedding/reverse_embeddings"] = (HEAD, True)
     for stack, count in (("encoder", made["num_layers"]), ("decoder", made["num_decoder_layers"])):
         names[f"{stack}_relative_position_embedding/embeddings"] = (
@@ -100,10 +74,3 @@ def named(checkpoint: Checkpoint, made: dict) -> dict[str, tuple[str, bool]]:
                 names[f"{own}/{ours}/kernel"] = (f"{feed}.DenseReluDense.{name}.weight", True)
             names[f"{own}/feedforward_layer_norm/scale"] = (f"{feed}.layer_norm.weight", False)
     return names
-
-
-def left_over(checkpoint: Checkpoint, names: dict[str, tuple[str, bool]]) -> list[str]:
-    """Tensors that no variable takes. Version 1.0's files have one that T5 itself does not use."""
-    unused = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
-    return sorted(set(checkpoint) - {name for name, _ in names.values()} - {*TABLES, HEAD, unused})
-

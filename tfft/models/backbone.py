@@ -12,7 +12,7 @@ from tfft.assets import download_error
 from tfft.converters.t5 import MODEL_TYPES as T5
 from tfft.errors import UserError
 from tfft.models.byte_pairs import is_byte_level, of_hugging_face
-from tfft.models.t5 import load_t5
+from tfft.models.from_tensors import MODEL_TYPES, load_tensors
 
 # of a checkpoint in Hugging Face's layout: what says how conversations are written for it
 CHAT = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -132,8 +132,8 @@ def load_any(preset: str, *, precision: str, dropout: float):
     """The same, of any kind. Raises: UserError where the preset cannot be had."""
     changes = {} if dropout < 0 else {"dropout": dropout}
     stated = _stated(preset, "config.json")
-    if stated.get("model_type") in T5:
-        return load_t5(stated, weight_files(preset), preset, precision=precision, dropout=dropout)
+    if stated.get("model_type") in MODEL_TYPES:
+        return load_tensors(stated, weight_files(preset), preset, precision=precision, dropout=dropout)
     if stated.get("model_type") in EPSILON_LEFT_OUT and "rms_norm_eps" in stated:
         changes["layer_norm_epsilon"] = stated["rms_norm_eps"]
     return _from_preset(keras_hub.models.Backbone, preset, dtype=precision, **changes)

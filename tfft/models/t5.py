@@ -10,8 +10,7 @@ import keras
 import keras_hub
 from keras import ops
 
-from tfft.converters import t5 as converter
-from tfft.errors import UserError
+from tfft.converters.t5 import SETTINGS
 from tfft.models.encoder_decoder import Shown
 
 NEVER = -1e9
@@ -162,7 +161,7 @@ class T5Backbone(keras_hub.models.Backbone):
                  hidden_dim: int, intermediate_dim: int, dropout: float = 0.1, activation: str = "relu", gated: bool = False,
                  layer_norm_epsilon: float = 1e-6, buckets: int = 32, max_distance: int = 128, tie_weights: bool = True,
                  scaled: bool = True, dtype=None, **kwargs):
-        stated = {name: value for name, value in locals().items() if name in converter.SETTINGS}
+        stated = {name: value for name, value in locals().items() if name in SETTINGS}
         self.token_embedding = keras.layers.ReversibleEmbedding(
             vocabulary_size, hidden_dim, tie_weights=tie_weights, name="token_embedding", dtype=dtype,
             embeddings_initializer=keras.initializers.RandomNormal(stddev=1.0))
@@ -207,25 +206,3 @@ class T5Backbone(keras_hub.models.Backbone):
 
     def get_config(self):
         return {**super().get_config(), **dict(self._stated)}
-
-
-def load_t5(stated: dict, files: list, where: str, *, precision: str, dropout: float) -> T5Backbone:
-    """Of what config.json says, and safetensors files. `dropout` -1 keeps its own.
-
-    Raises: UserError where the files are not of such a T5.
-    """
-    checkpoint, made = converter.Checkpoint(files), converter.settings(stated, where)
-    names = converter.named(checkpoint, made)
-    if lacking := [name for name, _ in names.values() if name not in checkpoint]:
-        raise UserError(f"{where} lacks the tensor {lacking[0]}. Copy the model anew.")
-    if more := converter.left_over(checkpoint, names):
-        raise UserError(f"{where} has a tensor {more[0]}, which no T5 of its config.json has. Copy the model anew.")
-    backbone = T5Backbone(**{**made, "tie_weights": checkpoint.tied, **({} if dropout < 0 else {"dropout": dropout})},
-                          dtype=precision)
-    for variable in backbone.trainable_variables:
-        name, turned = names[variable.path]
-        value = checkpoint[name].T if turned else checkpoint[name]
-        if value.shape != tuple(variable.shape):
-            raise UserError(f"{where}: the tensor {name} has another shape than its config.json says. Copy the model anew.")
-        variable.assign(value)
-    return backbone
