@@ -13,6 +13,9 @@ from tfft.tasks.causal_lm.learnt import Language
 LAST = 16    # tokens of an answer that are looked through for where it should stop, whenever one is made
 LONG = 400   # characters: nasty prompts are cut there, but for one
 NASTY_ROWS = 16
+OPTIONS = {**dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram", "seed"), tf.int32),
+           **dict.fromkeys(("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty"), tf.float32)}
+BEFORE = "before"  # how many of a prompt's last tokens are the beginning of its answer
 MULTIPLE = 8  # of which the longest prompt's tokens are made one
 
 
@@ -56,10 +59,11 @@ def answers(response: dict[str, np.ndarray]) -> list[tuple[dict, dict[str, float
             for text, count in zip(response["text"], response["tokens"], strict=True)]
 
 
-def signatures(served, specs: dict[str, tf.TensorSpec], language: Language, stop: tuple[str, ...]) -> dict[str, Any]:
-    """serving_default takes prompts; generate also how to choose, a number for all prompts of a batch each; continue also what
+def signatures(served, language: Language, stop: tuple[str, ...]) -> dict[str, Any]:
+    """serving_default takes prompts; generate also how to choose, a number for each row, or one for all; continue also what
     was made so far, for clients that stream."""
     prompt = tf.TensorSpec([None], tf.string, name="prompt")
+    options = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in OPTIONS.items()}
 
     def generate(prompt, **chosen):
         examples, rows = served.encoder.asked(prompt)
@@ -67,14 +71,16 @@ def signatures(served, specs: dict[str, tf.TensorSpec], language: Language, stop
 
     def more(prompt, tokens, **chosen):
         examples, _ = served.encoder.asked(prompt)
-        made = served.units(features(behind(examples, tokens), served.encoder.pad_id, served.inputs, MULTIPLE), chosen)
+        before = tf.reduce_sum(tf.cast(tokens >= 0, tf.int32), axis=1)
+        inputs = features(behind(examples, tokens), served.encoder.pad_id, served.inputs, MULTIPLE)
+        made = served.units(inputs, {**chosen, BEFORE: before})
         answer = continued(tokens, tf.cast(made[:, 0], tf.int32), language, stop)
         return {**answer, "prompt_tokens": examples["length"]}
 
     tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")
     return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(prompt=prompt),
-            "generate": tf.function(generate, autograph=False).get_concrete_function(prompt=prompt, **specs),
-            "continue": tf.function(more, autograph=False).get_concrete_function(prompt=prompt, tokens=tokens, **specs)}
+            "generate": tf.function(generate, autograph=False).get_concrete_function(prompt=prompt, **options),
+            "continue": tf.function(more, autograph=False).get_concrete_function(prompt=prompt, tokens=tokens, **options)}
 
 
 def behind(examples: dict, tokens: tf.Tensor) -> dict:

@@ -33,11 +33,8 @@ class CausalLMTask(base.Task):
     needed = ("tokens", "length", "first_length")
     judges_loss = True
     held_out, proof_sizes, briefly_warm = 8, (1, 5), True
-    extra_specs = {
-        **{name: tf.TensorSpec([], tf.int32, name=name) for name in (
-            "max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram", "seed")},
-        **{name: tf.TensorSpec([], tf.float32, name=name) for name in ("temperature", "top_p", "min_p", "repetition_penalty",
-                                                                       "length_penalty")}}
+    extra_specs = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in {
+        **serving.OPTIONS, serving.BEFORE: tf.int32}.items()}
 
     def __init__(self, settings: config.CausalLM, learnt: Language):
         super().__init__(settings, learnt)
@@ -156,17 +153,24 @@ class CausalLMTask(base.Task):
         ends, stop = self.learnt.ends, self.settings.stop
         stopped = (lambda tokens, count: serving.stopped(tokens, count, self.learnt, stop)) if stop else None
         decoder = CausalDecoder(model.get_layer(OUTPUT).backbone())
-        return generate(decoder, *serving.left_padded(inputs), Sampling(**extras), ends, room=self.room,
-                        beams=self.settings.beams, stopped=stopped)
+        sampling = Sampling(**{name: extras[name] for name in serving.OPTIONS})
+        return generate(decoder, *serving.left_padded(inputs), sampling, ends, room=self.room, beams=self.settings.beams,
+                        stopped=stopped, before=extras[serving.BEFORE])
 
     @property
     def answer_width(self) -> int:
         return self.room
 
     def extras(self, examples: dict) -> dict[str, tf.Tensor]:
-        """How answers are chosen: what is asked for, else the settings."""
-        return {name: examples[name] if name in examples else tf.constant(getattr(self.settings, name), spec.dtype)
-                for name, spec in self.extra_specs.items()}
+        """How answers are chosen: what is asked for, else the settings, of one number for all rows or one for each."""
+        usual = {name: tf.constant(value) for name, value in self._usual.items()}
+        return {name: examples.get(name, usual[name]) for name in self.extra_specs}
+
+    @property
+    def _usual(self) -> dict[str, np.ndarray]:
+        """[1] of each option: the settings."""
+        return {**{name: np.array([getattr(self.settings, name)], dtype.as_numpy_dtype)
+                   for name, dtype in serving.OPTIONS.items()}, serving.BEFORE: np.zeros([1], np.int32)}
 
     def respond(self, examples: dict, rows: dict, units: tf.Tensor, context: base.Context) -> dict[str, tf.Tensor]:
         return serving.respond(tf.cast(units, tf.int32), self.learnt, self.settings.stop)
@@ -177,7 +181,11 @@ class CausalLMTask(base.Task):
     # ---- serving
 
     def signatures(self, served: base.Served) -> dict:
-        return serving.signatures(served, self.extra_specs, self.learnt, self.settings.stop)
+        return serving.signatures(served, self.learnt, self.settings.stop)
+
+    def defaults(self) -> dict[str, dict[str, np.ndarray]]:
+        usual = {name: self._usual[name] for name in serving.OPTIONS}
+        return {"generate": usual, "continue": usual}
 
     def extra_assets(self, encoder: ConversationEncoder) -> dict[str, str]:
         return {"chat.json": encoder.rendering.to_json()}
