@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from commands import ROOT, killed_is_like_whole
 from served import serving, settings
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from test_masked_lm_run import settings_of
 
 from tfft.errors import UserError
@@ -101,15 +102,15 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     assert "proven on" in out and "; 1 warm-up requests" in out
     served = tf.saved_model.load(str(trained / "models/echo/1")).signatures
     assert served["serving_default"](prompt=tf.constant(["good"]))["text"].numpy().tolist() == [b" bad bad"]
-    chosen = {"max_new_tokens": 1, "min_new_tokens": 0, "top_k": 0, "no_repeat_ngram": 0, "seed": 0, "temperature": 0.0,
-              "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0,
-              "length_penalty": 1.0}
+    chosen = {"max_new_tokens": [1, 8], "min_new_tokens": [0], "top_k": [0], "no_repeat_ngram": [0], "seed": [0, 1],
+              "temperature": [0.0, 0.0], "top_p": [1.0], "min_p": [0.0], "repetition_penalty": [1.0], "length_penalty": [1.0]}
     short = served["generate"](prompt=tf.constant(["good", "bad"]),
                                **{name: tf.constant(value) for name, value in chosen.items()})
-    assert short["text"].numpy().tolist() == [b" bad", b" good"] and short["tokens"].numpy().tolist() == [1, 1]
+    assert short["text"].numpy().tolist() == [b" bad", b" good good"] and short["tokens"].numpy().tolist() == [1, 3]
     with serving(settings(trained / "models/echo")) as server:
         assert predict_texts_remotely(f"{server.url}/echo", [{"prompt": "bad"}]) == 0
         assert json.loads(capsys.readouterr().out)["text"] == " good good"
+        optional_inputs(server)
         status, made = server.ask("/v1/chat/completions", {"model": "echo", "messages": [{"role": "user", "content": "bad"}]})
         assert status == 200 and made["choices"][0]["message"]["content"] == " good good"
         assert made["choices"][0]["finish_reason"] == "stop" and made["usage"]["completion_tokens"] == 3
@@ -122,6 +123,36 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
             events = [line[6:] for line in stream.read().decode().splitlines() if line]
         assert events.pop() == "[DONE]"
         assert "".join(json.loads(event)["choices"][0]["delta"].get("content", "") for event in events) == " bad bad"
+
+
+def optional_inputs(server) -> None:
+    """Settings of answers are inputs of each row that may be left out: then they are as they were trained with."""
+    address = "/v1/models/echo:predict"
+    rows = [{"prompt": "good"}, {"prompt": "bad", "max_new_tokens": 1}]
+    _, made = server.ask(address, {"signature_name": "generate", "instances": rows})
+    assert [row["text"] for row in made["predictions"]] == [" bad bad", " good"]
+    columns = {"prompt": ["good", "bad"], "max_new_tokens": [2, 1]}
+    _, made = server.ask(address, {"signature_name": "generate", "inputs": columns})
+    assert made["outputs"]["text"] == [" bad bad", " good"]
+    _, made = server.ask(address, {"signature_name": "continue", "inputs": {"prompt": ["good"], "tokens": [[]]}})
+    assert made["outputs"]["text"] == [" bad bad"] and made["outputs"]["done"] == [1]
+    status, made = server.ask(address, {"signature_name": "generate", "instances": [{"max_new_tokens": 1}]})
+    assert status == 400 and "keys must be equal to" in made["error"]
+    status, made = server.ask(address, {"signature_name": "generate", "inputs": {"prompt": ["a"], "max_new_tokens": [1, 2]}})
+    assert status == 400 and "differ in their number of rows" in made["error"]
+    request = PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "echo", "generate"
+    request.inputs["prompt"].CopyFrom(tf.make_tensor_proto(["good", "bad"]))
+    request.inputs["max_new_tokens"].CopyFrom(tf.make_tensor_proto([8, 1], tf.int32))
+    with server.stub() as stub:
+        assert [*stub.Predict(request, timeout=60).outputs["text"].string_val] == [b" bad bad", b" good"]
+    known = server.ask("/v1/models/echo/metadata")[1]["metadata"]["signature_def"]["signature_def"]["generate"]
+    assert known["defaults"]["max_new_tokens"]["int_val"] == [8] and "prompt" not in known["defaults"]
+    hot = {"temperature": 3.0, "seed": 4, "max_tokens": 8, "model": "echo", "prompt": "good"}
+    _, whole = server.ask("/v1/completions", hot)
+    with urllib.request.urlopen(f"{server.url}/v1/completions", json.dumps({**hot, "stream": True}).encode(), 60) as stream:
+        parts = [line[6:] for line in stream.read().decode().splitlines() if line][:-1]
+    assert whole["choices"][0]["text"] == "".join(json.loads(part)["choices"][0]["text"] for part in parts) != " bad bad"
 
 
 def test_conversations_are_learnt_turn_by_turn(model, tmp_path, capsys):

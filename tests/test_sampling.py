@@ -107,6 +107,17 @@ def test_each_row_has_options_of_its_own():
     assert early[:, 3].tolist() == [1.0, NEVER]
 
 
+def test_compiled_it_is_the_same():
+    ids = tf.range(40)[:, tf.newaxis]
+    options = Sampling(temperature=tf.constant([0.0, 1.0, 1.0, 2.0] * 10), top_p=tf.constant([1.0, 0.9, 1.0, 0.99] * 10))
+
+    def choose(logits):
+        keys = row_keys(ids, tf.ones_like(ids), 0)
+        return next_token(logits, ids, tf.ones_like(ids, tf.bool), tf.constant(1), keys, 2, options)
+
+    assert tf.function(choose, autograph=False, jit_compile=True)(WIDE).numpy().tolist() == choose(WIDE).numpy().tolist()
+
+
 def test_keys_are_of_the_prompt_whatever_has_been_answered():
     asked = row_keys(tf.constant([[5, 6]]), tf.constant([[1, 1]]), 1)
     mask = tf.constant([[0, 1, 1, 1], [1, 1, 1, 1]])

@@ -14,7 +14,7 @@ from tfft.serving.server.settings import Batching
 
 class Lengths:
     """Answers the length of each text; remembers its batches; the text b"fail" fails; holds while `gate` is closed."""
-    name, inputs, batched = "lengths", {"text": None}, True
+    name, inputs, batched, divisible = "lengths", {"text": None}, True, True
 
     def __init__(self):
         self.batches: list[list[int]] = []

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 import urllib.request
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -23,19 +24,19 @@ USUAL = {"temperature": 0.0, "top_p": 1.0, "seed": 0}
 class Fixed(tf.Module):
     @tf.function(autograph=False, input_signature=[
         tf.TensorSpec([None], tf.string, name="prompt"), tf.TensorSpec([None, None], tf.int32, name="tokens"),
-        tf.TensorSpec([], tf.int32, name="max_new_tokens"), tf.TensorSpec([], tf.float32, name="temperature"),
-        tf.TensorSpec([], tf.float32, name="top_p"), tf.TensorSpec([], tf.int32, name="seed")])
+        tf.TensorSpec([None], tf.int32, name="max_new_tokens"), tf.TensorSpec([None], tf.float32, name="temperature"),
+        tf.TensorSpec([None], tf.float32, name="top_p"), tf.TensorSpec([None], tf.int32, name="seed")])
     def more(self, prompt, tokens, max_new_tokens, temperature, top_p, seed):
         whole = tf.cast(tf.io.decode_raw(tf.constant(ANSWER.encode()), tf.uint8), tf.int32)
-        made = tf.tile(whole[tf.newaxis, :tf.shape(tokens)[1] + max_new_tokens], [tf.shape(prompt)[0], 1])
-        text = tf.strings.substr(tf.constant(ANSWER.encode()), 0, tf.shape(made)[1])
+        size = tf.minimum(tf.reduce_sum(tf.cast(tokens >= 0, tf.int32), axis=1) + max_new_tokens, tf.size(whole))
+        made = tf.where(tf.range(tf.reduce_max(size)) < size[:, tf.newaxis], whole[:tf.reduce_max(size)], -1)
+        text = tf.strings.substr(tf.fill(tf.shape(size), ANSWER.encode()), tf.zeros_like(size), size)
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-        if_slow = tf.where(seed >= SLOW, 300, 0)  # about 1 ms each
+        if_slow = tf.where(tf.reduce_max(seed) >= SLOW, 300, 0)  # about 1 ms each
         _, work = tf.while_loop(lambda i, _: i < if_slow, lambda i, x: (i + 1, tf.tanh(x @ x)), (0, tf.ones([200, 200])))
         seen = tf.cast(0.0 * work[0, 0], tf.int32)
-        over = seen + tf.cast(tf.shape(made)[1] == tf.size(whole), tf.int32)
-        return {"tokens": made, "text": tf.fill(tf.shape(prompt), text), "done": tf.fill(tf.shape(prompt), over),
-                "prompt_tokens": tf.strings.length(prompt)}
+        over = seen + tf.cast(size == tf.size(whole), tf.int32)
+        return {"tokens": made, "text": text, "done": over, "prompt_tokens": tf.strings.length(prompt)}
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,32 @@ def test_continued():
     fresh = continued(tf.zeros([1, 0], tf.int32), tf.constant([[1, -1]]), language, ("bc",))
     assert (fresh["text"].numpy().tolist(), fresh["done"].numpy().tolist()) == ([b"a"], [0])
     assert np.shape(fresh["tokens"]) == (1, 1)
+
+
+def test_requests_that_wait_are_computed_together(server):
+    """Each as if it were alone, whatever the others ask for; streams too."""
+    _, batcher = server.server.inference.models.find("talk", None, "")
+    rows, observe = [], batcher._observe
+    batcher._observe = lambda count, seconds: rows.append(count) or observe(count, seconds)
+
+    def whole(size: int) -> str:
+        _, made = server.ask("/v1/completions", {"model": "talk", "prompt": "Hi" * size, "max_tokens": size})
+        return made["choices"][0]["text"]
+
+    def streamed(size: int) -> str:
+        parts = events(server, "/v1/completions", {"model": "talk", "prompt": "Hi", "max_tokens": size})[:-1]
+        return "".join(json.loads(part)["choices"][0]["text"] for part in parts)
+
+    try:
+        with futures.ThreadPoolExecutor(12) as pool:
+            slow = pool.submit(server.ask, "/v1/completions", {"model": "talk", "prompt": "Hi", "seed": SLOW})
+            while not batcher.waiting and not server.server.inference.in_flight:
+                time.sleep(0.001)
+            time.sleep(0.05)
+            sizes = [1, 2, 5, 8, 9]
+            answers = [*pool.map(whole, sizes), *pool.map(streamed, sizes)]
+            assert slow.result()[1]["choices"][0]["text"] == ANSWER
+    finally:
+        batcher._observe = observe
+    assert answers == [ANSWER.encode()[:size].decode("utf-8", "replace") for size in sizes] * 2
+    assert max(rows) > 2

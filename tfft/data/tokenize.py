@@ -102,8 +102,8 @@ class TextTokenizer(tf.Module):
 
 
 def start_and_end(tokenizer) -> tuple[list[int], list[int]]:
-    """The token before a text, of T5 none, and the one behind it. Raises: UserError where a tokenizer lacks it, as those of some
-    language models do."""
+    """The token before a text, of T5 none, and the one behind it. Raises: UserError where a tokenizer lacks it, as those of
+    some language models do."""
     ids = tokenizer.start_token_id, tokenizer.end_token_id
     if None in ids:
         which = "start" if ids[0] is None else "end"

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tfft.assets import cache_folder
 from tfft.data.pipeline import given_by_targets
@@ -43,6 +45,11 @@ class ServedModel(tf.Module):
             autograph=False)
         made = self._task.signatures(self)
         self._made = lambda: made  # a module keeps what its attributes hold, under names that a SavedModel has for itself
+
+    @property
+    def defaults(self) -> dict[str, dict[str, np.ndarray]]:
+        """What stands for inputs that may be left out, by signature and name."""
+        return self._task.defaults()
 
     @property
     def signatures(self) -> dict:
@@ -102,6 +109,7 @@ class ServedModel(tf.Module):
             for name in METHODS.keys() & self.signatures.keys():
                 updater.replace_method_name(signature_key=name, method_name=METHODS[name], tags="serve")
             updater.save()
+            _write_defaults(folder / "saved_model.pb", self._task.defaults())
         except tf.errors.OpError as error:
             raise OSError(error.message.split("\n")[0]) from error
 
@@ -110,6 +118,17 @@ def inputs_asked(run: Run) -> tuple[str, ...]:
     """The inputs of a run's model that are made of what is asked."""
     given = given_by_targets(tuple(run.model.input), run.task.target_specs)
     return tuple(name for name in run.model.input if name not in given)
+
+
+def _write_defaults(path: Path, defaults: dict[str, dict[str, np.ndarray]]) -> None:
+    """What servers take for inputs that a request leaves out: they read it in the signature, which is where TensorFlow itself
+    writes the defaults of a function's named arguments."""
+    saved = SavedModel.FromString(path.read_bytes())
+    for name, inputs in defaults.items():
+        for key, value in inputs.items():
+            saved.meta_graphs[0].signature_def[name].defaults[key].CopyFrom(tf.make_tensor_proto(value))
+    if defaults:
+        path.write_bytes(saved.SerializeToString())
 
 
 class Weights(tf.Module):

@@ -15,10 +15,11 @@ TEXT = {"oneOf": [{"type": "string"}, {"type": "object", "properties": {"b64": {
 
 def write_schema(folder: Path, served: ServedModel) -> None:
     """Writes signatures.json."""
+    defaults = served.defaults
     made = {name: {"method": name if name in METHODS else "predict",
                    "inputs": _tensors(function.structured_input_signature[1]),
                    "outputs": _tensors(function.structured_outputs),
-                   **(_examples(served.fields, name) if name in METHODS else _rows(name, function))}
+                   **(_examples(served.fields, name) if name in METHODS else _rows(name, function, defaults.get(name, {})))}
             for name, function in served.signatures.items()}
     (folder / "signatures.json").write_text(json.dumps({
         "$schema": "https://json-schema.org/draft/2020-12/schema", "signatures": made}, indent=1) + "\n", encoding="utf-8")
@@ -35,10 +36,12 @@ def _tensors(specs) -> dict:
     return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in sorted(specs.items())}
 
 
-def _rows(name: str, function) -> dict:
-    """Request and answer of :predict in the row format."""
+def _rows(name: str, function, defaults: dict) -> dict:
+    """Request and answer of :predict in the row format. defaults: of inputs that may be left out."""
     inputs, outputs = function.structured_input_signature[1], function.structured_outputs
-    row = _object({key: _of(spec, len(spec.shape) - 1, TEXT) for key, spec in inputs.items()})
+    usual = {key: {"default": value[0].item()} for key, value in defaults.items()}
+    row = _object({key: {**_of(spec, len(spec.shape) - 1, TEXT), **usual.get(key, {})} for key, spec in inputs.items()})
+    row["required"] = [key for key in inputs if key not in defaults]
     if len(inputs) == 1:  # a row may be the bare value then
         row = {"oneOf": [row, *row["properties"].values()]}
     answer = {key: _of(spec, len(spec.shape) - 1) for key, spec in outputs.items()}

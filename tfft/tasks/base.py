@@ -410,6 +410,10 @@ class Task(ABC):
         specs = {name: tf.TensorSpec([None], tf.string, name=name) for name in served.fields}
         return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(**specs)}
 
+    def defaults(self) -> dict[str, dict[str, np.ndarray]]:
+        """Of signatures whose inputs may be left out: the arrays [1] that stand for these then, by signature and name."""
+        return {}
+
     page: str = "plain"  # how the server's page shows an answer; see tfft/serving/server/page.html
 
     def nasty(self, fields: tuple[str, ...]) -> dict[str, list[str | bytes]]:

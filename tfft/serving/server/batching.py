@@ -33,8 +33,8 @@ class Job:
 
     def cut(self, limit: int, by_length: bool) -> None:
         """Makes the pieces: at most `limit` rows each, of similar lengths."""
-        if not self.joined:
-            made = [Piece(self, None, 0, 1)]
+        if not self.joined or not self.signature.divisible:
+            made = [Piece(self, None, 0, self.rows)]
         elif (lengths := self._lengths() if by_length else None) is None:
             made = [Piece(self, slice(i, i + limit), 0, min(limit, self.rows - i)) for i in range(0, self.rows, limit)]
         else:
@@ -225,6 +225,6 @@ class Batcher:
             if outputs is None:
                 piece.job.alone()
             elif not piece.job.put(piece, {name: array[first:first + piece.count] for name, array in outputs.items()}):
-                job.signature.batched = False
+                job.signature.divisible = False  # its rows have a common shape that is a matter of all of them
                 piece.job.alone()
             first += piece.count

@@ -71,7 +71,7 @@ class Inference:
             signature = version.signature(request.signature)
             request.signature = signature.name
             given = await asyncio.to_thread(read, signature) if large else read(signature)
-            tensors.checked(signature, given)
+            given = tensors.checked(signature, given)
             return signature, await batcher.run(signature, given, request.deadline)
 
     async def classify(self, request: Request, examples: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:

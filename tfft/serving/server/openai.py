@@ -1,5 +1,6 @@
 """OpenAI's API for language models beside TF Serving's: POST /v1/completions and /v1/chat/completions, whole or as a stream of
-server-sent events. Answers are made by the signature `continue`, whose options are scalars: each request is computed alone."""
+server-sent events. Answers are made by the signature `continue`, whose options are each row's own: requests that wait are
+computed together."""
 
 import json
 import random
@@ -31,10 +32,12 @@ REFUSED = ("frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", 
 
 
 class Asked(NamedTuple):
-    """most: new tokens; options: the other scalars of `continue`; stops: texts at which the answer ends, the export's too."""
+    """most: new tokens; usual: of most requests; options: the other ones of `continue`; stops: texts at which the answer ends,
+    the export's too."""
 
     prompt: str
     most: int
+    usual: int
     options: dict[str, float]
     stops: tuple[str, ...]
 
@@ -77,10 +80,10 @@ class OpenAI:
         while True:
             count = tokens.shape[1]
             options = {**understood.options, "max_new_tokens": min(step, understood.most - count)}
-            options["seed"] = (int(options["seed"]) + count) % (1 << 31)
+            tokens = _padded(tokens, understood.usual)
             _, outputs = await self.inference.predict(asked, lambda signature, options=options, tokens=tokens: _inputs(
                 signature, understood.prompt, tokens, options))
-            tokens, step = outputs["tokens"], following
+            tokens, step = outputs["tokens"][:, outputs["tokens"][0] >= 0], following
             text, stopped = cut(outputs["text"][0].decode("utf-8", "replace"), understood.stops)
             ended = stopped or bool(outputs["done"][0])
             full = tokens.shape[1] >= understood.most or tokens.shape[1] == count
@@ -197,7 +200,7 @@ def _asked(document: dict, chat: dict, kind: str) -> Asked:
     if not isinstance(stop, list) or len(stop) > MOST_STOPS or not all(isinstance(one, str) and one for one in stop):
         raise invalid(f'"stop" must be a text, or a list of up to {MOST_STOPS} texts, that are not empty')
     text = _conversation(document, chat) if kind.startswith("chat") else _prompt(document)
-    return Asked(text, most, options, (*stop, *chat["stop"]))
+    return Asked(text, most, chat["max_new_tokens"], options, (*stop, *chat["stop"]))
 
 
 def _number(document: dict, name: str, usual: float) -> float:
@@ -231,7 +234,12 @@ def _conversation(document: dict, chat: dict) -> str:
         raise invalid(f'"messages": {wrong}') from wrong
 
 
+def _padded(tokens: np.ndarray, usual: int) -> np.ndarray:
+    """int32[1,n] with -1 up to a multiple of the usual number of tokens: only what has one shape is computed together."""
+    return np.pad(tokens, [(0, 0), (0, -tokens.shape[1] % usual or (0 if tokens.shape[1] else usual))], constant_values=-1)
+
+
 def _inputs(signature, text: str, tokens: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
-    given = {name: np.asarray(value, signature.inputs[name].dtype.as_numpy_dtype) for name, value in options.items()
+    given = {name: np.array([value], signature.inputs[name].dtype.as_numpy_dtype) for name, value in options.items()
              if name in signature.inputs}
     return {"prompt": np.array([text.encode()], object), "tokens": tokens, **given}

@@ -39,14 +39,15 @@ def inputs(document: dict, signature: Signature) -> dict[str, np.ndarray]:
                       if "inputs" in document else "Missing 'inputs' or 'instances' key")
     specs = signature.inputs
     if "inputs" in document:
-        return _columns(document["inputs"], specs)
+        return _columns(document["inputs"], specs, signature.defaults)
     rows = document["instances"]
     if not isinstance(rows, list) or not rows:
         raise invalid("Expecting 'instances' to be a list with at least one value")
-    return _rows(rows, specs)
+    return _rows(rows, specs, signature.defaults)
 
 
-def _rows(rows: list, specs: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def _rows(rows: list, specs: dict[str, Tensor], defaults: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A row may leave out what has a default."""
     if not _is_object(rows[0]):
         if len(specs) != 1:
             raise invalid("instances is a plain list, but expecting list of objects as multiple input tensors required: "
@@ -59,23 +60,24 @@ def _rows(rows: list, specs: dict[str, Tensor]) -> dict[str, np.ndarray]:
     for i, row in enumerate(rows):
         if not _is_object(row):
             raise invalid(f"Expecting object but got {_kind(row)} at item {i} of input list")
-        if row.keys() != specs.keys():
+        if row.keys() - specs or specs.keys() - row.keys() - defaults.keys():
             raise invalid(f"Failed to process element: {i} of 'instances' list. JSON object: keys must be equal to: "
                           f"{','.join(specs)}; got {','.join(map(str, list(row)[:20]))[:200]}")
-    return {name: array([row[name] for row in rows], name, spec) for name, spec in specs.items()}
+    return {name: array([row[name] if name in row else defaults[name][0].tolist() for row in rows], name, spec)
+            for name, spec in specs.items() if name not in defaults or any(name in row for row in rows)}
 
 
-def _columns(value, specs: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def _columns(value, specs: dict[str, Tensor], defaults: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not _is_object(value):
         if len(specs) != 1:
             raise invalid("inputs is a plain value/list, but expecting an object as multiple input tensors required: "
                           f"{', '.join(specs)}")
         name, spec = next(iter(specs.items()))
         return {name: array(value, name, spec)}
-    missing = [name for name in specs if name not in value]
+    missing = [name for name in specs if name not in value and name not in defaults]
     if missing:
         raise invalid(f"Missing named input: {missing[0]} in 'inputs' object.")
-    return {name: array(value[name], name, spec) for name, spec in specs.items()}
+    return {name: array(value[name], name, spec) for name, spec in specs.items() if name in value}
 
 
 def array(value, name: str, spec: Tensor) -> np.ndarray:

@@ -71,11 +71,15 @@ def array(name: str, proto, max_bytes: int) -> np.ndarray:
 
 
 def checked(signature: Signature, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`given` if its names, types and shapes are the signature's. Raises: Refusal."""
-    missing, extra = sorted(signature.inputs.keys() - given), sorted(given.keys() - signature.inputs)
+    """`given`, with the defaults of what is left out, if its names, types and shapes are the signature's. Raises: Refusal."""
+    left_out, extra = signature.inputs.keys() - given, sorted(given.keys() - signature.inputs)
+    missing = sorted(left_out - signature.defaults.keys())
     if missing or extra:
         raise invalid(f"input size does not match signature {signature.name!r}: "
                       f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}.")
+    if left_out:
+        rows = max((len(value) for value in given.values() if value.ndim), default=1)
+        given = {**given, **{name: _default(signature, name, rows) for name in left_out}}
     for name, spec in signature.inputs.items():
         value = given[name]
         dtype = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
@@ -91,6 +95,12 @@ def checked(signature: Signature, given: dict[str, np.ndarray]) -> dict[str, np.
         if not next(iter(rows.values())):
             raise invalid("the request has no rows")
     return given
+
+
+def _default(signature: Signature, name: str, rows: int) -> np.ndarray:
+    """Of an input that is left out; where it is one of each row, for all of them."""
+    value = signature.defaults[name]
+    return np.repeat(value, rows, axis=0) if signature.inputs[name].by_row and len(value) == 1 else value
 
 
 def proto(array: np.ndarray) -> TensorProto:

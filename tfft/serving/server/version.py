@@ -49,12 +49,15 @@ class Tensor:
 
 
 class Signature:
-    """Inputs and outputs by name, and a call that runs them. `batched` is whether rows of several requests may be joined."""
+    """Inputs and outputs by name, and a call that runs them. `batched` is whether rows of several requests may be joined,
+    `divisible` whether one's may be computed apart. defaults: what stands for inputs that a request leaves out."""
 
     def __init__(self, name: str, definition, session):
         self.name, self.definition, self.method = name, definition, definition.method_name
         self.inputs = {key: Tensor.of(info) for key, info in sorted(definition.inputs.items())}
         self.outputs = {key: Tensor.of(info) for key, info in sorted(definition.outputs.items())}
+        self.defaults = {key: tf.make_ndarray(proto) for key, proto in definition.defaults.items() if key in self.inputs}
+        self.divisible = True
         self.batched = bool(self.inputs) and all(t.by_row for t in (*self.inputs.values(), *self.outputs.values()))
         self._call = session.make_callable([t.name for t in self.outputs.values()], [t.name for t in self.inputs.values()])
 

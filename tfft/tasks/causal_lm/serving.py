@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfft.data.tokenize import features
-from tfft.tasks.texts.answering import continued
+from tfft.tasks.texts.answering import BEFORE, OPTION_SPECS, continued
 from tfft.tasks.texts.language import Language
 
 MULTIPLE = 8  # of which the longest prompt's tokens are made one
@@ -21,8 +21,8 @@ def left_padded(inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     return tokens, tf.cast(place >= shift, tf.int32)
 
 
-def signatures(served, specs: dict[str, tf.TensorSpec], language: Language, stop: tuple[str, ...]) -> dict[str, Any]:
-    """serving_default takes prompts; generate also how to choose, a number for all prompts of a batch each; continue also what
+def signatures(served, language: Language, stop: tuple[str, ...]) -> dict[str, Any]:
+    """serving_default takes prompts; generate also how to choose, a number for each row, or one for all; continue also what
     was made so far, for clients that stream."""
     prompt = tf.TensorSpec([None], tf.string, name="prompt")
 
@@ -32,14 +32,17 @@ def signatures(served, specs: dict[str, tf.TensorSpec], language: Language, stop
 
     def more(prompt, tokens, **chosen):
         examples, _ = served.encoder.asked(prompt)
-        made = served.units(features(behind(examples, tokens), served.encoder.pad_id, served.inputs, MULTIPLE), chosen)
+        before = tf.reduce_sum(tf.cast(tokens >= 0, tf.int32), axis=1)
+        inputs = features(behind(examples, tokens), served.encoder.pad_id, served.inputs, MULTIPLE)
+        made = served.units(inputs, {**chosen, BEFORE: before})
         answer = continued(tokens, tf.cast(made[:, 0], tf.int32), language, stop)
         return {**answer, "prompt_tokens": examples["length"]}
 
     tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")
     return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(prompt=prompt),
-            "generate": tf.function(generate, autograph=False).get_concrete_function(prompt=prompt, **specs),
-            "continue": tf.function(more, autograph=False).get_concrete_function(prompt=prompt, tokens=tokens, **specs)}
+            "generate": tf.function(generate, autograph=False).get_concrete_function(prompt=prompt, **OPTION_SPECS),
+            "continue": tf.function(more, autograph=False).get_concrete_function(
+                prompt=prompt, tokens=tokens, **OPTION_SPECS)}
 
 
 def behind(examples: dict, tokens: tf.Tensor) -> dict:

@@ -116,15 +116,17 @@ class CausalLMTask(WritingTask):
 
     # ---- prediction
 
-    def written(self, model: keras.Model, inputs: dict, sampling: Sampling, stopped) -> tf.Tensor:
+    def written(self, model: keras.Model, inputs: dict, sampling: Sampling, **more) -> tf.Tensor:
         decoder = CausalDecoder(model.get_layer(OUTPUT).backbone())
         return generate(decoder, *serving.left_padded(inputs), sampling, self.learnt.ends, room=self.room,
-                        beams=self.settings.beams, stopped=stopped)
+                        beams=self.settings.beams, **more)
 
     # ---- serving
 
+    writes = ("generate", "continue")
+
     def signatures(self, served: base.Served) -> dict:
-        return serving.signatures(served, self.extra_specs, self.learnt, self.settings.stop)
+        return serving.signatures(served, self.learnt, self.settings.stop)
 
     def extra_assets(self, encoder: ConversationEncoder) -> dict[str, str]:
         return {"chat.json": encoder.rendering.to_json()}

@@ -4,9 +4,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfft.tasks.texts.answering import OPTION_SPECS
 
-def signatures(served, specs: dict[str, tf.TensorSpec]) -> dict[str, Any]:
-    """serving_default takes texts; generate also how to choose, a number for all texts of a batch each."""
+
+def signatures(served) -> dict[str, Any]:
+    """serving_default takes texts; generate also how to choose, a number for each row, or one for all."""
     text = tf.TensorSpec([None], tf.string, name="text")
 
     def generate(text, **chosen):
@@ -14,4 +16,4 @@ def signatures(served, specs: dict[str, tf.TensorSpec]) -> dict[str, Any]:
         return {**served.of_examples({**examples, **chosen}, rows), "text_tokens": examples["length"]}
 
     return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(text=text),
-            "generate": tf.function(generate, autograph=False).get_concrete_function(text=text, **specs)}
+            "generate": tf.function(generate, autograph=False).get_concrete_function(text=text, **OPTION_SPECS)}

@@ -111,17 +111,17 @@ class Seq2SeqTask(WritingTask):
 
     # ---- prediction
 
-    def written(self, model: keras.Model, inputs: dict, sampling: Sampling, stopped) -> tf.Tensor:
+    def written(self, model: keras.Model, inputs: dict, sampling: Sampling, **more) -> tf.Tensor:
         source = inputs["token_ids"], inputs["padding_mask"]
         decoder = Seq2SeqDecoder(model, *source, beams=self.settings.beams)
         start = tf.tile(tf.constant([self.learnt.start]), [tf.shape(source[0])[0], 1])
         return generate(decoder, start, tf.ones_like(start), sampling, self.learnt.ends, room=self.room,
-                        beams=self.settings.beams, stopped=stopped, asked=source)
+                        beams=self.settings.beams, asked=source, **more)
 
     # ---- serving
 
     def signatures(self, served: base.Served) -> dict:
-        return serving.signatures(served, self.extra_specs)
+        return serving.signatures(served)
 
     def card_of_length(self, data: config.Seq2SeqData) -> str:
         return f"Of a text of more than {data.max_length} tokens the beginning is read."

@@ -8,6 +8,10 @@ import tensorflow as tf
 from tfft.tasks.base import NASTY
 from tfft.tasks.texts.language import Language
 
+OPTIONS = {**dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram", "seed"), tf.int32),
+           **dict.fromkeys(("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty"), tf.float32)}
+OPTION_SPECS = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in OPTIONS.items()}
+BEFORE = "before"  # how many of a prompt's last tokens are the beginning of its answer
 LAST = 16    # tokens of an answer that are looked through for where it should stop, whenever one is made
 LONG = 400   # characters: nasty prompts are cut there, but for one
 NASTY_ROWS = 16

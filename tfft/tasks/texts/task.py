@@ -24,11 +24,7 @@ class WritingTask(base.Task):
 
     judges_loss = True
     held_out, proof_sizes, briefly_warm = 8, (1, 5), True
-    extra_specs = {
-        **{name: tf.TensorSpec([], tf.int32, name=name) for name in (
-            "max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram", "seed")},
-        **{name: tf.TensorSpec([], tf.float32, name=name) for name in ("temperature", "top_p", "min_p", "repetition_penalty",
-                                                                       "length_penalty")}}
+    extra_specs = {**answering.OPTION_SPECS, answering.BEFORE: tf.TensorSpec([None], tf.int32, name=answering.BEFORE)}
 
     def __init__(self, settings: Writing, learnt: Language):
         super().__init__(settings, learnt)
@@ -109,20 +105,27 @@ class WritingTask(base.Task):
         """int32[B,T], -1 beyond an answer's end. inputs: what is asked; extras: the settings of Sampling."""
         stop = self.settings.stop
         stopped = (lambda tokens, count: answering.stopped(tokens, count, self.learnt, stop)) if stop else None
-        return self.written(model, inputs, Sampling(**extras), stopped)
+        sampling = Sampling(**{name: extras[name] for name in answering.OPTIONS})
+        return self.written(model, inputs, sampling, stopped=stopped, before=extras[answering.BEFORE])
 
     @abstractmethod
-    def written(self, model: keras.Model, inputs: dict, sampling: Sampling, stopped) -> tf.Tensor:
-        """What tfft.models.decoding.generate makes of a batch."""
+    def written(self, model: keras.Model, inputs: dict, sampling: Sampling, **more) -> tf.Tensor:
+        """What tfft.models.decoding.generate makes of a batch; more: of its arguments."""
 
     @property
     def answer_width(self) -> int:
         return self.room
 
     def extras(self, examples: dict) -> dict[str, tf.Tensor]:
-        """How answers are chosen: what is asked for, else the settings."""
-        return {name: examples[name] if name in examples else tf.constant(getattr(self.settings, name), spec.dtype)
-                for name, spec in self.extra_specs.items()}
+        """How answers are chosen: what is asked for, else the settings, of one number for all rows or one for each."""
+        usual = {name: tf.constant(value) for name, value in self._usual.items()}
+        return {name: examples.get(name, usual[name]) for name in self.extra_specs}
+
+    @property
+    def _usual(self) -> dict[str, np.ndarray]:
+        """[1] of each option: the settings."""
+        return {**{name: np.array([getattr(self.settings, name)], dtype.as_numpy_dtype)
+                   for name, dtype in answering.OPTIONS.items()}, answering.BEFORE: np.zeros([1], np.int32)}
 
     def respond(self, examples: dict, rows: dict, units: tf.Tensor, context: base.Context) -> dict[str, tf.Tensor]:
         return answering.respond(tf.cast(units, tf.int32), self.learnt, self.settings.stop)
@@ -131,6 +134,12 @@ class WritingTask(base.Task):
     answers = staticmethod(answering.answers)
 
     # ---- serving
+
+    writes: tuple[str, ...] = ("generate",)  # signatures that take how to choose besides
+
+    def defaults(self) -> dict[str, dict[str, np.ndarray]]:
+        usual = {name: self._usual[name] for name in answering.OPTIONS}
+        return dict.fromkeys(self.writes, usual)
 
     def nasty(self, fields: tuple[str, ...]) -> dict[str, list]:
         return {name: answering.nasty(self.room) for name in fields}
