@@ -89,6 +89,12 @@ def test_texts_that_belong_together(tmp_path, columns, expected):
     assert (found["task"], found["learn"]) == ("embedding", "search") and expected.items() <= found.items()
 
 
+@pytest.mark.parametrize("source, target", [("article", "summary"), ("en", "de"), ("source", "target")])
+def test_texts_that_follow_from_texts(tmp_path, source, target):
+    found = settings(lines(tmp_path / "a.jsonl", [{source: text * 3, target: text} for text in TEXTS]))
+    assert {"task": "seq2seq", "learn": "rewrite", "source_column": source, "target_column": target}.items() <= found.items()
+
+
 def test_pairs_with_a_label_or_a_number_are_classified(tmp_path):
     for labels, learn in ((["same", "other"], "single_label"), ([x / 7 for x in range(30)], "regression")):
         rows = [{"sentence1": text, "sentence2": text[::-1], "label": labels[i % len(labels)]} for i, text in enumerate(TEXTS)]

@@ -16,7 +16,8 @@ from tfft.tasks.fields import FIELDS
 from tfft.tasks.guesses import GUESSES
 
 TEMPLATES = {"text_classification": "my_csv", "token_classification": "my_entities", "question_answering": "my_answers",
-             "embedding": "my_pairs", "multiple_choice": "my_choices", "causal_lm": "my_chat"}
+             "embedding": "my_pairs", "multiple_choice": "my_choices", "causal_lm": "my_chat",
+             "seq2seq": "my_rewrites"}
 TIE = 0.15          # scores that differ by less are equally good
 LENGTHS = (64, 96, 128, 192, 256, 384, 512)
 READ = 200_000      # rows that are tried
