@@ -22,6 +22,6 @@ def guesses(look: Look, given: dict[str, str]) -> list[Guess]:
         columns = look.columns[source], look.columns[target]
         if all(column.is_text for column in columns) and (columns[1].words >= LONG or given):
             what = "a translation" if {source, target} <= set(languages) else "a text that follows from another one"
-            return [Guess("seq2seq", "rewrite", what, 5.1, {"data.source_column": source, "data.target_column": target},
+            return [Guess("seq2seq", "rewrite", what, 5.4, {"data.source_column": source, "data.target_column": target},
                           (source, target), {})]
     return []
