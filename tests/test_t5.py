@@ -2,10 +2,12 @@
 
 import json
 
+import keras_hub
 import numpy as np
 import pytest
 import t5
 import tensorflow as tf
+from keras_hub.src.utils.keras_utils import gelu_approximate
 from test_seq2seq_models import logits_of, padded
 
 from tfft import assets
@@ -85,6 +87,23 @@ def test_half_precision(tmp_path, precision):
     assert model.output["hidden"].dtype == precision.removeprefix("mixed_")
     made = logits_of(model, SOURCES[0], [TARGET])[0]
     np.testing.assert_allclose(made, t5.logits(stated, weights, SOURCES[0], TARGET)[-1], atol=0.1)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_preset_of_keras_hub_becomes_the_same_model(tmp_path, gated):
+    theirs = keras_hub.models.T5Backbone(
+        vocabulary_size=t5.WORDS, num_layers=1, num_heads=2, hidden_dim=12, intermediate_dim=20, key_value_dim=4,
+        activation=gelu_approximate if gated else "relu", use_gated_activation=gated, tie_embedding_weights=not gated)
+    draw = np.random.default_rng(0)
+    for variable in theirs.trainable_variables:
+        variable.assign(draw.normal(0.5 if variable.path.endswith("weight") else 0, 0.5, variable.shape))
+    theirs.save_to_preset(str(tmp_path))
+    model = seq2seq(load_seq2seq(str(tmp_path), precision="float32", dropout=-1))
+    (ids, mask), target = padded(SOURCES), tf.constant([TARGET] * 3)
+    made = model({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": target})
+    wanted = theirs({"encoder_token_ids": ids, "encoder_padding_mask": mask, "decoder_token_ids": target,
+                     "decoder_padding_mask": tf.ones_like(target)})["decoder_sequence_output"]
+    np.testing.assert_allclose(made["hidden"], wanted if gated else wanted / 12**0.5, atol=1e-4)
 
 
 def test_its_tokenizer_is_sentencepiece(tmp_path):

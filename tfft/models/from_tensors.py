@@ -50,3 +50,44 @@ def _check_names(checkpoint: Checkpoint, names: dict[str, tuple[str, bool]], mor
     for name in sorted(wanted.symmetric_difference(checkpoint) - (set(more) - wanted)):
         fault = "lacks the tensor" if name in wanted else "has a tensor that no model of its config.json has:"
         raise UserError(f"{where} {fault} {name}. Copy the model anew.")
+
+
+def of_keras_hub(theirs, precision: str) -> T5Backbone:
+    """tfft's T5 of the weights of KerasHub's, which has no scale of its own: it goes with tied weights there too."""
+    activation = next((name for name, made in (("gelu_tanh", "gelu_approximate"), ("gelu", "gelu"), ("silu", "silu"))
+                       if theirs.activation.__name__ == made), "relu")
+    tied = theirs.tie_embedding_weights
+    ours = T5Backbone(theirs.vocabulary_size, theirs.num_layers, theirs.num_layers, theirs.num_heads,
+                      theirs.key_value_dim or theirs.hidden_dim // theirs.num_heads, theirs.hidden_dim, theirs.intermediate_dim,
+                      dropout=theirs.dropout, activation=activation, gated=theirs.use_gated_activation,
+                      layer_norm_epsilon=theirs.layer_norm_epsilon, tie_weights=tied, scaled=tied, dtype=precision)
+    pairs = list(zip(ours.token_embedding.weights, theirs.token_embedding.weights, strict=True))
+    for mine, other, bias, norms in (
+            (ours.encoder_transformer_layers, theirs.encoder_transformer_layers, ours.encoder_bias,
+             (ours.encoder_layer_norm, theirs.encoder_layer_norm)),
+            (ours.decoder_transformer_layers, theirs.decoder_transformer_layers, ours.decoder_bias,
+             (ours.decoder_layer_norm, theirs.decoder_layer_norm))):
+        pairs += [(bias.table, other[0].self_attention.relative_attention_bias), (norms[0].scale, norms[1].weight)]
+        for layer, given in zip(mine, other, strict=True):
+            pairs += _pairs_of_layer(layer, given)
+    for variable, value in pairs:
+        variable.assign(value)
+    return ours
+
+
+def _pairs_of_layer(layer, given) -> list[tuple]:
+    """(variable of a T5Layer, the same of KerasHub's)"""
+    made = [(layer.intermediate.kernel, given.input_projector.kernel),
+            (layer.output_dense.kernel, given.output_projector.kernel),
+            (layer.feedforward_layer_norm.scale, given.layer_norm.weight)]
+    if layer.gate is not None:
+        made.append((layer.gate.kernel, given.gate_projector.kernel))
+    parts = [(layer.self_attention, given.self_attention, layer.self_attention_layer_norm, given.self_attention_layer_norm)]
+    if layer.cross_attention is not None:
+        parts.append((layer.cross_attention, given.cross_attention, layer.cross_attention_layer_norm,
+                      given.cross_attention_layer_norm))
+    for mine, other, norm, given_norm in parts:
+        made += [(mine.query.kernel, other.query_projector.kernel), (mine.key.kernel, other.key_projector.kernel),
+                 (mine.value.kernel, other.value_projector.kernel), (norm.scale, given_norm.weight),
+                 (mine.attention_output.kernel, other.output_projector.kernel)]
+    return made

@@ -11,6 +11,7 @@ from tfft.errors import UserError
 from tfft.models.backbone import load_any
 from tfft.models.causal_lm import OUTPUT, NextToken, output_weights
 from tfft.models.encoder_decoder import EncoderDecoderBackbone, Shown, encoder_decoder
+from tfft.models.from_tensors import of_keras_hub
 from tfft.models.sampling import shape_at
 from tfft.models.t5 import NEVER, T5Attention, T5Backbone, hidden_padding
 
@@ -221,4 +222,6 @@ def load_seq2seq(preset: str, *, precision: str, dropout: float, layers: int = 0
     Raises: UserError where the preset cannot be had, or is neither.
     """
     backbone = load_any(preset, precision=precision, dropout=dropout)
+    if isinstance(backbone, keras_hub.models.T5Backbone):
+        backbone = of_keras_hub(backbone, precision)
     return backbone if isinstance(backbone, FAMILIES) else encoder_decoder(backbone, layers, seed)
