@@ -24,7 +24,7 @@ FOLDS = 5
 LEARNT = 40_000  # training rows at most that a fold's model learns from
 SHARPENED = 5_000  # rows that the factor is found on
 FEWEST = 50      # rows with an answer; of fewer a model of other folds says nothing
-BETTER = 0.1     # how much of what a constant answer gets wrong the linear model must get right, for its doubts to count
+BETTER = 0.25    # how much of what a constant answer gets wrong the linear model must get right, for its doubts to count
 KEPT = 1000      # rows of a finding in a file
 FAR = 5.0        # deviations, of values
 

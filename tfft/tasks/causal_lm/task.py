@@ -97,7 +97,8 @@ class CausalLMTask(base.Task):
             learnt = store.values("tokens", example)[store.values("learnt", example) > 0]
             return repr(self.learnt.written(learnt[:ANSWER].tolist()).strip())
 
-        return base.Truth("response", digests(row_tokens(store, rows)), shown, asked=super().identity(store, rows), strict=False)
+        asked = super().identity(store, rows)
+        return base.Truth("response", digests(row_tokens(store, rows)), shown, asked=asked, strict=False)
 
     def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """A plain text becomes as many examples as it needs."""
