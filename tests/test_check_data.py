@@ -88,7 +88,7 @@ def test_flipped_labels_are_doubted(tmp_path, tiny_preset):
 
 
 def test_a_label_that_is_lacking_among_several_is_doubted(tmp_path, tiny_preset):
-    rows = [(text, f"{label},short" if "the" in text.split()[:3] else label) for text, label in clean(600)]
+    rows = [(f"{text} zebra", f"{label},wild") if i % 3 else (text, label) for i, (text, label) in enumerate(clean(600))]
     lacking = [i for i in range(0, 600, 50)]
     for i in lacking:
         rows[i] = (rows[i][0], rows[i][1].replace("neg", "").strip(","))

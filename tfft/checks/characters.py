@@ -11,7 +11,7 @@ from tfft.checks.findings import Example, Finding
 from tfft.checks.rows import Rows, parts_by
 from tfft.data.row_tokens import values_of
 
-KEPT = 20  # examples of a finding in a file
+KEPT = 200  # examples of a finding in a file
 # kinds of a character
 OTHER, LETTER, CONTROL, LOST, HIDDEN = range(5)
 UNSEEN = 255
