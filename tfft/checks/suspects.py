@@ -25,7 +25,8 @@ FOLDS = 5
 LEARNT = 40_000  # training rows at most that a fold's model learns from
 SHARPENED = 5_000  # rows that the factor is found on
 FEWEST = 50      # rows with an answer; of fewer a model of other folds says nothing
-BETTER = 0.25    # how much of what a constant answer gets wrong the linear model must get right, for its doubts to count
+BETTER = 0.5     # how much of what a constant answer gets wrong the linear model must get right, for its doubts alone to count
+EXPLAINED = 0.25  # the same of the variance of values
 KEPT = 1000      # rows of a finding in a file
 FAR = 5.0        # deviations, of values
 
@@ -56,7 +57,7 @@ def suspects(task: Task, rows: Rows, truth: Truth | None, model: Beliefs | None,
         right = goals[known].argmax(axis=1)
         reached = float((linear[known].argmax(axis=1) == right).mean())
         constant = float(np.bincount(right).max() / len(right))
-        if reached < constant + BETTER * (1 - constant):
+        if model is None and reached < constant + BETTER * (1 - constant):
             return [], (f"{truth.what}s are not doubted: a linear model gets {reached:.1%} right, a constant answer "
                         f"{constant:.1%}")
         told = f"a linear model gets {reached:.1%} of the {truth.what}s of rows right that it did not learn from"
@@ -215,7 +216,7 @@ def _far_values(rows: Rows, truth: Truth, goals: np.ndarray, found: np.ndarray, 
     """Values far from what the linear model expects, in deviations of what it is off by (1.48 times the median)."""
     off = goals - found
     explained = 1 - float((off[train] ** 2).mean() / max(goals[train].var(), 1e-30))
-    if explained < BETTER:
+    if explained < EXPLAINED:
         return [], f"{truth.what}s are not doubted: a linear model explains {max(0.0, explained):.0%} of their variance"
     spread = 1.4826 * float(np.median(np.abs(off - np.median(off)))) or 1.0
     places = np.flatnonzero(np.abs(off) > FAR * spread)
