@@ -11,7 +11,7 @@ from tfft.checks.findings import Example, Finding
 from tfft.checks.rows import Rows, parts_by
 from tfft.data.row_tokens import values_of
 
-KEPT = 20  # examples of a finding in a file
+KEPT = 200  # examples of a finding in a file
 # kinds of a character
 OTHER, LETTER, CONTROL, LOST, HIDDEN = range(5)
 UNSEEN = 255
@@ -222,12 +222,16 @@ def _languages(rows: Rows, script: np.ndarray, names: list[str]) -> Finding | No
     counts = np.bincount(script, minlength=len(names))
     counts[0] = 0
     most = int(counts.argmax())
-    others = {names[i].title(): int(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i] and i != most}
+    others = {_titled(names[i]): int(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i] and i != most}
     places = np.flatnonzero((script > 0) & (script != most))
     if not len(places) or {names[most], *(name.upper() for name in others)} <= {"CJK", "JAPANESE"}:
         return None
     told = ", ".join(f"{name} {count:,}" for name, count in list(others.items())[:5])
-    return Finding("language", "note", f"{rows.where(places)} are in another script than most, {names[most].title()}: {told}",
+    return Finding("language", "note", f"{rows.where(places)} are in another script than most, {_titled(names[most])}: {told}",
                    len(places), len(rows.rows), tuple(rows.example(place) for place in places[:KEPT]),
                    "A backbone of one language makes little of another: leave them out, or take a multilingual one",
-                   {"scripts": {names[most].title(): int(counts[most]), **others}})
+                   {"scripts": {_titled(names[most]): int(counts[most]), **others}})
+
+
+def _titled(script: str) -> str:
+    return script if script == "CJK" else script.title()

@@ -9,7 +9,7 @@ from tfft.checks.nearly import BANDS, Sets, groups, near_pairs
 from tfft.checks.rows import Rows, parts_by
 from tfft.tasks.base import Task, Truth
 
-KEPT = 50  # examples of a finding in a file
+KEPT = 1000  # examples of a finding in a file
 Advance = Callable[[str, int, int], None]  # (what is done, how much of it, of how much)
 
 

@@ -54,8 +54,8 @@ def _rare(task: Task, rows: Rows, truth: Truth | None) -> list[Finding]:
         if rare:
             told = ", ".join(f"{truth.names[k]!r} {counts[k]}" for k in rare[:NAMED]) + (" ..." if len(rare) > NAMED else "")
             word = truth.what if len(rare) == 1 else plural(truth.what)
-            made.append(Finding("rare", "warning", f"{len(rare):,} {word} with fewer than {RARE} in train: {told}", len(rare),
-                                len(truth.names), (), "Add rows, or join them with others",
+            made.append(Finding("rare", "warning", f"{len(rare):,} {word} with fewer than {RARE} training rows: {told}",
+                                int(counts[rare].sum()), int(train.sum()), (), "Add rows, or join them with others",
                                 {"counts": {truth.names[k]: int(counts[k]) for k in rare}}))
     for name in rows.names:
         own = rows.of(name)

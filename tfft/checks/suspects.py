@@ -3,8 +3,9 @@ Estimating Uncertainty in Dataset Labels").
 
 A linear model of TF-IDF features, learnt from the other folds of the training rows, scores each label of each row; one factor
 for all makes probabilities of the scores. A label is *confident* for a row where it is as probable as it is, on average, for
-the rows that have it. A row is doubted where the most probable confident label is another than its own; where a fine-tuned
-model is asked too, of these only what it calls wrong as well.
+the rows that have it. A row is doubted where the most probable label is a confident one and another than its own. Where a
+fine-tuned model is asked too, a row is doubted where both give it another label, and ordered by the model's probabilities. That
+model has learnt from the training rows, mistakes among them, and repeats some; rows of other splits it has not seen.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,8 @@ FOLDS = 5
 LEARNT = 40_000  # training rows at most that a fold's model learns from
 SHARPENED = 5_000  # rows that the factor is found on
 FEWEST = 50      # rows with an answer; of fewer a model of other folds says nothing
-BETTER = 0.1     # how much of what a constant answer gets wrong the linear model must get right, for its doubts to count
+BETTER = 0.5     # how much of what a constant answer gets wrong the linear model must get right, for its doubts alone to count
+EXPLAINED = 0.25  # the same of the variance of values
 KEPT = 1000      # rows of a finding in a file
 FAR = 5.0        # deviations, of values
 
@@ -55,7 +57,7 @@ def suspects(task: Task, rows: Rows, truth: Truth | None, model: Beliefs | None,
         right = goals[known].argmax(axis=1)
         reached = float((linear[known].argmax(axis=1) == right).mean())
         constant = float(np.bincount(right).max() / len(right))
-        if reached < constant + BETTER * (1 - constant):
+        if model is None and reached < constant + BETTER * (1 - constant):
             return [], (f"{truth.what}s are not doubted: a linear model gets {reached:.1%} right, a constant answer "
                         f"{constant:.1%}")
         told = f"a linear model gets {reached:.1%} of the {truth.what}s of rows right that it did not learn from"
@@ -63,10 +65,13 @@ def suspects(task: Task, rows: Rows, truth: Truth | None, model: Beliefs | None,
     else:
         doubted, margin, better = _of_several(goals, linear)
         told = ""
-    twice = np.zeros(len(goals), bool)
-    if model is not None:
-        twice = doubted & _calls_wrong(goals, model.probabilities, truth.several)
-    return _found(rows, truth, doubted, margin, better, model, twice), told
+    alone = int(doubted.sum())
+    if model is not None and truth.several:
+        doubted &= _calls_wrong(goals, model.probabilities)
+    elif model is not None:
+        wrong, margin, better = _both_call_wrong(goals, linear, model.probabilities)
+        doubted = wrong & known
+    return _found(rows, truth, doubted, margin, better, model, alone), told
 
 
 def _goals(truth: Truth) -> np.ndarray:
@@ -164,22 +169,31 @@ def _of_several(goals: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
     return doubted, margin, better
 
 
-def _calls_wrong(goals: np.ndarray, found: np.ndarray, several: bool) -> np.ndarray:
-    """bool[n]: where a model's answer is another than the row's."""
+def _both_call_wrong(goals: np.ndarray, linear: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(where both give another label than the row has, bool[n]; margin, in the model's probabilities; the model's label)."""
+    wrong, margin, better = np.zeros(len(goals), bool), np.full(len(goals), np.inf), np.zeros(len(goals), np.int64)
+    for part in parts(*goals.shape):
+        own, probabilities = goals[part].argmax(axis=1), np.nan_to_num(np.array(found[part]))
+        at, best = np.arange(len(own)), probabilities.argmax(axis=1)
+        said = np.isfinite(found[part]).all(axis=1)
+        wrong[part] = said & (best != own) & (linear[part].argmax(axis=1) != own)
+        margin[part], better[part] = probabilities[at, own] - probabilities[at, best], best
+    return wrong, margin, better
+
+
+def _calls_wrong(goals: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """bool[n]: where a model gives other labels than a row of several has."""
     made = np.zeros(len(goals), bool)
     for part in parts(*goals.shape):
         said = np.isfinite(found[part]).all(axis=1)
-        wrong = ((found[part] >= 0.5) != (goals[part] > 0.5)).any(axis=1) if several else (
-            found[part].argmax(axis=1) != goals[part].argmax(axis=1))
-        made[part] = said & wrong
+        made[part] = said & ((found[part] >= 0.5) != (goals[part] > 0.5)).any(axis=1)
     return made
 
 
 def _found(rows: Rows, truth: Truth, doubted: np.ndarray, margin: np.ndarray, better: np.ndarray, model: Beliefs | None,
-           twice: np.ndarray) -> list[Finding]:
-    """The rows that are doubted, those that both models doubt first, each by how much."""
-    chosen = twice if model is not None else doubted
-    places = np.flatnonzero(chosen)
+           alone: int) -> list[Finding]:
+    """The rows that are doubted, the most doubtful first. alone: how many the linear model doubts by itself."""
+    places = np.flatnonzero(doubted)
     if not len(places):
         return []
     places = places[np.argsort(margin[places], kind="stable")]
@@ -194,7 +208,7 @@ def _found(rows: Rows, truth: Truth, doubted: np.ndarray, margin: np.ndarray, be
     return [Finding("suspect", "warning", f"{rows.where(places)} have a {truth.what} that {who} wrong, and another one likely",
                     len(places), len(doubted), tuple(rows.example(place, note(place)) for place in places[:KEPT]),
                     "Read them from the top, the most doubtful first, for as long as every few are wrong; what a person has "
-                    "not read is no mistake yet", {"linear_model_alone": int(doubted.sum())})]
+                    "not read is no mistake yet", {"linear_model_alone": alone})]
 
 
 def _far_values(rows: Rows, truth: Truth, goals: np.ndarray, found: np.ndarray, train: np.ndarray
@@ -202,7 +216,7 @@ def _far_values(rows: Rows, truth: Truth, goals: np.ndarray, found: np.ndarray, 
     """Values far from what the linear model expects, in deviations of what it is off by (1.48 times the median)."""
     off = goals - found
     explained = 1 - float((off[train] ** 2).mean() / max(goals[train].var(), 1e-30))
-    if explained < BETTER:
+    if explained < EXPLAINED:
         return [], f"{truth.what}s are not doubted: a linear model explains {max(0.0, explained):.0%} of their variance"
     spread = 1.4826 * float(np.median(np.abs(off - np.median(off)))) or 1.0
     places = np.flatnonzero(np.abs(off) > FAR * spread)
