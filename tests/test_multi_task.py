@@ -363,7 +363,8 @@ def test_plan_tells_parts_and_passes(folder, thin_preset, capsys):
     assert "real tokens/s" not in out
     assert forecast_tasks(*given, timed_steps=2) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"speed [\d,]+ real tokens/s over 2 timed steps training time about \d", out) and weights[0] in out
+    assert re.search(r"[\d,]+ real tokens/s over 2 timed steps, [\d.e-]+ s each training time about \d", out)
+    assert weights[0] in out
     tasks, built, _ = build(config, thin_preset, folder)
     variables = {id(v): v for each in built for v in each.model.weights}.values()
     numbers = [sum(int(np.prod(v.shape)) for v in those) for those in (variables, [v for v in variables if v.trainable])]

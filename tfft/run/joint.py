@@ -16,7 +16,7 @@ from tfft.data.prepare import describe_data
 from tfft.errors import UserError
 from tfft.models.adaptation import trained_weights
 from tfft.run import activations
-from tfft.run.assembly import Built, Prepared, build_together, make_feed, prepare
+from tfft.run.assembly import Built, Prepared, build_together, fixed_bytes, make_feed, prepare
 from tfft.run.curve import Curve
 from tfft.run.member import Member
 from tfft.run.session import AnySession, facts
@@ -265,7 +265,9 @@ class JointSession(AnySession):
     def _summary(self, state) -> None:
         step = int(self.loop.global_step.numpy())
         rows = [("steps", f"{step:,} of {self.total_steps:,}{' (stopped early)' if state.stopped_early else ''}"),
-                ("time in training steps", f"{duration(state.seconds)}, {state.seconds / max(1, step):.3g} s each")]
+                ("time in training steps", f"{duration(state.seconds)}, {state.seconds / max(1, step):.3g} s each"),
+                ("memory for weights, gradients, optimizer",
+                 f"{fixed_bytes([member.built.model for member in self.members.values()], self.optimizer) / 1e9:.2f} GB")]
         if state.best is not None:
             rows.append((f"best validation {MEAN}", f"{state.best:.4f} at step {state.best_step:,}"))
         used = {}  # what the weights that are used reach
