@@ -17,7 +17,7 @@ from test_masked_lm_run import settings_of
 from tfft.errors import UserError
 from tfft.run.fine_tune import fine_tune
 from tfft.run.judge import judge
-from tfft.serving.chat import talk
+from tfft.serving.chat import shown, talk, tell
 from tfft.serving.export import export
 from tfft.serving.prediction import predict_file, predict_texts
 from tfft.serving.remote_prediction import predict_texts_remotely
@@ -91,6 +91,12 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("good\n"))
     assert talk(run, "", ["max_new_tokens=5", 'stop=("d b",)']) == 0
     assert capsys.readouterr().out == " ba\n"
+    assert tell(run, "", ["good"], []) == 0 and tell(run, "", ["bad", " "], []) == 0
+    assert capsys.readouterr().out == " bad bad\n> bad\n good good\n\n>  \n"
+    more = ["min_new_tokens=7"]  # streamed or whole
+    assert tell(run, "", ["good"], more) == 0 and predict_texts(run, "", [{"prompt": "good"}], more) == 0
+    streamed, whole = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert streamed == json.loads(whole)["text"] and streamed.startswith(" bad bad ")
     (trained / "asked.jsonl").write_text('{"prompt": "bad"}\n{"prompt": ""}\n')
     assert predict_file(run, "", str(trained / "asked.jsonl"), str(trained / "answers.jsonl"), probabilities=False,
                         batch_size=4, on_broken_row="empty") == 0
@@ -122,6 +128,15 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
             events = [line[6:] for line in stream.read().decode().splitlines() if line]
         assert events.pop() == "[DONE]"
         assert "".join(json.loads(event)["choices"][0]["delta"].get("content", "") for event in events) == " bad bad"
+
+
+def test_ctrl_c_ends_an_answer_with_what_is_there(capsys):
+    def parts():
+        yield " bad"
+        raise KeyboardInterrupt
+
+    assert shown(parts()) == (" bad", False) and shown(iter(["a", "b"])) == ("ab", True)
+    assert capsys.readouterr().out == " bad\nab\n"
 
 
 def test_conversations_are_learnt_turn_by_turn(model, tmp_path, capsys):
