@@ -120,6 +120,32 @@ class Tagger(tf.Module):
                 "no_answer_score": tf.fill(tf.shape(context), 0.25), "answers": found["entity"], "scores": found["score"]}
 
 
+class Speaker(tf.Module):
+    """Says what it was asked, a letter a token, as a language model's `continue` does."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="prompt"),
+                                  tf.TensorSpec([None, None], tf.int32, name="tokens"),
+                                  tf.TensorSpec([], tf.int32, name="max_new_tokens"),
+                                  tf.TensorSpec([], tf.float32, name="temperature")])
+    def more(self, prompt, tokens, max_new_tokens, temperature):
+        answer = tf.strings.join([tf.strings.as_string(temperature, precision=1), prompt], " ")
+        length = tf.strings.length(answer[0], unit="UTF8_CHAR")
+        count = tf.minimum(tf.shape(tokens)[1] + max_new_tokens, length)
+        return {"tokens": tf.zeros([1, count], tf.int32), "text": tf.strings.substr(answer, 0, count, unit="UTF8_CHAR"),
+                "done": tf.cast([count >= length], tf.int32), "prompt_tokens": tf.strings.length(prompt)}
+
+
+def save_speaker(base: Path, **changes) -> Path:
+    """A model folder of it, as tfft exports language models; changes: of what its chat.json says."""
+    model = Speaker()
+    tf.saved_model.save(model, str(base / "1"), signatures={"serving_default": model.more, "continue": model.more})
+    (base / "1/assets.extra").mkdir()
+    (base / "1/assets.extra/chat.json").write_text(json.dumps({
+        "template": {"source": "chatml"}, "system": "", "texts": False, "max_new_tokens": 200, "stop": [],
+        "usual": {"temperature": 0.0, "top_p": 1.0, "seed": 0}, **changes}))
+    return base
+
+
 def _places(there) -> tuple[tf.Tensor, tf.Tensor]:
     where = tf.where(there)
     return where[:, 1], where[:, 0]

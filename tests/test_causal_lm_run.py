@@ -18,7 +18,7 @@ from test_masked_lm_run import settings_of
 from tfft.errors import UserError
 from tfft.run.fine_tune import fine_tune
 from tfft.run.judge import judge
-from tfft.serving.chat import talk
+from tfft.serving.chat import shown, talk, tell
 from tfft.serving.export import export
 from tfft.serving.prediction import predict_file, predict_texts
 from tfft.serving.remote_prediction import predict_texts_remotely
@@ -92,6 +92,12 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("good\n"))
     assert talk(run, "", ["max_new_tokens=5", 'stop=("d b",)']) == 0
     assert capsys.readouterr().out == " ba\n"
+    assert tell(run, "", ["good"], []) == 0 and tell(run, "", ["bad", " "], []) == 0
+    assert capsys.readouterr().out == " bad bad\n> bad\n good good\n\n>  \n"
+    more = ["min_new_tokens=7"]  # streamed or whole
+    assert tell(run, "", ["good"], more) == 0 and predict_texts(run, "", [{"prompt": "good"}], more) == 0
+    streamed, whole = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert streamed == json.loads(whole)["text"] and streamed.startswith(" bad bad ")
     (trained / "asked.jsonl").write_text('{"prompt": "bad"}\n{"prompt": ""}\n')
     assert predict_file(run, "", str(trained / "asked.jsonl"), str(trained / "answers.jsonl"), probabilities=False,
                         batch_size=4, on_broken_row="empty") == 0
@@ -153,6 +159,15 @@ def optional_inputs(server) -> None:
     with urllib.request.urlopen(f"{server.url}/v1/completions", json.dumps({**hot, "stream": True}).encode(), 60) as stream:
         parts = [line[6:] for line in stream.read().decode().splitlines() if line][:-1]
     assert whole["choices"][0]["text"] == "".join(json.loads(part)["choices"][0]["text"] for part in parts) != " bad bad"
+
+
+def test_ctrl_c_ends_an_answer_with_what_is_there(capsys):
+    def parts():
+        yield " bad"
+        raise KeyboardInterrupt
+
+    assert shown(parts()) == (" bad", False) and shown(iter(["a", "b"])) == ("ab", True)
+    assert capsys.readouterr().out == " bad\nab\n"
 
 
 def test_conversations_are_learnt_turn_by_turn(model, tmp_path, capsys):

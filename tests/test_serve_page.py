@@ -7,7 +7,7 @@ import shutil
 import pytest
 import tensorflow as tf
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from served import TYPES, save_tagger, serving, settings, versions, write_page
+from served import TYPES, save_speaker, save_tagger, serving, settings, versions, write_page
 
 from tfft.serving.server.settings import ModelSettings
 
@@ -350,3 +350,74 @@ def test_the_page_is_one_file_with_its_own_rules(tiny_saved, tmp_path):
     assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("'sha256-") == 2
     assert response.getheader("Content-Type") == "text/html; charset=utf-8"
     assert "innerHTML" not in page and "http://" not in page and "https://" not in page
+
+
+@pytest.mark.slow
+def test_a_person_talks_with_a_language_model(page: Page, tiny_saved, tmp_path):
+    models = (ModelSettings("speaker", save_speaker(tmp_path / "speaker")), ModelSettings("tiny", versions(
+        tmp_path / "tiny", tiny_saved, 1)), ModelSettings("long", save_speaker(tmp_path / "long", max_new_tokens=100_000)),
+        ModelSettings("texts", save_speaker(tmp_path / "texts", texts=True)))
+    with serving(settings(models=models)) as served:
+        page.goto(served.url)
+        words, turns, send, stop = (page.locator(name) for name in ("#words", ".turn p", "#send", "#stop"))
+        expect(page.locator("#title")).to_have_text("Chat")
+        expect(page.locator("#ask")).to_be_hidden()
+        words.fill(XSS)
+        words.press("Enter")
+        first = f"0.0 <|im_start|>user\n{XSS}<|im_end|>\n<|im_start|>assistant\n"
+        expect(turns).to_have_text([XSS, first], use_inner_text=False)
+        expect(words).to_have_value("")
+        expect(stop).to_be_disabled()
+        page.locator("summary").click()
+        page.get_by_label("Temperature").fill("0.5")
+        words.fill("again")
+        send.click()
+        expect(turns.nth(3)).to_contain_text("0.5 <|im_start|>user")
+        expect(send).to_be_enabled()
+        expect(turns.nth(3)).to_contain_text(f"{first[:40]}")  # what was said before is sent along
+        expect(page.locator(".turn").nth(3)).to_contain_text("cut: as many tokens")
+        assert page.locator("#talk img, #talk script").count() == 0 and page.evaluate("window.hacked === undefined")
+
+        page.get_by_label("Top p").fill("7")
+        words.fill("never")
+        send.click()
+        expect(turns).to_have_count(4)
+        page.get_by_label("Top p").fill("")
+        page.locator("#anew").click()
+        expect(turns).to_have_count(0)
+
+        page.get_by_label("Model").select_option("long")
+        words.fill("a long story " * 4000)
+        words.press("Enter")
+        expect(turns.nth(1)).to_contain_text("a long story")
+        stop.click()
+        expect(page.locator(".turn.assistant")).to_contain_text("stopped")
+        expect(send).to_be_enabled()
+        assert 10 < len(turns.nth(1).text_content()) < 40_000
+
+        page.get_by_label("Model").select_option("texts")
+        expect(page.locator("#title")).to_have_text("Continue a text")
+        words.fill("once")
+        words.press("Enter")
+        expect(turns).to_have_text(["once", "0.0 once"])
+        page.get_by_label("Model").select_option("tiny")
+        expect(page.locator("#chat")).to_be_hidden()
+        expect(page.locator("#input-text")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_a_conversation_is_told(page: Page, tmp_path):
+    page.set_viewport_size({"width": 360, "height": 640})
+    with serving(settings(models=(ModelSettings("speaker", save_speaker(tmp_path / "speaker")),))) as served:
+        page.goto(served.url)
+        page.locator("#words").fill("hello")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(status=503, json={"error": "too much to do"}))
+        page.locator("#send").click()
+        expect(page.get_by_role("alert")).to_have_text("too much to do")
+        expect(page.locator("#words")).to_have_value("hello")
+        expect(page.locator(".turn")).to_have_count(0)
+        page.unroute("**/v1/chat/completions")
+        page.locator("#send").click()
+        expect(page.locator(".turn")).to_have_count(2)
+        expect(page.locator("#send")).to_be_enabled()

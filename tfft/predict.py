@@ -83,12 +83,23 @@ def _by_run(reading: dict[str, str]) -> int:
             _check_fields([field.name for field in fields if field.asked and field.column], list(rows[0]))
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
+    if _streamed(experiment.task, rows):
+        from tfft.serving.chat import tell
+
+        return tell(WORKDIR.value, WEIGHTS.value, [row["prompt"] for row in rows], SET.value)
+
     from tfft.serving.prediction import predict_file, predict_texts
 
     if rows:
         return predict_texts(WORKDIR.value, WEIGHTS.value, rows, SET.value)
     return predict_file(WORKDIR.value, WEIGHTS.value, INPUT.value, OUTPUT.value, probabilities=PROBABILITIES.value,
                         batch_size=BATCH_SIZE.value or 64, on_broken_row=ON_BROKEN_ROW.value, reading=reading, chosen=SET.value)
+
+
+def _streamed(task, rows: list[dict[str, str]]) -> bool:
+    """Whether answers are written as they are made: those of a language model, for a reader. Of several beams which one it is
+    is known at the end."""
+    return bool(rows) and task.name == "causal_lm" and task.beams == 1 and sys.stdout.isatty()
 
 
 def _by_server(reading: dict[str, str]) -> int:

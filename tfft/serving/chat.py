@@ -1,4 +1,4 @@
-"""A conversation with a run's language model on the terminal."""
+"""A run's language model on the terminal: a conversation with it, and its answers to prompts as they are made."""
 
 import json
 import sys
@@ -9,7 +9,9 @@ import tensorflow as tf
 from tfft.assets import cache_folder
 from tfft.data.tokenize import features
 from tfft.run.workdir import Run, asked_with, open_run
+from tfft.tasks.texts.answering import BEFORE
 
+STOPPED = 130  # the exit code of a command that ctrl-C ended
 FIRST, NEXT = 2, 8  # tokens that are made before some are shown
 HELP = "/new begins another conversation, /quit (or ctrl-D) ends; ctrl-C stops an answer"
 
@@ -21,16 +23,16 @@ class Talker:
         self._task, self._model = run.task, run.model
         self._encoder = run.reading(cache_folder(run.experiment.data.cache)).encoder
         self._more = tf.function(self._some, autograph=False, reduce_retracing=True, input_signature=[
-            tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32)])
+            tf.TensorSpec([None, None], tf.int32), *[tf.TensorSpec([], tf.int32)] * 2])
 
     @property
     def continues(self) -> bool:
         """Whether the model continues texts, and knows no conversations."""
         return bool(self._encoder.rendering.data.text_column)
 
-    def _some(self, token_ids: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _some(self, token_ids: tf.Tensor, count: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
         inputs = {"token_ids": token_ids, "padding_mask": tf.ones_like(token_ids)}
-        return self._task.answer(self._model, inputs, self._task.extras({"max_new_tokens": count, "seed": seed}))
+        return self._task.answer(self._model, inputs, self._task.extras({"max_new_tokens": count, BEFORE: before}))
 
     def __call__(self, prompt: str) -> Iterator[str]:
         """The answer to a prompt, or to messages as JSON, in parts that make it up together."""
@@ -39,7 +41,7 @@ class Talker:
         settings, language = self._task.settings, self._task.learnt
         while len(made) < settings.max_new_tokens and not set(made[-1:]) & set(language.ends):
             count = min(size, settings.max_new_tokens - len(made))
-            new = self._more(tf.constant([asked + made]), tf.constant(count), tf.constant(settings.seed + len(made)))
+            new = self._more(tf.constant([asked + made]), tf.constant(count), tf.constant(len(made)))
             made += [token for token in new.numpy()[0].tolist() if token >= 0]
             text = language.written(made)
             ends = [place for stop in settings.stop if (place := text.find(stop)) >= 0]
@@ -69,16 +71,35 @@ def talk(workdir: str, weights: str, chosen: list[str]) -> int:
             print("tfft: another conversation", file=sys.stderr, flush=True)
             continue
         said.append({"role": "user", "content": text})
-        answer = ""
-        try:
-            for part in talker(text if talker.continues else json.dumps(said)):
-                answer += part
-                print(part, end="", flush=True)
-        except KeyboardInterrupt:
-            pass
-        print(flush=True)
+        answer, _ = shown(talker(text if talker.continues else json.dumps(said)))
         said.append({"role": "assistant", "content": answer})
     return 0
+
+
+def tell(workdir: str, weights: str, prompts: list[str], chosen: list[str]) -> int:
+    """Writes the answer to each prompt as it is made; ctrl-C ends the command, with what is there."""
+    talker = Talker(asked_with(open_run(workdir, weights), chosen))
+    sys.stdout.reconfigure(errors="backslashreplace")
+    for number, prompt in enumerate(prompts):
+        if len(prompts) > 1:
+            print(f"{chr(10) * (number > 0)}> {prompt}", flush=True)
+        if prompt.strip() and not shown(talker(prompt))[1]:
+            return STOPPED
+    return 0
+
+
+def shown(parts: Iterator[str]) -> tuple[str, bool]:
+    """(an answer, whether it is whole): its parts on the terminal as they come, and a new line; ctrl-C stops it."""
+    answer, whole = "", False
+    try:
+        for part in parts:
+            answer += part
+            print(part, end="", flush=True)
+        whole = True
+    except KeyboardInterrupt:
+        pass
+    print(flush=True)
+    return answer, whole
 
 
 def _line() -> str:

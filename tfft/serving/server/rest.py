@@ -37,7 +37,8 @@ class Rest:
         self.openai = openai.OpenAI(inference)
         self.draining = False
         self._silent: set = set()  # connections that have not sent the head of a request yet
-        self._page = importlib.resources.files("tfft.serving.server").joinpath("page.html").read_bytes()
+        files = importlib.resources.files("tfft.serving.server")
+        self._page = files.joinpath("page.html").read_bytes().replace(b"/* chat.js */", files.joinpath("chat.js").read_bytes())
         self._page_headers = page_headers(self._page)
 
     def runner(self) -> web.AppRunner:

@@ -17,7 +17,7 @@ from tfft.serving.server.shared import share
 
 PREDICT, CLASSIFY, REGRESS = (tf.saved_model.PREDICT_METHOD_NAME, tf.saved_model.CLASSIFY_METHOD_NAME,
                               tf.saved_model.REGRESS_METHOD_NAME)
-PAGE = "assets.extra/page.json"
+PAGE, CHAT = "assets.extra/page.json", "assets.extra/chat.json"
 OWN = ("__saved_model_init_op", "__saved_model_train_op")  # signatures that are TensorFlow's, not the user's
 
 
@@ -143,9 +143,15 @@ def give_back() -> None:
 
 
 def _page(folder: Path) -> dict:
-    """What an export says of its page; {} where it says nothing."""
+    """What an export says of its page, with "chat" where it is a language model's; {} where it says nothing."""
+    made, chat = _object(folder / PAGE), _object(folder / CHAT)
+    return {**made, "chat": {name: chat.get(name) for name in ("texts", "max_new_tokens", "usual")}} if chat else made
+
+
+def _object(path: Path) -> dict:
+    """A JSON object in a file; {} where there is none."""
     try:
-        made = json.loads((folder / PAGE).read_text("utf-8"))
+        made = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return made if isinstance(made, dict) else {}
