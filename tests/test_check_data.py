@@ -140,6 +140,14 @@ def test_a_label_whose_texts_are_cut_and_one_that_is_rare(tmp_path, tiny_preset)
     assert "'odd' 1" in rare.what and "unknown labels: 'new'" in unseen.what and unseen.count == 1
 
 
+def test_texts_that_the_tokenizer_does_not_know_are_not_taken_for_copies(tmp_path, tiny_preset):
+    rows = [*clean(60), *((f"zebra{i} lion{i} tiger{i}", "pos") for i in range(10))]
+    found = by_name(checked(experiment(tmp_path, rows), tiny_preset, tmp_path))
+    assert "near_duplicate" not in found or all(int(one.place.rpartition(":")[2]) < 62 for one in
+                                                found["near_duplicate"][0].examples)
+    assert found["unknown"][0].count == 10 and found["unknown"][0].severity == "warning"
+
+
 def test_odd_characters_markup_and_scripts(tmp_path, tiny_preset):
     rows = clean(200)
     odd = {"characters": ["good\x07 film", "bad\u200b film", "poor \ufffd film"], "mojibake": ["fine caf\u00c3\u00a9 film"],
@@ -247,6 +255,7 @@ def test_words_with_tags(tmp_path, tiny_preset):
     rows = [{"words": ["good", "film", *["a"] * (i % 7), *["the"] * (i // 7)],
              "tags": ["B-X", "I-X", *["O"] * (i % 7 + i // 7)]} for i in range(40)]
     rows.append({"words": rows[0]["words"], "tags": ["B-Y", "O"]})
+    rows.append({"words": ["bad", "good", "film"], "tags": ["O", "O", "O"]})
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     made = resolve({"task": {"name": "token_classification"}, "data": {
         "train": str(tmp_path / "a.jsonl"), "validation": "", "max_length": 16, "window_overlap": 4}})
@@ -254,6 +263,9 @@ def test_words_with_tags(tmp_path, tiny_preset):
     found = by_name(findings)
     assert findings.answers["counts"]["train"] == {"X": 40, "Y": 1} and "'Y' 1" in found["rare"][0].what
     assert found["conflict"][0].examples[0].note.startswith("'good film' X, but 'good' Y in")
+    doubted, = found["suspect"]
+    assert doubted.count == 1 and doubted.examples[0].place.endswith("a.jsonl:42")
+    assert doubted.examples[0].note == "'good film' no entity, but X in 40 of 41 places"
 
 
 @pytest.mark.parametrize("kind", ["pairs", "scored", "labelled"])

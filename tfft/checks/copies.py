@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from tfft.checks.findings import Example, Finding, plural
-from tfft.checks.nearly import BANDS, Sets, groups, near_pairs
+from tfft.checks.nearly import BANDS, Sets, groups, near_pairs, without
 from tfft.checks.rows import Rows, parts_by
 from tfft.tasks.base import Task, Truth
 
 KEPT = 1000  # examples of a finding in a file
+STRANGE = 0.2  # share of unknown tokens; rows of more look alike whatever they say
 Advance = Callable[[str, int, int], None]  # (what is done, how much of it, of how much)
 
 
@@ -96,11 +97,12 @@ def _nearly(task: Task, rows: Rows, text: np.ndarray, similarity: float, advance
     place_of = np.zeros(len(chosen), np.int64)
     place_of[text[chosen]] = np.arange(len(chosen))
     own = place_of[text]  # int64[n]: the place of a row's text
+    known = _known(rows, chosen)
     size = int(np.asarray(rows.store.lengths[rows.store.examples_of(rows.rows)]).sum(dtype=np.int64))
     sets = Sets(len(chosen), size)
     for part in parts_by(np.asarray(rows.store.column("full_length")[rows.rows[chosen]])):
         own_rows = rows.rows[chosen[part]]
-        sets.add(task.wording(rows.store, own_rows), task.shared(rows.store, own_rows))
+        sets.add(without(task.wording(rows.store, own_rows), known[part]), task.shared(rows.store, own_rows))
         advance("hashing texts", part.stop, len(chosen))
     first, second, alike = near_pairs(sets, similarity, lambda band: advance("comparing texts", band, BANDS))
     if not len(first):
@@ -110,6 +112,14 @@ def _nearly(task: Task, rows: Rows, text: np.ndarray, similarity: float, advance
     others[own[~_training(rows)]] = True
     return [one for one in (_near_leaks(rows, own, chosen, (first, second, alike), train),
                             _near_duplicates(rows, own, chosen, (first, second, alike))) if one]
+
+
+def _known(rows: Rows, places: np.ndarray) -> np.ndarray:
+    """bool[m]: whether the tokenizer knows enough of rows for their tokens to tell them apart."""
+    if "unknown" not in rows.store:
+        return np.ones(len(places), bool)
+    counts = np.asarray(rows.store.column("unknown")[rows.rows[places]])
+    return counts[:, 0] <= STRANGE * counts[:, 1]
 
 
 def _near_leaks(rows: Rows, own: np.ndarray, chosen: np.ndarray, pairs: tuple, train: np.ndarray) -> Finding | None:

@@ -108,5 +108,5 @@ def _unknown(rows: Rows) -> Finding | None:
 
 def _odd(task: Task, rows: Rows) -> list[Finding]:
     """What the task itself has to say."""
-    return [Finding("odd", "warning" if line.startswith("warning") else "note", f"{name}: {line.removeprefix('warning: ')}", 0,
+    return [Finding("odd", "warning", f"{name}: {line.removeprefix('warning: ')}", 0,
                     len(rows.of(name))) for name in rows.names for line in task.oddities(name, rows.store, rows.of(name))]

@@ -67,6 +67,11 @@ class Sets:
         return made
 
 
+def without(tokens: Ragged, kept: np.ndarray) -> Ragged:
+    """The same rows, those that are not kept without a token."""
+    return Ragged(np.asarray(tokens.flat)[np.repeat(kept, tokens.lengths)], np.where(kept, tokens.lengths, 0))
+
+
 def pairs_of(tokens: Ragged, salts: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(hashes uint32[m], the row of each int64[m]), ascending by row and hash, each once: [5 7 5 7] -> 57, 75"""
     flat, lengths = np.asarray(tokens.flat).astype(np.uint64), tokens.lengths

@@ -30,6 +30,9 @@ EXPLAINED = 0.25  # the same of the variance of values
 KEPT = 1000      # rows of a finding in a file
 FAR = 5.0        # deviations, of values
 
+READ = ("Read them from the top, the most doubtful first, for as long as every few are wrong; what a person has not read is no "
+        "mistake yet")
+
 Advance = Callable[[str, int, int], None]
 
 
@@ -44,7 +47,7 @@ def suspects(task: Task, rows: Rows, truth: Truth | None, model: Beliefs | None,
              ) -> tuple[list[Finding], str]:
     """(findings, what is to be known of how they were made)."""
     if truth is None or not (truth.one or truth.several or truth.values is not None):
-        return [], ""
+        return _at_odds(task, rows, truth), ""
     goals = _goals(truth)
     known = np.isfinite(goals).all(axis=1) if truth.values is not None else goals.any(axis=1) | truth.several
     train = rows.split == rows.names.index("train")
@@ -72,6 +75,17 @@ def suspects(task: Task, rows: Rows, truth: Truth | None, model: Beliefs | None,
         wrong, margin, better = _both_call_wrong(goals, linear, model.probabilities)
         doubted = wrong & known
     return _found(rows, truth, doubted, margin, better, model, alone), told
+
+
+def _at_odds(task: Task, rows: Rows, truth: Truth | None) -> list[Finding]:
+    """What the task doubts by itself."""
+    doubts = task.doubts(rows.store, rows.rows) if truth else []
+    if not doubts:
+        return []
+    places = np.unique([place for place, *_ in doubts])
+    shown = tuple(rows.example(place, why, at) for place, at, why in doubts[:KEPT])
+    what = f"{rows.where(places)} have words tagged otherwise than in most other places"
+    return [Finding("suspect", "warning", what, len(places), len(rows.rows), shown, READ)]
 
 
 def _goals(truth: Truth) -> np.ndarray:
@@ -207,8 +221,7 @@ def _found(rows: Rows, truth: Truth, doubted: np.ndarray, margin: np.ndarray, be
            "a linear model that did not learn from them calls")
     return [Finding("suspect", "warning", f"{rows.where(places)} have a {truth.what} that {who} wrong, and another one likely",
                     len(places), len(doubted), tuple(rows.example(place, note(place)) for place in places[:KEPT]),
-                    "Read them from the top, the most doubtful first, for as long as every few are wrong; what a person has "
-                    "not read is no mistake yet", {"linear_model_alone": alone})]
+                    READ, {"linear_model_alone": alone})]
 
 
 def _far_values(rows: Rows, truth: Truth, goals: np.ndarray, found: np.ndarray, train: np.ndarray
@@ -228,4 +241,4 @@ def _far_values(rows: Rows, truth: Truth, goals: np.ndarray, found: np.ndarray, 
     shown = tuple(rows.example(place, f"{truth.shown(place)}, expected about {found[place] * deviation + mean:.3g}")
                   for place in places[:KEPT])
     return [Finding("suspect", "warning", f"{rows.where(places)} have a {truth.what} more than {FAR:g} deviations from what a "
-                    "linear model expects", len(places), len(goals), shown, "Read them from the top")], told
+                    "linear model expects", len(places), len(goals), shown, READ)], told

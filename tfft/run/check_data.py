@@ -140,7 +140,7 @@ def told(findings: Findings) -> str:
         folder = _folder(findings.found)
         made += [_finding(one, folder) for one in findings.found]
     for name, metrics in findings.simple.items():
-        shown = ", ".join(f"{metric} {value:.4f}" for metric, value in list(metrics.items())[:3])
+        shown = ", ".join(f"{metric} {value:.4f}" for metric, value in list(metrics.items())[:2])
         made.append(f"{name} reaches, on {findings.judged}: {shown}")
     return "\n\n".join([*made, *findings.told])
 
@@ -170,7 +170,7 @@ def _answers(answers: dict) -> Iterable[str]:
         return []
     names = list(counts["train"])
     shown = names if len(names) <= COUNTED else [*names[:COUNTED - 4], *names[-3:]]
-    lines = [(name, *(counts[split].get(name, 0) for split in counts)) for name in shown]
+    lines = [(name if name.isprintable() else ascii(name), *(counts[split].get(name, 0) for split in counts)) for name in shown]
     if len(names) > COUNTED:
         lines.insert(COUNTED - 4, (f"... {len(names) - COUNTED + 1:,} more", *("" for _ in counts)))
     return [table(lines, (answers["what"], *counts))]

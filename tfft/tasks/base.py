@@ -346,6 +346,11 @@ class Task(ABC):
         """What rows are to be answered with; None where nobody said."""
         return None
 
+    def doubts(self, store: TokenStore, rows: np.ndarray) -> list[tuple[int, int, str]]:
+        """(place in rows, character of its text, why) of answers that are at odds with those of other rows, the most doubtful
+        first, where `truth` has none that a linear model can be asked for."""
+        return []
+
     def identity(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """uint64[n]: alike where two rows say the same. Here: what is asked."""
         return np.asarray(store.column("text_hash")[rows])

@@ -18,6 +18,7 @@ from tfft.models.heads import Pooling
 from tfft.tasks import base
 from tfft.tasks.token_classification import judging, serving
 from tfft.tasks.token_classification.decode import TRANSITIONS
+from tfft.tasks.token_classification.doubts import doubts
 from tfft.tasks.token_classification.encoder import WordEncoder
 from tfft.tasks.token_classification.rows import row_fields, tag_columns
 from tfft.tasks.token_classification.tags import Gold, Tags, extended, infer_tags
@@ -145,6 +146,9 @@ class TokenClassificationTask(base.Task):
 
     def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
         return truth(self.tags, self.gold(store), store, rows)
+
+    def doubts(self, store: TokenStore, rows: np.ndarray) -> list[tuple[int, int, str]]:
+        return doubts(self.tags, self.gold(store), store, rows)
 
     def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         return np.zeros(len(rows), bool)  # windows have all of a text
