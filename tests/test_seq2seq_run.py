@@ -4,8 +4,11 @@ import json
 import random
 from pathlib import Path
 
+import keras_hub
+import language
 import numpy as np
 import pytest
+import t5
 import tensorflow as tf
 from served import serving, settings
 from test_masked_lm_run import settings_of
@@ -75,6 +78,35 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys):
     with serving(settings(trained / "models/rewrites")) as server:
         assert predict_texts_remotely(f"{server.url}/rewrites", [{"text": "a fine"}]) == 0
         assert json.loads(capsys.readouterr().out)["text"] == "poor poor"
+
+
+def pretrained(kind: str, folder: Path) -> str:
+    """Random weights: of T5 in Hugging Face's layout, of BART as a preset of KerasHub."""
+    if kind == "t5":
+        t5.write(folder, "flan")
+        return str(folder)
+    merged = [merge.replace(" ", "") for merge in language.MERGES]
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *language.LETTERS.values(), *merged, "<mask>"]
+    tokenizer = keras_hub.models.BartTokenizer({token: i for i, token in enumerate(tokens)}, language.MERGES)
+    backbone = keras_hub.models.BartBackbone(len(tokens), num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32,
+                                             dropout=0.0, max_sequence_length=64)
+    backbone.save_to_preset(str(folder))
+    tokenizer.save_to_preset(str(folder))
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_t5_and_bart_learn_and_write_what_they_learnt(kind, tmp_path, capsys):
+    model = pretrained(kind, tmp_path / "model")
+    chosen = experiment(model, tmp_path, data__max_length=48, data__max_target_length=24, task__max_new_tokens=20,
+                        train__epochs=10, data__validation="10%")
+    assert fine_tune(chosen, str(tmp_path / "run")) == 0
+    losses = [line["loss"] for line in map(json.loads, (tmp_path / "run/metrics.jsonl").read_text().splitlines())
+              if line["kind"] == "validation"]
+    assert losses[-1] < 0.1 < losses[0]
+    capsys.readouterr()
+    assert predict_texts(str(tmp_path / "run"), "", [{"text": "a good"}, {"text": "the film was fine"}]) == 0
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["bad bad", "poor poor"]
 
 
 def test_what_cannot_be(tiny_preset, tmp_path):

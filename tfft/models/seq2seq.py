@@ -17,7 +17,8 @@ from tfft.models.t5 import NEVER, T5Attention, T5Backbone, hidden_padding
 
 Bart = keras_hub.models.BartBackbone
 FAMILIES = (EncoderDecoderBackbone, Bart, T5Backbone)
-INPUTS = ("token_ids", "padding_mask", "decoder_token_ids")
+SHOWN = "decoder_token_ids"  # the input that is a target
+INPUTS = ("token_ids", "padding_mask", SHOWN)
 
 
 def check_seq2seq(backbone) -> None:
@@ -59,13 +60,15 @@ def _of_bart(backbone) -> tuple[dict, keras.KerasTensor]:
     return inputs, x
 
 
-def start_and_ends(backbone, tokenizer) -> tuple[int, tuple[int, ...]]:
-    """(the token that a target begins after, those that end it). T5's is <pad>, BART's </s>; an encoder's is what its texts
-    begin with: [CLS] to [SEP], <s> to </s>."""
-    start, end = int(tokenizer.start_token_id), int(tokenizer.end_token_id)
-    if isinstance(backbone, T5Backbone):
-        start = int(tokenizer.pad_token_id)
-    return (end if isinstance(backbone, Bart) else start), (end,)
+def start_and_ends(tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(the tokens that a target stands behind, those that end it): of BART </s> <s>, as it was pretrained, of T5 its padding;
+    of an encoder what its texts begin with: [CLS] to [SEP], <s> to </s>."""
+    end = int(tokenizer.end_token_id)
+    if isinstance(tokenizer, keras_hub.tokenizers.BartTokenizer):
+        return (end, int(tokenizer.start_token_id)), (end,)
+    if isinstance(tokenizer, keras_hub.tokenizers.T5Tokenizer):
+        return (int(tokenizer.pad_token_id),), (end,)
+    return (int(tokenizer.start_token_id),), (end,)
 
 
 class Heads(NamedTuple):

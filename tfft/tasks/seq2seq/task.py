@@ -16,11 +16,10 @@ from tfft.models.backbone import load_tokenizer
 from tfft.models.causal_lm import OUTPUT
 from tfft.models.decoding import generate
 from tfft.models.sampling import Sampling
-from tfft.models.seq2seq import Seq2SeqDecoder, load_seq2seq, seq2seq
+from tfft.models.seq2seq import SHOWN, Seq2SeqDecoder, load_seq2seq, seq2seq, start_and_ends
 from tfft.tasks import base
 from tfft.tasks.seq2seq import judging, serving
 from tfft.tasks.seq2seq.encoder import PairEncoder
-from tfft.tasks.seq2seq.model import SHOWN, start_and_ends
 from tfft.tasks.seq2seq.rows import row_fields
 from tfft.tasks.texts.language import Language, language_of
 from tfft.tasks.texts.task import WritingTask

@@ -43,11 +43,11 @@ class Language:
 
     @functools.cached_property
     def _bytes(self) -> np.ndarray:
-        return np.array([piece.encode("latin-1") for piece in self.pieces], object)
+        return np.array([*(piece.encode("latin-1") for piece in self.pieces), b""], object)  # many models have unused ids
 
     def spell(self, tokens: tf.Tensor) -> tf.Tensor:
         """string[B] of int32[B,n], -1 beyond an answer, in the graph. What is no UTF-8 is U+FFFD."""
-        spelt = tf.gather(tf.constant(self._bytes, tf.string), tf.maximum(tokens, 0))
+        spelt = tf.gather(tf.constant(self._bytes, tf.string), tf.clip_by_value(tokens, 0, len(self.pieces)))
         joined = tf.strings.reduce_join(tf.where(tokens >= 0, spelt, ""), axis=1)
         text = tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
         for pattern, instead in TIDY if self.tidy else ():
@@ -56,7 +56,7 @@ class Language:
 
     def written(self, tokens) -> str:
         """The same of one row of numbers."""
-        text = b"".join(self._bytes[list(tokens)]).decode("utf-8", "replace")
+        text = b"".join(self._bytes[np.minimum(list(tokens), len(self.pieces)).astype(int)]).decode("utf-8", "replace")
         for pattern, instead in TIDY if self.tidy else ():
             text = re.sub(pattern, instead, text)
         return text.removeprefix(" ") if self.strips else text
