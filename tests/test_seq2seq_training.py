@@ -34,16 +34,11 @@ def any_of(kind: str, folder: str, precision: str = "float32", dropout: float = 
 def slopes(model, training: bool = True) -> tuple[float, list]:
     """(loss, gradients of what is trained)"""
     ids, mask = padded(SOURCES)
-
-    @tf.function(autograph=False)
-    def step():
-        with tf.GradientTape() as tape:
-            made = model({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant(TARGETS)}, training=training)
-            hidden = tf.reshape(made["hidden"], [-1, made["hidden"].shape[-1]])
-            loss = tf.reduce_mean(token_losses(hidden, made["table"], tf.reshape(tf.roll(TARGETS, -1, axis=1), [-1]), Loss()))
-        return loss, tape.gradient(loss, [v.value for v in model.trainable_variables])
-
-    loss, found = step()
+    with tf.GradientTape() as tape:
+        made = model({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant(TARGETS)}, training=training)
+        hidden = tf.reshape(made["hidden"], [-1, made["hidden"].shape[-1]])
+        loss = tf.reduce_mean(token_losses(hidden, made["table"], tf.reshape(tf.roll(TARGETS, -1, axis=1), [-1]), Loss()))
+    found = tape.gradient(loss, [v.value for v in model.trainable_variables])
     return float(loss), [None if one is None else tf.convert_to_tensor(one).numpy() for one in found]
 
 

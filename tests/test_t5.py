@@ -56,8 +56,8 @@ def test_texts_are_those_of_the_whole_model(tmp_path):
             target.append(int(np.argmax(t5.logits(stated, weights, source, target)[-1])))
         wanted.append(target[1:] + [-1] * (6 - len(target)))
     assert len({str(row) for row in wanted}) > 1
-    for jit in (False, True):
-        assert tf.function(answers, autograph=False, jit_compile=jit)(*padded(SOURCES)).numpy().tolist() == wanted
+    found = tf.function(answers, autograph=False, jit_compile=True)(*padded(SOURCES))  # as a TPU compiles it
+    assert found.numpy().tolist() == wanted
 
 
 def test_numbers_of_distances():
