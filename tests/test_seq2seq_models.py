@@ -69,30 +69,31 @@ def answers(model, jit: bool = False, beams: int = 1, count: int = ROOM) -> list
     return tf.function(made, autograph=False, jit_compile=jit)(*padded(SOURCES)).numpy().tolist()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["bert", "bart"])
 def test_texts_are_those_of_the_whole_model(kind):
     model = seq2seq(backbone(kind))
     wanted = [greedy(model, source) for source in SOURCES]
     assert len({str(row) for row in wanted}) > 1 and any(len(set(row)) > 1 for row in wanted)
-    assert answers(model) == wanted
-    if kind != "xlm_roberta":  # with static shapes, as a TPU compiles it
-        assert answers(model, jit=True) == wanted
+    assert answers(model, jit=kind == "bert") == wanted  # with static shapes, as a TPU compiles it, or without
+
+
+def compare(model, target: list[int]) -> None:
+    """What decoding makes of a target, one token at a time, with the whole model's, of sources padded or not."""
+    ids, mask = padded(SOURCES)
+    decoder = Seq2SeqDecoder(model, ids, mask)
+    caches = decoder.caches(3, len(target) + 1)
+    logits, caches = decoder(tf.constant([target[:2]] * 3), caches, tf.constant(0), None)
+    for at in range(2, len(target)):
+        logits, caches = decoder(tf.constant([target[at:at + 1]] * 3), caches, tf.constant(at), None)
+    together = model({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant([target] * 3)})
+    np.testing.assert_allclose(tf.matmul(together["hidden"][:, -1], together["table"], transpose_b=True), logits, atol=1e-4)
+    for row, source in zip(logits.numpy(), SOURCES):
+        np.testing.assert_allclose(row, logits_of(model, source, [target])[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_of_one_token_at_a_time_are_those_of_the_whole_model(kind):
-    made = backbone(kind)
-    model, target = seq2seq(made), [START, 7, 5, 6]
-    decoder = Seq2SeqDecoder(made, *padded(SOURCES))
-    caches = decoder.caches(3, 5)
-    logits, caches = decoder(tf.constant([target[:2]] * 3), caches, tf.constant(0), None)
-    for at in (2, 3):
-        logits, caches = decoder(tf.constant([target[at:at + 1]] * 3), caches, tf.constant(at), None)
-    for row, source in zip(logits.numpy(), SOURCES):
-        np.testing.assert_allclose(row, logits_of(model, source, [target])[0], atol=1e-4)
-    ids, mask = padded(SOURCES)  # padded rows through the whole model too
-    together = model({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant([target] * 3)})
-    np.testing.assert_allclose(tf.matmul(together["hidden"][:, -1], together["table"], transpose_b=True), logits, atol=1e-4)
+    compare(seq2seq(backbone(kind)), [START, 7, 5, 6])
 
 
 def searched(model, source: list[int], beams: int, count: int) -> list[int]:
@@ -114,7 +115,7 @@ def test_beams_ask_their_source_together():
     assert found != answers(model, count=4)
 
 
-@pytest.mark.parametrize("kind", ["bert", "xlm_roberta"])
+@pytest.mark.parametrize("kind", ["bert", "xlm_roberta"])  # with segments and without
 def test_describe_and_rebuild_give_the_same_outputs(kind):
     first = backbone(kind)
     second = rebuild(describe(first), "float32")
@@ -250,9 +251,8 @@ def test_start_and_ends():
     assert start_and_ends(tokenizer) == ((2, 0), (2,))
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_half_precision(precision):
-    whole, half = backbone("bert"), backbone("bert", precision)
+def test_half_precision():
+    whole, half = backbone("bert"), backbone("bert", precision := "mixed_bfloat16")
     logits, _ = (decoder := Seq2SeqDecoder(half, *padded(SOURCES)))(tf.constant([[START]] * 3), decoder.caches(3, 2), 0, None)
     assert logits.dtype == tf.float32 and seq2seq(half).get_layer(OUTPUT).compute_dtype == precision.removeprefix("mixed_")
     np.testing.assert_allclose(logits[0], logits_of(seq2seq(whole), SOURCES[0], [[START]])[0], atol=0.3)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import t5
 import tensorflow as tf
-from test_seq2seq_models import KINDS, SOURCES, START, answers, backbone, greedy, padded
+from test_seq2seq_models import KINDS, SOURCES, START, backbone, compare, padded
 
 from tfft.config import Adaptation, Model
 from tfft.config.adaptation import MERGED
@@ -34,20 +34,15 @@ def any_of(kind: str, folder: str, precision: str = "float32", dropout: float = 
 def slopes(model, training: bool = True) -> tuple[float, list]:
     """(loss, gradients of what is trained)"""
     ids, mask = padded(SOURCES)
-
-    @tf.function(autograph=False)
-    def step():
-        with tf.GradientTape() as tape:
-            made = model({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant(TARGETS)}, training=training)
-            hidden = tf.reshape(made["hidden"], [-1, made["hidden"].shape[-1]])
-            loss = tf.reduce_mean(token_losses(hidden, made["table"], tf.reshape(tf.roll(TARGETS, -1, axis=1), [-1]), Loss()))
-        return loss, tape.gradient(loss, [v.value for v in model.trainable_variables])
-
-    loss, found = step()
+    with tf.GradientTape() as tape:
+        made = model({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant(TARGETS)}, training=training)
+        hidden = tf.reshape(made["hidden"], [-1, made["hidden"].shape[-1]])
+        loss = tf.reduce_mean(token_losses(hidden, made["table"], tf.reshape(tf.roll(TARGETS, -1, axis=1), [-1]), Loss()))
+    found = tape.gradient(loss, [v.value for v in model.trainable_variables])
     return float(loss), [None if one is None else tf.convert_to_tensor(one).numpy() for one in found]
 
 
-@pytest.mark.parametrize("kind", ["bert", "bart", "t5"])
+@pytest.mark.parametrize("kind", ["bert", "t5"])  # BART's layers are those of the first
 def test_the_kernels_of_a_cpu_compute_the_same(kind, folder):
     made = any_of(kind, folder, dropout=0.1)
     for layer in made._flatten_layers():
@@ -63,8 +58,7 @@ def test_the_kernels_of_a_cpu_compute_the_same(kind, folder):
         np.testing.assert_allclose(ours, theirs, atol=1e-4, err_msg=variable.path)
 
 
-@pytest.mark.parametrize("kind", ["bert", "bart", "t5"])
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("kind, precision", [("bert", "mixed_bfloat16"), ("t5", "mixed_float16")])
 def test_half_precision_is_trained(kind, precision, folder):
     made = any_of(kind, folder, precision)
     whole, _ = slopes(seq2seq(any_of(kind, folder)), training=False)
@@ -94,7 +88,7 @@ def test_adapters_are_found_and_decoded(kind, method, folder):
             assert any(name.startswith("feedforward_output") for name in inside)
     assert not model.get_layer(OUTPUT).trained  # the words' embeddings
     disturbed(model)
-    assert answers(model) == [greedy(model, source) for source in SOURCES]
+    compare(model, TARGETS[0])
     if method in MERGED:
         ids, mask = padded(SOURCES)
         inputs = {"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant(TARGETS)}

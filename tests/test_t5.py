@@ -31,10 +31,10 @@ def test_a_folder_becomes_the_model_that_it_has(tmp_path, variant):
     ids, mask = padded(SOURCES)
     made = model({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant([TARGET] * 3)})
     given = tf.matmul(made["hidden"], made["table"][tf.newaxis], transpose_b=True)
-    decoder = Seq2SeqDecoder(model, ids, mask)
-    caches = decoder.caches(3, len(TARGET) + 2)
-    for at, token in enumerate(TARGET):
-        stepped, caches = decoder(tf.constant([[token]] * 3), caches, tf.constant(at), None)
+    decoder, half = Seq2SeqDecoder(model, ids, mask), len(TARGET) // 2
+    stepped, caches = decoder(tf.constant([TARGET[:half]] * 3), decoder.caches(3, len(TARGET) + 2), tf.constant(0), None)
+    for at in range(half, len(TARGET)):
+        stepped, caches = decoder(tf.constant([TARGET[at:at + 1]] * 3), caches, tf.constant(at), None)
     for row, source in enumerate(SOURCES):
         wanted = t5.logits(stated, weights, source, TARGET)
         np.testing.assert_allclose(given[row], wanted, atol=1e-4)
@@ -56,8 +56,8 @@ def test_texts_are_those_of_the_whole_model(tmp_path):
             target.append(int(np.argmax(t5.logits(stated, weights, source, target)[-1])))
         wanted.append(target[1:] + [-1] * (6 - len(target)))
     assert len({str(row) for row in wanted}) > 1
-    for jit in (False, True):
-        assert tf.function(answers, autograph=False, jit_compile=jit)(*padded(SOURCES)).numpy().tolist() == wanted
+    found = tf.function(answers, autograph=False, jit_compile=True)(*padded(SOURCES))  # as a TPU compiles it
+    assert found.numpy().tolist() == wanted
 
 
 def test_numbers_of_distances():
@@ -80,8 +80,8 @@ def test_describe_and_rebuild_give_the_same_outputs(tmp_path):
     np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_half_precision(tmp_path, precision):
+def test_half_precision(tmp_path):
+    precision = "mixed_bfloat16"
     stated, weights = t5.write(tmp_path, "first")
     model = seq2seq(load_seq2seq(str(tmp_path), precision=precision, dropout=-1))
     assert model.output["hidden"].dtype == precision.removeprefix("mixed_")
