@@ -94,7 +94,7 @@ def test_a_label_that_is_lacking_among_several_is_doubted(tmp_path, tiny_preset)
         rows[i] = (rows[i][0], rows[i][1].replace("neg", "").strip(","))
     found, = by_name(checked(experiment(tmp_path, rows, task={"problem": "multi_label"}), tiny_preset, tmp_path))["suspect"]
     lines = [int(one.place.rpartition(":")[2]) - 2 for one in found.examples]
-    assert set(lines[:12]) == set(lacking) and "and 'neg'?" in found.examples[0].note
+    assert set(lines) <= set(lacking) and len(lines) >= 10 and "and 'neg'?" in found.examples[0].note
 
 
 def test_values_far_from_what_is_expected(tmp_path, tiny_preset):

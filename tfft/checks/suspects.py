@@ -26,7 +26,7 @@ LEARNT = 40_000  # training rows at most that a fold's model learns from
 SHARPENED = 5_000  # rows that the factor is found on
 FEWEST = 50      # rows with an answer; of fewer a model of other folds says nothing
 BETTER = 0.5     # how much of what a constant answer gets wrong the linear model must get right, for its doubts alone to count
-EXPLAINED = 0.25  # the same of the variance of values
+EXPLAINED = 0.25  # the same of the squared spread of values
 KEPT = 1000      # rows of a finding in a file
 FAR = 5.0        # deviations, of values
 
@@ -228,12 +228,12 @@ def _far_values(rows: Rows, truth: Truth, goals: np.ndarray, found: np.ndarray, 
                 ) -> tuple[list[Finding], str]:
     """Values far from what the linear model expects, in deviations of what it is off by (1.48 times the median)."""
     off = goals - found
-    explained = 1 - float((off[train] ** 2).mean() / max(goals[train].var(), 1e-30))
+    explained = 1 - (_spread(off[train]) / max(_spread(goals[train]), 1e-30)) ** 2
     if explained < EXPLAINED:
-        return [], f"{truth.what}s are not doubted: a linear model explains {max(0.0, explained):.0%} of their variance"
-    spread = 1.4826 * float(np.median(np.abs(off - np.median(off)))) or 1.0
+        return [], f"{truth.what}s are not doubted: a linear model explains {max(0.0, explained):.0%} of how they spread"
+    spread = _spread(off) or 1.0
     places = np.flatnonzero(np.abs(off) > FAR * spread)
-    told = f"a linear model explains {explained:.0%} of the {truth.what}s' variance"
+    told = f"a linear model explains {explained:.0%} of how {truth.what}s spread"
     if not len(places):
         return [], told
     places = places[np.argsort(-np.abs(off[places]), kind="stable")]
@@ -242,3 +242,8 @@ def _far_values(rows: Rows, truth: Truth, goals: np.ndarray, found: np.ndarray, 
                   for place in places[:KEPT])
     return [Finding("suspect", "warning", f"{rows.where(places)} have a {truth.what} more than {FAR:g} deviations from what a "
                     "linear model expects", len(places), len(goals), shown, READ)], told
+
+
+def _spread(values: np.ndarray) -> float:
+    """The deviation that a few values, however large, do not change: 1.48 times the median distance from the median."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
