@@ -1,7 +1,9 @@
 """Check a TPU run before renting the TPU: python -m tfft.preflight --config=configs/imdb.py --tpu=v5e-8
 
 Compiles the run's training step for every batch length with the real TPU compiler, which needs no TPU: does it compile, does
-it fit, how fast can it be at best. Trains nothing. docs/preflight.md says what is a bound and what is the compiler's word.
+it fit, how fast can it be at best. Trains nothing. --config.model.backbone=shape:PATH/config.json asks
+for a language model of an architecture alone, without weights and rows. docs/preflight.md says what is a bound and what is the
+compiler's word.
 """
 
 import os
@@ -19,6 +21,8 @@ MAX_LENGTHS = flags.DEFINE_integer("max_lengths", 6, "Compile at most so many ba
                                    "over an epoch's steps; 0 is all.", lower_bound=0)
 LENGTHS = flags.DEFINE_multi_integer("lengths", [], "Compile this batch length only; may be repeated.")
 LARGEST_BATCH = flags.DEFINE_bool("largest_batch", True, "Find the largest batch that fits, by up to three more compiles.")
+LAYERS = flags.DEFINE_multi_integer("layers", [2, 4], "With backbone=shape:PATH: compile with so many layers, twice "
+                                    "given, and say by a straight line what all need; 0 is all.", lower_bound=0)
 COMPILER_PYTHON = flags.DEFINE_string("compiler_python", "", "A Python that has jax and libtpu; '' is TFFT_COMPILER_PYTHON, or "
                                       "this one.")
 command_line.define_config()
@@ -28,16 +32,24 @@ def main() -> int:
     tpu = parse_tpu(TPU.value)
     experiment = command_line.experiment()
 
-    from tfft.run.fine_tune import resolve_assets
+    of_shape = experiment.model.backbone.startswith("shape:")
+    if not of_shape:
+        from tfft.run.fine_tune import resolve_assets
 
-    preset, cache = resolve_assets(experiment)
+        preset, cache = resolve_assets(experiment)
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     from tfft.run.tpu_check import Options, check
 
     python = COMPILER_PYTHON.value or os.environ.get("TFFT_COMPILER_PYTHON") or sys.executable
-    return check(experiment, preset, cache, Options(tpu, python, JSON.value, MAX_LENGTHS.value, tuple(LENGTHS.value),
-                                                    LARGEST_BATCH.value))
+    options = Options(tpu, python, JSON.value, MAX_LENGTHS.value, tuple(LENGTHS.value), LARGEST_BATCH.value,
+                      tuple(LAYERS.value))
+    if not of_shape:
+        return check(experiment, preset, cache, options)
+
+    from tfft.run.shape_check import check_shape
+
+    return check_shape(experiment, options)
 
 
 if __name__ == "__main__":

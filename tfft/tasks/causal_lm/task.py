@@ -60,6 +60,10 @@ class CausalLMTask(base.Task):
         return language_of(tokenizer, rendering_of(tokenizer, experiment.task, experiment.data).template.end,
                            experiment.data.max_length)
 
+    @staticmethod
+    def infer_nothing(experiment: config.Experiment) -> Language:
+        return Language((), (0,), max_length=experiment.data.max_length)
+
     load = staticmethod(Language.load)
 
     def members(self, store: TokenStore, rows: np.ndarray, epoch: int, seed: int) -> np.ndarray:
