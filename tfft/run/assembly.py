@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,7 @@ from tfft.data.pipeline import Epochs, Reader, distributed
 from tfft.data.plan import PlanSettings, few_buckets
 from tfft.data.prepare import Preparer, Split, load_splits
 from tfft.errors import UserError
-from tfft.models import adaptation
+from tfft.models import adaptation, shapes
 from tfft.models.adapters import with_values
 from tfft.models.backbone import describe, load_tokenizer, tokenizer_fingerprint
 from tfft.models.kernels import on_cpu
@@ -232,6 +232,26 @@ def build(prepared: Prepared, begun: bool = False) -> Built:
     return Built(model, optimizer, description, adopted, backbone)
 
 
+class Unread(NamedTuple):
+    """What `Prepared` says of a run, where there are neither rows nor weights."""
+
+    experiment: Experiment
+    strategy: tf.distribute.Strategy
+    task: Task
+    total_steps: int = 1000
+
+
+def build_shape(unread: Unread, shape: dict, layers: int) -> Built:
+    """Model and optimizer of a config.json with so many of its layers, variables without values. Raises: UserError."""
+    experiment = unread.experiment
+    with shapes.without_values():
+        backbone = shapes.shape_backbone(shape, layers, precision=experiment.train.precision, dropout=experiment.model.dropout)
+        backbone = adaptation.choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed)
+        model = unread.task.build_model(backbone, experiment.model, experiment.train.seed)
+        model = unread.task.for_packed(model, backbone) if unread.task.packed else model
+        return Built(model, _optimizer([(unread, model)], backbone, shapes.empty), "", backbone=backbone)
+
+
 def build_together(tasks: list[Prepared]) -> list[Built]:
     """The same for several tasks on one backbone, that of the first: a model each, and one optimizer of all."""
     with tasks[0].strategy.scope():
@@ -259,7 +279,7 @@ def _backbone(tasks: list[Prepared]) -> tuple[Any, str]:
                                      prepared.tokenizer), description
 
 
-def _optimizer(models: list[tuple[Prepared, Any]], backbone) -> AdamW:
+def _optimizer(models: list[tuple[Prepared, Any]], backbone, zeros: Callable = tf.zeros) -> AdamW:
     """Of the trained variables of all models, each once; what is no task's own is that of the first one's experiment."""
     prepared, experiment = models[0][0], models[0][0].experiment
     common = 1.0 if experiment.adaptation.method == "none" else experiment.adaptation.rate_used
@@ -274,7 +294,7 @@ def _optimizer(models: list[tuple[Prepared, Any]], backbone) -> AdamW:
     competing = list(with_values(adaptation.sections(backbone)[1]).values())
     budget = RankBudget(competing, variables, experiment.adaptation.rank, prepared.total_steps) if competing else None
     return AdamW(variables, experiment.train, multipliers=[rate for _, rate in rated.values()],
-                 decayed=[adaptation.decays(v) for v in variables], budget=budget)
+                 decayed=[adaptation.decays(v) for v in variables], budget=budget, zeros=zeros)
 
 
 def make_dataset(prepared: Prepared, model, start: int, stop: int, shape: Shape | None = None, hidden=None):

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfft.config import Distribution, Experiment
 from tfft.errors import UserError
-from tfft.run.assembly import Built, Prepared, build, make_epochs, plan_settings, planned, prepare
+from tfft.run.assembly import Built, Prepared, Unread, build, make_epochs, plan_settings, planned, prepare
 from tfft.tpu import lower
 from tfft.tpu.chips import Slice
 from tfft.tpu.compiler import Compiled, Compiler
@@ -33,6 +33,7 @@ class Options:
     max_lengths: int = 6
     lengths: tuple[int, ...] = ()
     search_batch: bool = True
+    layers: tuple[int, ...] = (2, 4)  # of a shape
 
 
 def check(experiment: Experiment, preset: str, cache: Path, options: Options) -> int:
@@ -112,7 +113,7 @@ def gradient_bytes(model) -> int:
 class Step:
     """The run's training step, for any batch shape."""
 
-    def __init__(self, prepared: Prepared, built: Built, compiler: Compiler, tpu: Slice, say: Callable[[str], None]):
+    def __init__(self, prepared: Prepared | Unread, built: Built, compiler: Compiler, tpu: Slice, say: Callable[[str], None]):
         self._compiler, self._tpu, self._say = compiler, tpu, say
         self._model, self._task = built.model, prepared.task
         config = prepared.experiment.train

@@ -21,6 +21,7 @@ from tfft.data.pipeline import Targets
 from tfft.data.prepare import Reading
 from tfft.data.row_tokens import row_tokens
 from tfft.data.store import Ragged, TokenStore
+from tfft.errors import UserError
 from tfft.models.backbone import load_backbone
 from tfft.tasks.nasty import NASTY
 
@@ -195,6 +196,12 @@ class Task(ABC):
     @abstractmethod
     def infer(experiment: Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> Learnt:
         """What is learnt from the training rows. Raises: UserError where they cannot be learnt from."""
+
+    @staticmethod
+    def infer_nothing(experiment: Experiment) -> Learnt:
+        """What stands for it where there are no rows, of a task whose model does not depend on it. Raises: UserError."""
+        raise UserError(f"config.model.backbone={experiment.model.backbone} has no weights and needs no rows: it is for "
+                        f"language models (task causal_lm), not for {experiment.task.name}.")
 
     @staticmethod
     @abstractmethod

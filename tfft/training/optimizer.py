@@ -22,15 +22,16 @@ class AdamW(tf.Module):
     """
 
     def __init__(self, variables: list, config: Train, *, multipliers: list[float], decayed: list[bool],
-                 budget: RankBudget | None = None):
+                 budget: RankBudget | None = None, zeros: Callable = tf.zeros):
+        """zeros: what moments begin as."""
         super().__init__(name="adamw")
         self._config = config
         self.variables_ = [getattr(v, "value", v) for v in variables]
         self.multipliers = multipliers
         self.decayed = decayed
-        self.momentum = [tf.Variable(tf.zeros(v.shape), trainable=False, name=f"momentum_{i}")
+        self.momentum = [tf.Variable(zeros(v.shape), trainable=False, name=f"momentum_{i}")
                          for i, v in enumerate(self.variables_)]
-        self.velocity = [tf.Variable(tf.zeros(v.shape), trainable=False, name=f"velocity_{i}")
+        self.velocity = [tf.Variable(zeros(v.shape), trainable=False, name=f"velocity_{i}")
                          for i, v in enumerate(self.variables_)]
         self.averages = []
         if config.ema_decay:

@@ -54,6 +54,10 @@ class CausalLMTask(WritingTask):
         return language_of(tokenizer, rendering_of(tokenizer, experiment.task, experiment.data).template.end,
                            experiment.data.max_length)
 
+    @staticmethod
+    def infer_nothing(experiment: config.Experiment) -> Language:
+        return Language((), (0,), max_length=experiment.data.max_length)
+
     def members(self, store: TokenStore, rows: np.ndarray, epoch: int, seed: int) -> np.ndarray:
         examples = store.examples_of(rows)
         return packed(store, examples, self.learnt.max_length, seed, epoch) if self.packed else examples
