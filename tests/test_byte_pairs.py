@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tfft.converters.pre_tokenizers import PATTERNS, pattern_of, stated
 from tfft.errors import UserError
 from tfft.models.backbone import load_tokenizer, open_tokenizer, save_tokenizer, tokenizer_fingerprint
+from tfft.models.byte_pairs import BytePairs
+from tfft.models.long_words import LONG, in_pieces
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -88,6 +90,30 @@ def test_any_ids_are_spelled_as_the_reference_spells_them(pair, rows):
     made, tokenizer = pair
     found = tokenizer.detokenize(tf.ragged.constant(rows, tf.int32, ragged_rank=1)).numpy()
     assert [text.decode() for text in found] == made.decode_batch(rows, skip_special_tokens=False)
+
+
+@pytest.mark.parametrize("letters", ["theret", "returnaf", "a", "ab=-", "\u4e2d\u6587e"])
+def test_long_words_are_made_of_pieces(pair, letters):
+    made, tokenizer = pair
+    draw = np.random.default_rng(len(letters))
+    texts = ["".join(draw.choice(list(letters), size)) for size in (3, 1025, 3000, 300)] + ["the " * 500]
+    assert tokenizer(tf.constant(texts)).to_list() == answers(made, texts)
+    if letters == "a":
+        return
+    seen, words = [], tf.constant([text.encode() for text in texts[:4]])
+
+    def merge(words):
+        seen.append(int(tf.reduce_max(tf.strings.length(words))))
+        return tokenizer._merged(words)
+
+    made = in_pieces(words, merge, lambda ids: tf.cast(tf.strings.length(tokenizer._bytes.lookup(ids)), tf.int64))
+    assert made.to_list() == tokenizer._merged(words).to_list()
+    assert len(seen) == 1 and seen[0] <= LONG  # no word was taken whole, because two pieces had nothing in common
+
+
+def test_long_words_with_bytes_that_are_no_tokens():
+    made = BytePairs({"a": 0, "b": 1, "ab": 2}, ["a b"])
+    assert made(tf.constant(["abz" * 500, "ab" * 1000])).to_list() == [[2] * 500, [2] * 1000]
 
 
 @settings(max_examples=40, deadline=None)
@@ -178,8 +204,6 @@ def test_the_fingerprint_is_of_what_it_answers(tmp_path):
 
 def test_a_token_that_comes_before_its_own_parts():
     """Merges whose result is part of an earlier merge: the leftmost is joined, then the earlier one."""
-    from tfft.models.byte_pairs import BytePairs
-
     letters = ["a", "b", "c", "x"]
     merges = ["ab c", "x abc", "abc a", "b c", "a bc", "a a", "aa aa"]
     vocabulary = {t: i for i, t in enumerate([*letters, "bc", "ab", "aa", "abc", "xabc", "abca", "aaaa"])}

@@ -3,8 +3,8 @@
     python tools/benchmark_generation.py --batch=8 --rounds=2 --python=OTHER      OTHER has the extra "bench"
 
 Prompts are random tokens, none ends early. Each system runs in a process of its own, with as many threads as it may use
-processors (taskset decides): tokens a second after the first, the prompt's own time subtracted, the better of two runs. The
-processor's own time says more where other work runs on it as well.
+processors (taskset decides, or --threads): tokens a second after the first, the prompt's own time subtracted, the better of two
+runs. The processor's own time says more where other work runs on it as well.
 """
 
 import argparse
@@ -45,6 +45,8 @@ def own(arguments: argparse.Namespace) -> dict:
     from tfft.models.decoding import generate
     from tfft.models.sampling import Sampling
 
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     chosen = {"temperature": 1.0, "top_p": 0.9} if arguments.sampled else {}
     decoder = CausalDecoder(load_backbone(arguments.weights, precision="float32", dropout=-1))
     spec = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32)]
@@ -58,7 +60,7 @@ def baseline(arguments: argparse.Namespace) -> dict:
     import torch
     import transformers
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(arguments.threads)
     model = transformers.AutoModelForCausalLM.from_pretrained(arguments.weights, dtype=torch.float32).eval()
     ids = torch.tensor(prompts(arguments), dtype=torch.long)
     return timed(arguments, lambda tokens: model.generate(
@@ -70,6 +72,7 @@ def main() -> None:
     parser = flags(__doc__, ())
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--prompt", type=int, default=32, help="tokens")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--sampled", action="store_true", help="by chance, with top_p 0.9, instead of greedily")
     parser.add_argument("--tokens", type=int, default=64, help="new ones")
     parser.add_argument("--weights", default="", help="a folder in Hugging Face's layout; default: SmolLM2-135M")

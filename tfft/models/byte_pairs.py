@@ -20,6 +20,7 @@ import tensorflow_text as tf_text
 from tfft.converters.escape import expressions
 from tfft.converters.pre_tokenizers import PATTERNS, pattern_of
 from tfft.errors import UserError
+from tfft.models.long_words import in_pieces
 
 CUT = b"\xff"  # between words: a byte that no text has, nor any class of RE2's
 # White space of Unicode: RE2's \s is ASCII's.
@@ -108,6 +109,7 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
                       for (left, right), rank in ranks.items()]
         except KeyError as error:
             raise ValueError(f"A merge is of or to the token {error}, which is not in the vocabulary.") from error
+        self._divides = not any(value // SHIFT % 2 for value in values)
         self._pairs = _table(np.array([-1, *keys]), np.array([NONE, *values]), NONE)  # a table must not be empty
 
     def token_to_id(self, token: str) -> int:
@@ -155,7 +157,7 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
             is_known = known >= 0
             others = tf.boolean_mask(different, ~is_known)
             alone = tf.RaggedTensor.from_uniform_row_length(tf.boolean_mask(known, is_known), 1)
-            made = tf.concat([alone, self._merged(others)], 0)
+            made = tf.concat([alone, self._joined(others)], 0)
             count = tf.cast(is_known, tf.int64)
             row = tf.where(is_known, tf.cumsum(count) - 1, tf.reduce_sum(count) + tf.cumsum(1 - count) - 1)
             ids = tf.gather(made, tf.gather(row, places))
@@ -188,6 +190,12 @@ class BytePairs(keras_hub.tokenizers.BytePairTokenizer):
         texts = tf.strings.regex_replace(texts, f"([{BLANKS}{NEWLINES}])([{last}][^{BLANKS}{NEWLINES}])",
                                          rb"\1" + CUT + rb"\2")
         return tf.strings.regex_replace(texts, f"({_re2(PATTERNS[self.pattern])})", rb"\1" + CUT)
+
+    def _joined(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """`_merged`, of long words in pieces, where that is the same."""
+        if not self._divides:
+            return self._merged(words)
+        return in_pieces(words, self._merged, lambda ids: tf.cast(tf.strings.length(self._bytes.lookup(ids)), tf.int64))
 
     def _merged(self, words: tf.Tensor) -> tf.RaggedTensor:
         """int64[W,(n)]: the ids of words string[W], by pairs alone."""
