@@ -38,8 +38,10 @@ from tfft.tasks.records import (
 )
 
 __all__ = [
-    "Context", "Judged", "Learnt", "MISTAKES", "NASTY", "Nothing", "PARTS", "Report", "Served", "Structured", "Table", "Task", "Truth", "quarters",
+    "MISTAKES", "NASTY", "PARTS", "Context", "Judged", "Learnt", "Nothing", "Report", "Served", "Structured", "Table", "Task",
+    "Truth", "quarters",
 ]
+
 
 class Task(ABC):
     """One task: its settings and what it has learnt. Tensors of a batch have B examples of S tokens."""
