@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import t5
 import tensorflow as tf
+from commands import ROOT, killed_is_like_whole
 from served import serving, settings
 from test_masked_lm_run import settings_of
 
@@ -33,13 +34,17 @@ def rows(count: int) -> list[dict]:
     return made
 
 
-def experiment(model: str, folder: Path, **changes):
+def write(folder: Path, count: int) -> str:
     path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows(160)), "utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(count)), "utf-8")
+    return f"jsonl:{path}"
+
+
+def experiment(model: str, folder: Path, **changes):
     usual = {"data__max_length": 16, "data__max_target_length": 6, "data__validation": "20%", "data__id_column": "id",
              "train__epochs": 8, "train__peak_learning_rate": 0.03, "train__global_batch_size": 16, "task__max_new_tokens": 5,
              "task__beams": 1, "task__sample_rows": 6, "model__dropout": 0.0}
-    return settings_of(f"my_rewrites:jsonl:{path}", model, folder / "cache", **{**usual, **changes})
+    return settings_of(f"my_rewrites:{write(folder, 160)}", model, folder / "cache", **{**usual, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +112,18 @@ def test_t5_and_bart_learn_and_write_what_they_learnt(kind, tmp_path, capsys):
     capsys.readouterr()
     assert predict_texts(str(tmp_path / "run"), "", [{"text": "a good"}, {"text": "the film was fine"}]) == 0
     assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["bad bad", "poor poor"]
+
+
+@pytest.mark.slow
+def test_killed_is_like_whole_with_lora_and_dropout(thin_preset, tmp_path):
+    spec = write(tmp_path, 60)
+    names = killed_is_like_whole([
+        f"--config={ROOT}/configs/my_rewrites.py:{spec}", "--config.data.id_column=id", "--config.data.max_length=16",
+        "--config.data.max_target_length=6", f"--config.model.backbone={thin_preset}", "--config.adaptation.method=lora",
+        "--config.adaptation.dropout=0.2", "--config.train.accumulation=2", "--config.train.epochs=4",
+        "--config.task.max_new_tokens=3", "--config.task.beams=1", "--config.train.global_batch_size=4",
+        "--config.train.checkpoint_every_steps=3"], str(tmp_path / "cache"), tmp_path, 12)
+    assert any("cross_attention" in name for name in names)
 
 
 def test_what_cannot_be(tiny_preset, tmp_path):
