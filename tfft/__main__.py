@@ -30,7 +30,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help", "help"):
         print("usage: tfft COMMAND [flags]        (tfft COMMAND --help lists the flags)\n")
-        print("\n".join(f"  {command:10}{what}" for command, what in COMMANDS.items()))
+        print("\n".join(f"  {command:12}{what}" for command, what in COMMANDS.items()))
         return
     if name == "--version":
         from tfft import __version__
