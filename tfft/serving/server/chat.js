@@ -3,7 +3,7 @@
 const SETTINGS = [["temperature", "Temperature", {min: 0, max: 100, step: "any"}],
                   ["top_p", "Top p", {min: 0.01, max: 1, step: "any"}],
                   ["max_tokens", "Most tokens", {min: 1, step: 1}],
-                  ["seed", "Seed (empty: another each time)", {min: 0, max: 2147483647, step: 1}]];
+                  ["seed", "Seed", {min: 0, max: 2147483647, step: 1}]];
 let said = []; // [{role, content}]
 let answering = null; // what stops the answer that is being made
 
@@ -25,7 +25,7 @@ function showChat(chat) { // chat: {texts, max_new_tokens, usual} of the model, 
   if (chat === undefined) return;
   find("title").textContent = chat.texts ? "Continue a text" : "Chat";
   find("words").placeholder = chat.texts ? "A text that is continued" : "A message";
-  const usual = {...chat.usual, max_tokens: chat.max_new_tokens, seed: undefined};
+  const usual = {...chat.usual, max_tokens: chat.max_new_tokens, seed: "another each time"};
   find("settings").replaceChildren(...SETTINGS.map((one) => setting(one, usual[one[0]])));
   forget();
 }
@@ -89,17 +89,20 @@ async function say(event) {
   const asked = bubble("user", text), shown = bubble("assistant", "");
   find("words").value = "";
   find("send").disabled = !(find("stop").disabled = false);
-  let made = "", reason = null, failed = null;
+  let made = "", reason = null, failed = null, drawn = 0;
   try {
     for await (const {choices: [part]} of events(...request(chat, text), mine.signal)) {
       made += Object(part.delta).content || part.text || "";
       reason = part.finish_reason || reason;
+      if (performance.now() - drawn < 50) continue; // a page that is drawn for every letter has no time for a click
       shown.textContent = made;
       shown.parentElement.scrollIntoView({block: "end"});
+      drawn = performance.now();
     }
   } catch (error) {
     failed = mine.signal.aborted ? null : error;
   }
+  shown.textContent = made;
   if (answering === mine) answering = null;
   find("send").disabled = !(find("stop").disabled = true);
   if (!shown.isConnected) return; // another conversation, or model, meanwhile
