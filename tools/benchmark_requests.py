@@ -1,6 +1,6 @@
 """Requests to a served language model, one after the other and all at once: POST /v1/completions of a running `tfft serve`.
 
-    taskset -c 1 tfft serve --model=models/code --rest_port=8501 &
+    tfft serve --model=models/code --rest_port=8501 &
     python tools/benchmark_requests.py --model=code --prompts=prompts.txt --requests=8 --tokens=32
 
 prompts.txt has a prompt a line. Seconds until all are answered, tokens a second, the seconds of the longest request; an answer
