@@ -125,14 +125,15 @@ class Speaker(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="prompt"),
                                   tf.TensorSpec([None, None], tf.int32, name="tokens"),
-                                  tf.TensorSpec([], tf.int32, name="max_new_tokens"),
-                                  tf.TensorSpec([], tf.float32, name="temperature")])
+                                  tf.TensorSpec([None], tf.int32, name="max_new_tokens"),
+                                  tf.TensorSpec([None], tf.float32, name="temperature")])
     def more(self, prompt, tokens, max_new_tokens, temperature):
         answer = tf.strings.join([tf.strings.as_string(temperature, precision=1), prompt], " ")
-        length = tf.strings.length(answer[0], unit="UTF8_CHAR")
-        count = tf.minimum(tf.shape(tokens)[1] + max_new_tokens, length)
-        return {"tokens": tf.zeros([1, count], tf.int32), "text": tf.strings.substr(answer, 0, count, unit="UTF8_CHAR"),
-                "done": tf.cast([count >= length], tf.int32), "prompt_tokens": tf.strings.length(prompt)}
+        length = tf.strings.length(answer, unit="UTF8_CHAR")
+        count = tf.minimum(tf.reduce_sum(tf.cast(tokens >= 0, tf.int32), axis=1) + max_new_tokens, length)
+        made = tf.where(tf.sequence_mask(count), 0, -1)
+        return {"tokens": made, "text": tf.strings.substr(answer, tf.zeros_like(count), count, unit="UTF8_CHAR"),
+                "done": tf.cast(count >= length, tf.int32), "prompt_tokens": tf.strings.length(prompt)}
 
 
 def save_speaker(base: Path, **changes) -> Path:

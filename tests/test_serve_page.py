@@ -116,7 +116,7 @@ def test_a_pair_of_texts_and_a_number(page: Page, tmp_path):
     tf.saved_model.save(model, str(tmp_path / "pairs" / "1"), signatures=model.serve)
     with serving(settings(tmp_path / "pairs")) as served:
         page.goto(served.url)
-        expect(page.locator("textarea")).to_have_count(2)
+        expect(page.locator("#inputs textarea")).to_have_count(2)
         assert page.locator("#inputs label").all_text_contents() == ["Text", "Second text"]
         page.locator("#input-text").fill("abcde")
         page.locator("#input-text_pair").fill("ab")
