@@ -51,7 +51,7 @@ def test_the_cases_are_what_they_are_called(made, found):
     one = made["trained"]["1"]
     for case in CASES:
         assert len(set(one[case]["losses"])) == 20 and one[case]["losses"][-1] < one[case]["losses"][0]
-        if case not in ("plain", "gradient accumulation"):
+        if case not in ("plain", "gradient accumulation", "rematerialisation"):
             assert np.abs(np.subtract(one["plain"]["losses"], one[case]["losses"])).max() > 1e-3, case
     assert max(one["plain"]["norms"]) > 0.2  # some were clipped
 

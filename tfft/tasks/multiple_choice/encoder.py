@@ -23,7 +23,7 @@ class ChoiceTokenizer(TextTokenizer):
                  counted: bool = False) -> Tokens:
         """questions, contexts: string[B]; candidates: string[N]; row: int[N], whose each is, ascending. unknown: int32[B,4]."""
         texts = [cleaned(one) for one in (questions, candidates, *([] if contexts is None else [contexts]))]
-        ids = [self._ids(one) for one in texts]
+        ids = [self.ids(one) for one in texts]
         unknown = None
         if counted:
             of_rows, of_candidates, *more = (self._unknown(*pair) for pair in zip(texts, ids, strict=True))

@@ -44,7 +44,7 @@ class PatternTokenizer(TextTokenizer):
             given = cleaned(given)
             if self._spells_space and self._spaced[name]:
                 given = tf.strings.join([tf.where(tf.strings.length(given) > 0, " ", ""), given])
-            made = self._ids(given)
+            made = self.ids(given)
             if counted:
                 unknown = self._unknown(given, made) if unknown is None else unknown + self._unknown(given, made)
             ids[name] = made.with_values(tf.where(made.values == self._mask, self._strange, made.values))
