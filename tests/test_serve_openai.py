@@ -13,7 +13,7 @@ from served import serving, settings
 
 from tfft.data.chat_template import ChatTemplate
 from tfft.serving.server.openai import cut, sure
-from tfft.tasks.causal_lm.serving import continued
+from tfft.tasks.texts.answering import continued
 from tfft.tasks.texts.language import Language
 
 ANSWER = "Grüße! User: bye"
@@ -163,4 +163,4 @@ def test_requests_that_wait_are_computed_together(server):
     finally:
         batcher._observe = observe
     assert answers == [ANSWER.encode()[:size].decode("utf-8", "replace") for size in sizes] * 2
-    assert max(rows) > 2
+    assert max(rows) > 1
