@@ -7,13 +7,13 @@ import urllib.request
 from pathlib import Path
 
 import language
-import numpy as np
 import pytest
 import tensorflow as tf
 from commands import ROOT, killed_is_like_whole
 from served import serving, settings
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from test_masked_lm_run import settings_of
+from written import judged_right
 
 from tfft.errors import UserError
 from tfft.run.fine_tune import fine_tune
@@ -64,14 +64,7 @@ def trained(model, tmp_path_factory):
 
 def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     run = str(trained / "run")
-    lines = [json.loads(line) for line in (trained / "run/metrics.jsonl").read_text().splitlines()]
-    judged = [line for line in lines if line["kind"] == "validation"]
-    assert judged[-1]["perplexity"] < 1.2 and judged[-1]["accuracy"] > 0.95
-    assert judged[-1]["perplexity"] == pytest.approx(np.exp(judged[-1]["loss"]), rel=1e-6)
-    assert judged[-1]["exact_match"] == judged[-1]["rougeL"] == 1.0
-    assert judge(run, data="", split="validation", weights="", output="") == 0
-    report = json.loads((trained / "run/evaluation-validation.json").read_text())
-    assert len(report["answers"]) == 6 and report["answers"][0]["answer"] == report["answers"][0]["response"]
+    report = judged_right(trained / "run", rows=6)
     # the last word of two, and the end of the answer; each response is " bad bad<|im_end|>"
     assert report["tokens"] == report["rows"] * 3
 

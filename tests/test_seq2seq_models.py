@@ -253,6 +253,7 @@ def test_start_and_ends():
 
 def test_half_precision():
     whole, half = backbone("bert"), backbone("bert", precision := "mixed_bfloat16")
-    logits, _ = (decoder := Seq2SeqDecoder(half, *padded(SOURCES)))(tf.constant([[START]] * 3), decoder.caches(3, 2), 0, None)
-    assert logits.dtype == tf.float32 and seq2seq(half).get_layer(OUTPUT).compute_dtype == precision.removeprefix("mixed_")
+    model = seq2seq(half)
+    logits, _ = (decoder := Seq2SeqDecoder(model, *padded(SOURCES)))(tf.constant([[START]] * 3), decoder.caches(3, 2), 0, None)
+    assert logits.dtype == tf.float32 and model.get_layer(OUTPUT).compute_dtype == precision.removeprefix("mixed_")
     np.testing.assert_allclose(logits[0], logits_of(seq2seq(whole), SOURCES[0], [[START]])[0], atol=0.3)

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import keras_hub
 import language
-import numpy as np
 import pytest
 import t5
 import tensorflow as tf
 from commands import ROOT, killed_is_like_whole
 from served import serving, settings
 from test_masked_lm_run import settings_of
+from written import judged_right
 
 from tfft.errors import UserError
 from tfft.run.fine_tune import fine_tune
-from tfft.run.judge import judge
 from tfft.serving.export import export
 from tfft.serving.prediction import predict_file, predict_texts
 from tfft.serving.remote_prediction import predict_texts_remotely
@@ -56,14 +55,7 @@ def trained(tiny_preset, tmp_path_factory):
 
 def test_train_evaluate_predict_export_and_serve(trained, capsys):
     run = str(trained / "run")
-    lines = [json.loads(line) for line in (trained / "run/metrics.jsonl").read_text().splitlines()]
-    judged = [line for line in lines if line["kind"] == "validation"]
-    assert judged[-1]["perplexity"] < 1.2 and judged[-1]["accuracy"] > 0.95
-    assert judged[-1]["perplexity"] == pytest.approx(np.exp(judged[-1]["loss"]), rel=1e-6)
-    assert judged[-1]["exact_match"] == judged[-1]["rougeL"] == 1.0
-    assert judge(run, data="", split="validation", weights="", output="") == 0
-    report = json.loads((trained / "run/evaluation-validation.json").read_text())
-    assert len(report["answers"]) == 6 and report["answers"][0]["answer"] == report["answers"][0]["response"]
+    judged_right(trained / "run", rows=6)
 
     capsys.readouterr()
     assert predict_texts(run, "", [{"text": "the film was good"}, {"text": "bad"}, {"text": " "}]) == 0

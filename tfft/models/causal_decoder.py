@@ -11,9 +11,9 @@ import keras
 import keras_hub
 import tensorflow as tf
 
-from tfft.models.causal_lm import FAMILIES, logit_cap, output_weights
+from tfft.models.causal_lm import FAMILIES, next_logits
 from tfft.models.decoding import Room
-from tfft.models.sampling import shape_at
+from tfft.models.sampling import shape_at, zeros
 
 HIDDEN = -1e9
 
@@ -58,7 +58,6 @@ class CausalDecoder:
         self._groups = backbone.num_heads if self._of_gpt2 else backbone.num_key_value_heads
         self._heads = backbone.num_heads if self._of_gpt2 else backbone.num_query_heads
         self._size = getattr(backbone, "head_dim", None) or backbone.hidden_dim // self._heads
-        self._cap = logit_cap(backbone)
         kind, self._layer = ((_gpt2, _layer_of_gpt2) if self._of_gpt2 else (_gemma, _layer_of_gemma) if self._of_gemma
                              else (_llama, _layer_of_llama))
         self._attentions = [kind(layer) for layer in backbone.transformer_layers]
@@ -67,8 +66,7 @@ class CausalDecoder:
         """Keys f[B x groups,N,size] and values of the same shape, of each layer."""
         shape = [rows * self._groups, places, self._size]
         dtype = keras.backend.standardize_dtype(self.backbone.compute_dtype)
-        return [tf.zeros(shape if all(isinstance(n, int) for n in shape) else tf.stack(shape), dtype)
-                for _ in range(2 * len(self._attentions))]
+        return [zeros(shape, dtype) for _ in range(2 * len(self._attentions))]
 
     def __call__(self, tokens: tf.Tensor, caches: list[tf.Tensor], at: tf.Tensor, room: Room
                  ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -84,7 +82,7 @@ class CausalDecoder:
             x = self._layer(layer, x, lambda x, own=own, cache=cache: self._attend(own, x, cache, places))
             made += cache
         last = tf.reshape(x, [rows, count, x.shape[-1]])[:, -1]
-        return self._logits(self.backbone.layer_norm(last)), made
+        return next_logits(self.backbone, self.backbone.layer_norm(last)), made
 
     def reordered(self, caches: list[tf.Tensor], parents: tf.Tensor) -> list[tf.Tensor]:
         rows = tf.reshape(parents[:, tf.newaxis] * self._groups + tf.range(self._groups), [-1])
@@ -147,16 +145,6 @@ class CausalDecoder:
         if not places.single:
             x = tf.transpose(tf.reshape(x, [places.rows, places.count, -1, self._size]), [0, 2, 1, 3])
         return tf.reshape(x, [places.rows * self._groups, -1, self._size])
-
-    def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
-        """float32[B,V] of f[B,H]."""
-        table = tf.cast(tf.convert_to_tensor(output_weights(self.backbone)), hidden.dtype)
-        if self.backbone.token_embedding.tie_weights:  # on a CPU twice as fast as x times the table
-            made = tf.transpose(tf.matmul(table, hidden, transpose_b=True))
-        else:
-            made = tf.matmul(hidden, table)
-        made = tf.cast(made, tf.float32)
-        return self._cap * tf.tanh(made / self._cap) if self._cap else made
 
 
 def _hidden(at: tf.Tensor, count, there: tf.Tensor) -> Callable[[int], tf.Tensor]:

@@ -50,6 +50,17 @@ def logit_cap(backbone) -> float:
     return float(getattr(backbone, "final_logit_soft_cap", None) or 0.0)
 
 
+def next_logits(backbone, hidden: tf.Tensor) -> tf.Tensor:
+    """float32[B,V] of f[B,H], the last hidden values of a text each: how probable each token is to come next."""
+    table = tf.cast(tf.convert_to_tensor(output_weights(backbone)), hidden.dtype)
+    if backbone.token_embedding.tie_weights:  # on a CPU twice as fast as the hidden values times the table
+        made = tf.transpose(tf.matmul(table, hidden, transpose_b=True))
+    else:
+        made = tf.matmul(hidden, table)
+    made, cap = tf.cast(made, tf.float32), logit_cap(backbone)
+    return cap * tf.tanh(made / cap) if cap else made
+
+
 def causal_lm(backbone) -> keras.Model:
     """{inputs int32[B,S]} -> what NextToken makes. Raises: UserError where the backbone is no language model."""
     check_causal(backbone)

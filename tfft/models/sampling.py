@@ -180,3 +180,8 @@ def _mixed(x: tf.Tensor) -> tf.Tensor:
 def shape_at(t: tf.Tensor, axis: int):
     """A number where the shape is static."""
     return tf.shape(t)[axis] if t.shape[axis] is None else t.shape[axis]
+
+
+def zeros(shape: list, dtype) -> tf.Tensor:
+    """Of a shape in which numbers and scalar tensors are; static where it is all numbers."""
+    return tf.zeros(shape if all(isinstance(n, int) for n in shape) else tf.stack(shape), dtype)

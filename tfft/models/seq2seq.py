@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tfft.errors import UserError
 from tfft.models.backbone import load_any
-from tfft.models.causal_lm import OUTPUT, NextToken, output_weights
+from tfft.models.causal_lm import OUTPUT, NextToken, next_logits
 from tfft.models.encoder_decoder import EncoderDecoderBackbone, Shown, encoder_decoder
 from tfft.models.from_tensors import of_keras_hub
-from tfft.models.sampling import shape_at
+from tfft.models.sampling import shape_at, zeros
 from tfft.models.t5 import NEVER, T5Attention, T5Backbone, hidden_padding
 
 Bart = keras_hub.models.BartBackbone
@@ -97,11 +97,9 @@ class Seq2SeqDecoder:
     target has none on the left.
     """
 
-    def __init__(self, backbone, token_ids: tf.Tensor, padding_mask: tf.Tensor, beams: int = 1):
-        """backbone: or the model that `seq2seq` made of it."""
-        if any(layer.name == OUTPUT for layer in backbone.layers):
-            backbone = backbone.get_layer(OUTPUT).backbone()
-        check_seq2seq(backbone)
+    def __init__(self, model: keras.Model, token_ids: tf.Tensor, padding_mask: tf.Tensor, beams: int = 1):
+        """model: what `seq2seq` made."""
+        backbone = model.get_layer(OUTPUT).backbone()
         self._backbone, self._beams, self._of_t5 = backbone, beams, isinstance(backbone, T5Backbone)
         read = _encoder(backbone)(token_ids, padding_mask)
         self._sources = []
@@ -115,7 +113,7 @@ class Seq2SeqDecoder:
         made = []
         for keys, _ in self._sources:
             shape = [rows, keys.shape[1], places, keys.shape[3]]
-            made += [tf.zeros(shape if all(isinstance(n, int) for n in shape) else tf.stack(shape), keys.dtype)] * 2
+            made += [zeros(shape, keys.dtype)] * 2
         return made
 
     def __call__(self, tokens: tf.Tensor, caches: list[tf.Tensor], at: tf.Tensor, room) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -130,7 +128,10 @@ class Seq2SeqDecoder:
             through = self._through_t5 if self._of_t5 else self._through
             x, new = through(layer, x, caches[2 * number:2 * number + 2], self._sources[number], at, bias)
             made += new
-        return self._logits(x[:, -1]), made
+        last = x[:, -1]
+        if self._of_t5:
+            last = self._backbone.decoder_layer_norm(last) * self._backbone.scale
+        return next_logits(self._backbone, last), made
 
     def reordered(self, caches: list[tf.Tensor], parents: tf.Tensor) -> list[tf.Tensor]:
         """Those of rows parents int32[B] of `caches`."""
@@ -175,15 +176,6 @@ class Seq2SeqDecoder:
         asked = tf.reshape(query, [-1, self._beams * shape[1], *shape[2:]])
         made = tf.transpose(_attended(tf.transpose(asked, [0, 2, 1, 3]) * heads.scale, *source, self._padding), [0, 2, 1, 3])
         return heads.output(tf.reshape(made, shape))
-
-    def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
-        """float32[B,V] of f[B,H]."""
-        if self._of_t5:
-            hidden = self._backbone.decoder_layer_norm(hidden) * self._backbone.scale
-        table = tf.cast(tf.convert_to_tensor(output_weights(self._backbone)), hidden.dtype)
-        if self._backbone.token_embedding.tie_weights:  # on a CPU twice as fast as the hidden values times the table
-            return tf.cast(tf.transpose(tf.matmul(table, hidden, transpose_b=True)), tf.float32)
-        return tf.cast(tf.matmul(hidden, table), tf.float32)
 
 
 def _own(heads: Heads, x: tf.Tensor, cache: list[tf.Tensor], at: tf.Tensor, bias: tf.Tensor

@@ -82,10 +82,10 @@ def look_over(task: Task, splits: dict[str, Split], run: Run | None, console: Co
 
 def beliefs(run: Run, task: Task, splits: dict[str, Split], rows: Rows, truth: Truth, console: Console) -> Beliefs | None:
     """What the run's model makes of all rows; None where it has no probabilities of single rows."""
-    made = scratch((len(rows.rows), max(1, len(truth.names))))
-    made[:] = np.nan
     if not truth.names or not (truth.one or truth.several):
         return None
+    made = scratch((len(rows.rows), len(truth.names)))
+    made[:] = np.nan
     for name, split in splits.items():
         report, _ = judged(run, split, console)
         if (found := task.beliefs(report)) is None:

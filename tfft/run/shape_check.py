@@ -13,13 +13,13 @@ from tfft.errors import UserError
 from tfft.models.adaptation import trained_weights
 from tfft.models.shapes import layers_of, read_shape
 from tfft.run.assembly import Built, Unread, build_shape
-from tfft.run.tpu_check import Options, Step
+from tfft.run.tpu_check import Options, Step, compiler_of
 from tfft.tasks.table import TASKS
 from tfft.tpu.chips import CHIPS, GIB, Chip
 from tfft.tpu.compiler import Compiler
 from tfft.tpu.layers import Line
 from tfft.training.strategy import make_strategy, set_up
-from tfft.training.summaries import LINE_SECONDS, Console, table
+from tfft.training.summaries import Console, table
 
 LEFT = 63 / 64  # of a chip's memory, what the compiler has for a step
 NOTE = """memory of {few} layers is the compiler's word ({chip}'s, {versions}); that of all {layers} follows from a straight
@@ -63,8 +63,7 @@ def check_shape(experiment: Experiment, options: Options) -> int:
     if floor.bytes > _there(options.tpu.chip):
         print(f"That alone is more than a {options.tpu.chip.name} has: nothing was compiled.")
         return 1
-    compiler = Compiler(options.compiler_python, cache_folder(experiment.data.cache) / "preflight", lambda seconds: seconds <
-                        LINE_SECONDS or console.now_and_then(f"compiling for {seconds:.0f} s"))
+    compiler = compiler_of(options, cache_folder(experiment.data.cache), console)
     points, told = {}, []
     for number in few:
         built = build_shape(unread, shape, number)

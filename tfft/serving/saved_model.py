@@ -109,7 +109,7 @@ class ServedModel(tf.Module):
             for name in METHODS.keys() & self.signatures.keys():
                 updater.replace_method_name(signature_key=name, method_name=METHODS[name], tags="serve")
             updater.save()
-            _write_defaults(folder / "saved_model.pb", self._task.defaults())
+            _write_defaults(folder / "saved_model.pb", self.defaults)
         except tf.errors.OpError as error:
             raise OSError(error.message.split("\n")[0]) from error
 

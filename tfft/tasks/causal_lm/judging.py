@@ -4,26 +4,22 @@ import numpy as np
 
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
+from tfft.tasks.texts.judging import some_rows
 
 
 def samples(store: TokenStore, rows: np.ndarray, number: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """(row, tokens of the prompt, tokens of the right answer) of so many rows at most, always the same ones: those with an
     answer that is whole within its example, the last one of a conversation."""
-    made = []
-    for row in np.random.default_rng(0).permutation(rows):
-        if len(made) == number:
-            break
+    def read(row: int):
         example = int(store.examples_of(np.array([row]))[0])
         tokens, learnt = store.values("tokens", example), store.values("learnt", example)
-        if len(tokens) < int(store.column("full_length")[row]):
-            continue
         places = np.flatnonzero(learnt)
-        if len(places) and places[0] > 0:
-            first = places[np.flatnonzero(np.diff(places, prepend=-2) > 1)[-1]]
-            last = places[-1] + 1
-            if first > 0:
-                made.append((int(row), np.asarray(tokens[:first], np.int32), np.asarray(tokens[first:last], np.int32)))
-    return made
+        if len(tokens) < int(store.column("full_length")[row]) or not len(places):
+            return None
+        first = places[np.flatnonzero(np.diff(places, prepend=-2) > 1)[-1]]
+        return (tokens[:first], tokens[first:places[-1] + 1]) if places[0] > 0 and first > 0 else None
+
+    return some_rows(rows, number, read)
 
 
 def remarks(store: TokenStore, rows: np.ndarray) -> list[str]:

@@ -1,7 +1,5 @@
 """What a served language model takes and answers."""
 
-from typing import Any
-
 import tensorflow as tf
 
 from tfft.data.tokenize import features
@@ -21,15 +19,8 @@ def left_padded(inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     return tokens, tf.cast(place >= shift, tf.int32)
 
 
-def signatures(served, language: Language, stop: tuple[str, ...]) -> dict[str, Any]:
-    """serving_default takes prompts; generate also how to choose, a number for each row, or one for all; continue also what
-    was made so far, for clients that stream."""
-    prompt = tf.TensorSpec([None], tf.string, name="prompt")
-
-    def generate(prompt, **chosen):
-        examples, rows = served.encoder.asked(prompt)
-        return {**served.of_examples({**examples, **chosen}, rows), "prompt_tokens": examples["length"]}
-
+def continuing(served, language: Language, stop: tuple[str, ...]):
+    """The signature that takes prompts, what was made of their answers so far, and how to choose: for clients that stream."""
     def more(prompt, tokens, **chosen):
         examples, _ = served.encoder.asked(prompt)
         before = tf.reduce_sum(tf.cast(tokens >= 0, tf.int32), axis=1)
@@ -38,11 +29,9 @@ def signatures(served, language: Language, stop: tuple[str, ...]) -> dict[str, A
         answer = continued(tokens, tf.cast(made[:, 0], tf.int32), language, stop)
         return {**answer, "prompt_tokens": examples["length"]}
 
-    tokens = tf.TensorSpec([None, None], tf.int32, name="tokens")
-    return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(prompt=prompt),
-            "generate": tf.function(generate, autograph=False).get_concrete_function(prompt=prompt, **OPTION_SPECS),
-            "continue": tf.function(more, autograph=False).get_concrete_function(
-                prompt=prompt, tokens=tokens, **OPTION_SPECS)}
+    return tf.function(more, autograph=False).get_concrete_function(
+        prompt=tf.TensorSpec([None], tf.string, name="prompt"), tokens=tf.TensorSpec([None, None], tf.int32, name="tokens"),
+        **OPTION_SPECS)
 
 
 def behind(examples: dict, tokens: tf.Tensor) -> dict:

@@ -130,7 +130,7 @@ class CausalLMTask(WritingTask):
     writes = ("generate", "continue")
 
     def signatures(self, served: base.Served) -> dict:
-        return serving.signatures(served, self.learnt, self.settings.stop)
+        return {**super().signatures(served), "continue": serving.continuing(served, self.learnt, self.settings.stop)}
 
     def extra_assets(self, encoder: ConversationEncoder) -> dict[str, str]:
         return {"chat.json": encoder.rendering.to_json()}

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from tfft.data.store import TokenStore
+from tfft.tasks.texts.judging import some_rows
 from tfft.tasks.texts.language import Language
 from tfft.tasks.texts.metrics import METRICS, text_metrics
 
@@ -13,15 +14,12 @@ SENTENCE = re.compile(r"(?s)(.+?[.!?\u3002\uff01\uff1f])(?:\s|$)")
 
 def samples(store: TokenStore, rows: np.ndarray, number: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """(row, tokens of source, tokens of target) of so many rows at most, always the same ones, whose target is whole."""
-    made = []
-    for row in np.random.default_rng(0).permutation(rows):
-        if len(made) == number:
-            break
+    def read(row: int):
         example = int(store.examples_of(np.array([row]))[0])
-        target = np.asarray(store.values("target", example), np.int32)
-        if len(target) == int(store.column("full_target")[row]):
-            made.append((int(row), np.asarray(store.values("tokens", example), np.int32), target))
-    return made
+        target = store.values("target", example)
+        return (store.values("tokens", example), target) if len(target) == int(store.column("full_target")[row]) else None
+
+    return some_rows(rows, number, read)
 
 
 def remarks(store: TokenStore, rows: np.ndarray) -> list[str]:

@@ -18,7 +18,7 @@ from tfft.models.decoding import generate
 from tfft.models.sampling import Sampling
 from tfft.models.seq2seq import SHOWN, Seq2SeqDecoder, load_seq2seq, seq2seq, start_and_ends
 from tfft.tasks import base
-from tfft.tasks.seq2seq import judging, serving
+from tfft.tasks.seq2seq import judging
 from tfft.tasks.seq2seq.encoder import PairEncoder
 from tfft.tasks.seq2seq.rows import row_fields
 from tfft.tasks.texts.language import Language, language_of
@@ -118,9 +118,6 @@ class Seq2SeqTask(WritingTask):
                         beams=self.settings.beams, asked=source, **more)
 
     # ---- serving
-
-    def signatures(self, served: base.Served) -> dict:
-        return serving.signatures(served)
 
     def card_of_length(self, data: config.Seq2SeqData) -> str:
         return f"Of a text of more than {data.max_length} tokens the beginning is read."

@@ -1,20 +1,34 @@
 """Tokens that a model made -> texts, and where they end: in a graph, and for a reader."""
 
 import re
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfft.models.sampling import FLOATS, Sampling
 from tfft.tasks.base import NASTY
 from tfft.tasks.texts.language import Language
 
-OPTIONS = {**dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram", "seed"), tf.int32),
-           **dict.fromkeys(("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty"), tf.float32)}
+OPTIONS = {name: tf.float32 if name in FLOATS else tf.int32 for name in Sampling._fields}
 OPTION_SPECS = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in OPTIONS.items()}
 BEFORE = "before"  # how many of a prompt's last tokens are the beginning of its answer
 LAST = 16    # tokens of an answer that are looked through for where it should stop, whenever one is made
 LONG = 400   # characters: nasty prompts are cut there, but for one
 NASTY_ROWS = 16
+
+
+def signatures(served, field: str) -> dict[str, Any]:
+    """serving_default takes what is asked, string[B]; generate also how to choose, a number for each row, or one for all."""
+    asked = {field: tf.TensorSpec([None], tf.string, name=field)}
+
+    def generate(**given):
+        texts = given.pop(field)
+        examples, rows = served.encoder.asked(texts)
+        return {**served.of_examples({**examples, **given}, rows), f"{field}_tokens": examples["length"]}
+
+    return {"serving_default": tf.function(served.of_texts, autograph=False).get_concrete_function(**asked),
+            "generate": tf.function(generate, autograph=False).get_concrete_function(**asked, **OPTION_SPECS)}
 
 
 def stopped(tokens: tf.Tensor, count: tf.Tensor, language: Language, stop: tuple[str, ...]) -> tf.Tensor:

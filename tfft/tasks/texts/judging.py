@@ -31,6 +31,18 @@ def judge(judged: Judged) -> Report:
                   len(judged.rows), details={"tokens": count})
 
 
+def some_rows(rows: np.ndarray, number: int, read: Callable[[int], tuple[np.ndarray, np.ndarray] | None]) -> list[tuple]:
+    """(row, what is asked of it, the right answer) of so many rows at most, always the same ones. read(row): the tokens of
+    both, None where a row is not to be answered."""
+    made: list[tuple] = []
+    for row in np.random.default_rng(0).permutation(rows).tolist():
+        if len(made) == number:
+            break
+        if (found := read(row)) is not None:
+            made.append((row, *(np.asarray(tokens, np.int32) for tokens in found)))
+    return made
+
+
 def compare(report: Report, chosen: list, answer: Callable[[list[np.ndarray]], list[str]], language: Language,
             store: TokenStore) -> Report:
     """Adds to a report what the model answers to some rows. answer(prompts in tokens) -> texts."""

@@ -137,6 +137,9 @@ class WritingTask(base.Task):
 
     writes: tuple[str, ...] = ("generate",)  # signatures that take how to choose besides
 
+    def signatures(self, served: base.Served) -> dict:
+        return answering.signatures(served, self.asked[0])
+
     def defaults(self) -> dict[str, dict[str, np.ndarray]]:
         usual = {name: self._usual[name] for name in answering.OPTIONS}
         return dict.fromkeys(self.writes, usual)
