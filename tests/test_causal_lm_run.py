@@ -91,6 +91,10 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     assert tell(run, "", ["good"], more) == 0 and predict_texts(run, "", [{"prompt": "good"}], more) == 0
     streamed, whole = capsys.readouterr().out.rsplit("\n", 2)[:2]
     assert streamed == json.loads(whole)["text"] and streamed.startswith(" bad bad ")
+    chance = ["temperature=3.0", "seed=4"]
+    assert tell(run, "", ["good"], chance) == 0 and predict_texts(run, "", [{"prompt": "good"}], chance) == 0
+    streamed, whole = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert streamed == json.loads(whole)["text"] and not streamed.startswith(" bad bad")
     (trained / "asked.jsonl").write_text('{"prompt": "bad"}\n{"prompt": ""}\n')
     assert predict_file(run, "", str(trained / "asked.jsonl"), str(trained / "answers.jsonl"), probabilities=False,
                         batch_size=4, on_broken_row="empty") == 0
