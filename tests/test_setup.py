@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import os
 import pathlib
 import re
 import subprocess
@@ -119,6 +120,15 @@ def test_tools_say_which_python_is_missing(tmp_path):
         (fakes / name).chmod(0o755)
     run = tool("test", tmp_path, TFFT_VENV=str(tmp_path / "venv"), PATH=f"{fakes}:/usr/bin:/bin")
     assert run.returncode == 1 and "tfft needs Python 3.11 or 3.12" in run.stderr and "Python 3.13.9" in run.stderr
+
+
+def test_an_environment_has_the_pip_that_the_docs_call(tmp_path):
+    """Where it had none, `pip install` in an activated one would be another Python's."""
+    script = f'source {ROOT}/tools/setup.sh; python="$1/bin/python"; make_venv "$1" "$1/tfft-unfinished"'
+    subprocess.run(["bash", "-c", script, "bash", tmp_path / "venv"], check=True, capture_output=True, timeout=120,
+                   env={**os.environ, "TFFT_PYTHON": sys.executable})
+    made = subprocess.run([tmp_path / "venv/bin/pip", "--version"], check=True, capture_output=True, text=True)
+    assert str(tmp_path) in made.stdout
 
 
 def test_tools_end_a_failed_installation_without_a_stamp(tmp_path):

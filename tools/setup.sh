@@ -90,7 +90,7 @@ make_venv() {
     if [ -n "$clear" ] || ! "$python" -m pip --version > /dev/null 2>&1; then
         maker=$(find_python) || exit 1
         say "making a virtual environment in $1 with $("$maker" --version)"
-        "$maker" -m venv --prompt tfft --without-pip $clear "$1" && touch "$2" && "$python" -m ensurepip > /dev/null \
+        "$maker" -m venv --prompt tfft --without-pip $clear "$1" && touch "$2" && "$python" -m ensurepip --default-pip > /dev/null \
             || fail "could not make it. Remove $1 and run this again."
     fi
     fits "$python" || fail "$1 has $("$python" --version); tfft needs 3.11 or 3.12." \
