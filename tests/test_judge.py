@@ -105,3 +105,14 @@ def test_of_many_labels_the_worst_are_shown(run, evaluate, monkeypatch, tmp_path
     shown = printed[printed.index("the 15 of 50 labels with the lowest f1; the report has all of them:") + 1:-1]
     assert [line.split()[0] for line in shown] == ["label", *(f"label{i}" for i in range(3, 18))]
     assert len(json.loads((tmp_path / "report.json").read_text())["per_label"]) == 50
+
+
+def test_the_evidence_of_all_rows_makes_the_metrics(run, tmp_path):
+    (tmp_path / "more.csv").write_text("text,label\ngood film,pos\nbad film,neg\nfine film,neg\nodd,pos\n")
+    report = module.examine(run, f"csv:{tmp_path}/more.csv", "", "", module.Console())
+    evidence = report.evidence
+    of_all = {name: value for name, value in report.metrics.items() if name != "loss"}
+    assert evidence.figures(np.arange(len(evidence.rows))) == of_all
+    assert evidence.score.mean() == report.metrics[evidence.what] and len(evidence.rows) == report.judged
+    wrong = int(np.argmin(evidence.score))
+    assert (evidence.right(wrong) == evidence.given(wrong).split()[0]) == bool(evidence.score[wrong])

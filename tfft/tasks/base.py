@@ -26,6 +26,7 @@ from tfft.tasks.records import (
     MISTAKES,
     PARTS,
     Context,
+    Evidence,
     Judged,
     Learnt,
     Nothing,
@@ -38,8 +39,8 @@ from tfft.tasks.records import (
 )
 
 __all__ = [
-    "MISTAKES", "NASTY", "PARTS", "Context", "Judged", "Learnt", "Nothing", "Report", "Served", "Structured", "Table", "Task",
-    "Truth", "quarters",
+    "MISTAKES", "NASTY", "PARTS", "Context", "Evidence", "Judged", "Learnt", "Nothing", "Report", "Served", "Structured",
+    "Table", "Task", "Truth", "quarters",
 ]
 
 

@@ -54,13 +54,29 @@ class Nothing:
         """There is nothing to save."""
 
 
+class Evidence(NamedTuple):
+    """What an evaluation's metrics are made of, row by row: for slices by any column, intervals, comparisons of runs.
+
+    rows int64[n] of the store, each once; score float64[n]: how right the answer to each is, the higher the better, and what
+    that is called ("accuracy"); figures(places int64[m], with repetitions perhaps) -> the metrics of those rows alone, those
+    that no number of rows has by itself and those that take long left out; right(place), given(place): for a person.
+    """
+
+    rows: np.ndarray
+    score: np.ndarray
+    what: str
+    figures: Callable[[np.ndarray], dict[str, float]]
+    right: Callable[[int], str]
+    given: Callable[[int], str]
+
+
 @dataclasses.dataclass
 class Report:
     """What an evaluation found on so many rows.
 
     tuned: what was chosen on these rows, or used on them, and belongs to the weights (thresholds, say): lists by name.
     mistakes: (place, text, right answer, given answer), the worst first. details: what the written report has besides.
-    by_source: of a mixture, the "rows" and "metrics" of each source.
+    by_source: of a mixture, the "rows" and "metrics" of each source. evidence: None where a task has none.
     """
 
     metrics: dict[str, float]
@@ -70,6 +86,7 @@ class Report:
     mistakes: list[tuple[str, str, str, str]] = dataclasses.field(default_factory=list)
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     by_source: dict[str, dict] = dataclasses.field(default_factory=dict)
+    evidence: Evidence | None = None
 
     def to_json(self, **more) -> str:
         """The figures, after `more`."""

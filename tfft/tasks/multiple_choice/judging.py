@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from tfft.data.store import TokenStore
-from tfft.tasks.base import MISTAKES, Judged, Report, Table, quarters
+from tfft.tasks.base import MISTAKES, Evidence, Judged, Report, Table, quarters
 from tfft.tasks.multiple_choice.members import right_examples
 
 NAMES = ("accuracy", "mrr", "map")
@@ -31,7 +31,21 @@ def judge(judged: Judged, binary: bool) -> ChoiceReport:
     report = ChoiceReport(made, len(judged.rows), each=ranked.each)
     report.tables = _places(ranked, right, first)
     report.mistakes = _mistakes(judged, ranked, right, scores)
+    report.evidence = _evidence(judged, ranked, right)
     return report
+
+
+def _evidence(judged: Judged, ranked: "Ranked", right: np.ndarray) -> Evidence:
+    first, last = judged.of_rows()
+
+    def texts(place: int) -> list[str]:
+        return choice_texts(judged.store, int(judged.rows[place]))
+
+    return Evidence(
+        judged.rows, ranked.each["accuracy"], "accuracy",
+        lambda places: {name: float(values[places].mean()) for name, values in ranked.each.items()},
+        lambda i: " / ".join(text for text, good in zip(texts(i), right[first[i]:last[i]], strict=True) if good),
+        lambda i: texts(i)[ranked.best[i] - first[i]])
 
 
 class Ranked:

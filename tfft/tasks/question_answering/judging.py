@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.data.scratch import let_go
-from tfft.tasks.base import MISTAKES, Judged, Report, Table, quarters
+from tfft.tasks.base import MISTAKES, Evidence, Judged, Report, Table, quarters
 from tfft.tasks.question_answering.decode import decide
 from tfft.tasks.question_answering.rows import answer_texts
 from tfft.tasks.question_answering.scoring import AnswerScorer
@@ -76,7 +76,16 @@ def _report(judged: Judged, scorer: AnswerScorer, threshold: float, tuned: dict[
     tables = [Table("questions", ("questions", "rows", *NAMES, "answered"), lines)] if lines else []
     details = {} if np.isinf(threshold) else {"no_answer_threshold": threshold}
     return AnswerReport(metrics, len(scorer), tables=tables, tuned=tuned, details=details, each=each,
-                        mistakes=_mistakes(judged, each, silent, spans, shares))
+                        mistakes=_mistakes(judged, each, silent, spans, shares),
+                        evidence=_evidence(judged, each, silent, spans))
+
+
+def _evidence(judged: Judged, each: dict[str, np.ndarray], silent: np.ndarray, spans: np.ndarray) -> Evidence:
+    store, rows = judged.store, judged.rows
+    return Evidence(
+        rows, each["f1"], "f1", lambda places: {name: float(each[name][places].mean()) for name in NAMES},
+        lambda i: " / ".join(dict.fromkeys(answer_texts(store, int(rows[i])))),
+        lambda i: "" if silent[i] else store.string("context", int(rows[i]))[spans[i, 0]:spans[i, 1]])
 
 
 def _mistakes(judged: Judged, each: dict[str, np.ndarray], silent: np.ndarray, spans: np.ndarray, shares: np.ndarray) -> list:

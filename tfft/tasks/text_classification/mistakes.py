@@ -27,11 +27,12 @@ def worst(problem: str, names: tuple[str, ...], store: TokenStore, report, count
             break
         row = report.rows[i]
         text = " || ".join(store.texts(row))
-        made.append((store.place(row), text[:300], *_answer(problem, names, targets[i], probabilities[i], report)))
+        made.append((store.place(row), text[:300], *shown(problem, names, targets[i], probabilities[i], report)))
     return made
 
 
-def _answer(problem: str, names, target, probabilities, report) -> tuple[str, str]:
+def shown(problem: str, names, target, probabilities, report) -> tuple[str, str]:
+    """(the right answer, the given one)."""
     if problem == "regression":
         return f"{target:.3f}", f"{probabilities[0]:.3f}"
     if problem == "multi_label":

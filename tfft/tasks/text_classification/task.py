@@ -19,6 +19,7 @@ from tfft.tasks import base
 from tfft.tasks.text_classification import baseline, losses, metrics, serving
 from tfft.tasks.text_classification.advice import advice
 from tfft.tasks.text_classification.calibration import Calibration, calibrate
+from tfft.tasks.text_classification.evidence import evidence
 from tfft.tasks.text_classification.labels import (
     LabelColumn,
     Labels,
@@ -232,6 +233,7 @@ class TextClassificationTask(base.Task):
         report = LabelReport(made, len(rows), per_label=per_label, thresholds=thresholds, rows=rows, targets=targets,
                              probabilities=found, logits=logits)
         report.mistakes = worst(self.problem, self.labels.names, judged.store, report, base.MISTAKES)
+        report.evidence = evidence(self.problem, self.labels.names, report)
         return report
 
     def slice(self, report: LabelReport, lengths: np.ndarray) -> list[dict]:
