@@ -25,6 +25,7 @@ def get_config(variant: str = ""):
     config.task.max_new_tokens = 64
     config.adaptation.method = "lora"
     config.train.global_batch_size = 16
+    config.train.accumulation = 4  # on the memory of 4 rows; 1 where there is enough
     config.train.epochs = 3
     config.train.peak_learning_rate = 1e-4
     config.eval.metric = "bleu"

@@ -34,6 +34,7 @@ def get_config(variant: str = ""):
 
     config.adaptation.method = "lora"  # "none" trains all weights, which want a lower rate: 5e-5
     config.train.global_batch_size = 16
+    config.train.accumulation = 4  # on the memory of 4 rows; 1 where there is enough
     config.train.epochs = 3
     config.train.peak_learning_rate = 1e-4
     return config

@@ -27,6 +27,7 @@ def get_config(variant: str = ""):
     config.task.max_new_tokens = 128
 
     config.train.global_batch_size = 16
+    config.train.accumulation = 4  # on the memory of 4 rows; 1 where there is enough
     config.train.epochs = 3
     config.train.peak_learning_rate = 5e-5
     return config

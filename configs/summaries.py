@@ -23,6 +23,7 @@ def get_config(variant: str = ""):
     config.task.max_new_tokens = 40
     config.adaptation.method = "lora"
     config.train.global_batch_size = 16
+    config.train.accumulation = 4  # on the memory of 4 rows; 1 where there is enough
     config.train.epochs = 2
     config.train.peak_learning_rate = 1e-4
     config.eval.metric = "rougeL"

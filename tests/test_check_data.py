@@ -306,6 +306,18 @@ def test_language_models(tmp_path, tiny_preset):
     assert found["duplicate"][0].count == 1 and not {"truncated", "conflict"} & found.keys()
 
 
+def test_sources_with_targets(tmp_path, tiny_preset):
+    rows = [{"source": f"good {'bad ' * (i % 9)}user{i}", "target": "bad"} for i in range(20)]
+    rows += [{**rows[3], "target": "good"}, rows[5], {"source": "odd film", "target": "good " * 30}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = resolve({"task": {"name": "seq2seq", "decoder_layers": 1, "max_new_tokens": 8}, "model": {"backbone": tiny_preset},
+                    "data": {"train": str(tmp_path / "a.jsonl"), "validation": "", "max_length": 64, "max_target_length": 16}})
+    found = by_name(checked(made, tiny_preset, tmp_path))
+    assert found["conflict"][0].severity == "note" and "'bad', but 'good' in" in found["conflict"][0].examples[0].note
+    assert found["duplicate"][0].count == 1 and found["truncated"][0].count == 1
+    assert found["truncated"][0].examples[0].place.endswith("a.jsonl:23")
+
+
 def test_a_mixture_is_checked_as_a_whole(tmp_path, tiny_preset):
     rows = clean(100)
     sources = {"one": {"train": write(tmp_path / "a.csv", rows)}, "two": {"train": write(tmp_path / "b.csv", [rows[3]] * 2)}}

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfft import config
 from tfft.assets import resolve_backbone
 from tfft.data.prepare import Reading
+from tfft.data.row_tokens import digests, values_of
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.models.backbone import load_tokenizer
@@ -23,6 +24,8 @@ from tfft.tasks.seq2seq.encoder import PairEncoder
 from tfft.tasks.seq2seq.rows import row_fields
 from tfft.tasks.texts.language import Language, language_of
 from tfft.tasks.texts.task import WritingTask
+
+TARGET = 40  # tokens of a target that are shown
 
 
 class Seq2SeqTask(WritingTask):
@@ -70,6 +73,22 @@ class Seq2SeqTask(WritingTask):
 
     def remarks(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         return judging.remarks(store, rows)
+
+    def identity(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        """Of a source with its target."""
+        return super().identity(store, rows) ^ digests(values_of(store, "target", rows))
+
+    def truth(self, store: TokenStore, rows: np.ndarray) -> base.Truth:
+        """The target; a source may have several."""
+        def shown(place: int) -> str:
+            return repr(self.learnt.written(store.values("target", int(rows[place]))[:TARGET].tolist()).strip())
+
+        targets = digests(values_of(store, "target", rows))
+        return base.Truth("target", targets, shown, asked=super().identity(store, rows), strict=False)
+
+    def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
+        offsets = store.column("target_offsets")
+        return super().cut(store, rows) | (np.asarray(store.column("full_target")[rows]) > offsets[rows + 1] - offsets[rows])
 
     # ---- model and loss
 
