@@ -4,8 +4,8 @@
     python tools/make_dialogues.py --wheel=chatterbot_corpus-1.3.3-py2.py3-none-any.whl --output=dialogues.jsonl
     python -m tfft.train --config=configs/my_chat.py:jsonl:dialogues.jsonl --workdir=runs/dialogues
 
-A row is a conversation of the user, who begins, and the assistant, who ends; "topic" is the file that it is of. Needs the package
-pyyaml.
+A row is a conversation of the user, who begins, and the assistant, who ends; "topic" is the file that it is of. Needs the
+package pyyaml.
 """
 
 import argparse
