@@ -13,6 +13,10 @@ import pytest
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "fine", "poor", "film", "a", "the", "##s", ",", "."]
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption("--product", action="store_true", help="test_adapter_run.py: every task with every method")
+
+
 def pytest_collection_modifyitems(items) -> None:
     """Files with slow tests come first: of two processes that take file by file (tools/test) neither then waits for the other's
     last one."""

@@ -1,11 +1,14 @@
 """Adapters from training to what is served: every task trains and exports them, a folder of its own has them alone, PEFT's
 layout is written and read, and a killed run goes on."""
 
+import functools
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import language
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,6 +29,7 @@ from tfft.serving.backbone_folder import export_backbone
 from tfft.serving.export import export
 from tfft.serving.prediction import Predictor
 
+METHODS = ("lora", "dora", "adalora", "ia3", "adapters", "bitfit", "prefix", "prompt")
 TEXTS = ["good film .", "bad film .", "a fine film", "the poor film", "fine good a", "bad poor the ."]
 
 
@@ -184,18 +188,39 @@ TASKS = {
     "my_pairs": lines([{"text": text, "text_pair": f"{text} a"} for text in TEXTS]),
     "my_choices": lines([{"question": text, "choices": ["good", "bad"], "label": i % 2} for i, text in enumerate(TEXTS)]),
     "my_corpus": lines([{"text": f"{text} {text}"} for text in TEXTS]),
+    "my_csv": lines([{"text": text, "label": text.split()[0]} for text in TEXTS]),
+    "my_rewrites": lines([{"source": f"{text} a", "target": text} for text in TEXTS]),
+    "my_chat": lines([{"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "fine"}]}
+                      for text in TEXTS]),
 }
+IN_CI = [*zip(TASKS, ("lora", "dora", "ia3", "adapters", "bitfit"), strict=False), ("my_entities", "prefix"),
+         ("my_answers", "prompt")]
+REFUSED = {("my_rewrites", "prefix"), ("my_rewrites", "prompt"), ("my_chat", "prefix"), ("my_chat", "prompt"),
+           ("my_chat", "bitfit")}
+
+
+def pytest_generate_tests(metafunc):
+    """The tasks with a method each; with --product every task with every method, which takes many minutes."""
+    if "config" in metafunc.fixturenames and "method" in metafunc.fixturenames:
+        product = itertools.product(TASKS, METHODS) if metafunc.config.getoption("--product") else IN_CI
+        metafunc.parametrize("config, method", list(product))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config, method", [*zip(TASKS, ("lora", "dora", "ia3", "adapters", "bitfit"), strict=True),
-                                            ("my_entities", "prefix"), ("my_answers", "prompt")])
 def test_every_task_trains_and_exports_them(config, method, thin_preset, tmp_path, capsys):
     rows = tmp_path / ("rows.conll" if config == "my_entities" else "rows.jsonl")
     rows.write_text(TASKS[config])
-    made = experiment(f"{config}:{rows}", thin_preset, tmp_path / "cache", data__validation="", train__steps=2,
-                      adaptation__method=method)
-    assert fine_tune(made, str(tmp_path / "run")) == 0
+    preset = language.write(tmp_path / "llama") if config == "my_chat" else thin_preset
+    source = f"{config}:{'jsonl:' * (config == 'my_chat')}{rows}"
+    changes = {"my_csv": {"data__train": f"jsonl:{rows}"}, "my_chat": {"data__max_length": 32, "task__max_new_tokens": 8},
+               "my_rewrites": {"task__max_new_tokens": 8}}.get(config, {})
+    made = functools.partial(experiment, source, preset, tmp_path / "cache", **{
+        "data__validation": "", "train__steps": 2, "adaptation__method": method, **changes})
+    if (config, method) in REFUSED:
+        with pytest.raises(UserError, match="adaptation.method"):
+            fine_tune(made(), str(tmp_path / "run"))
+        return
+    assert fine_tune(made(), str(tmp_path / "run")) == 0
     assert export(str(tmp_path / "run"), "", "") == 0
     assert "proven on" in capsys.readouterr().out
 

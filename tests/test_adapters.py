@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfft.config import Adaptation, Model
 from tfft.errors import UserError
 from tfft.models.adaptation import choose_trained, sections
-from tfft.models.adapters import Beside, merge
+from tfft.models.adapters import Beside, adapt, merge
 from tfft.models.backbone import sequence_output
 from tfft.models.heads import pooled_classifier
 from tfft.models.places import matrices, places
@@ -196,6 +196,13 @@ def test_patterns(pattern, count):
 def test_a_pattern_that_matches_nothing_says_what_there_is():
     with pytest.raises(UserError, match=r"(?s)no matrix of the backbone matches 'q_proj'.*self_attention_layer/query"):
         adapted("bert", adaptation("lora", targets=("query", "q_proj")))
+
+
+def test_a_backbone_without_biases_is_told():
+    layer = keras.layers.Dense(2, use_bias=False)
+    layer.build((1, 3))
+    with pytest.raises(UserError, match="bitfit trains biases, and this backbone has none"):
+        adapt([layer], Adaptation(method="bitfit"), 0)
 
 
 def test_frozen_layers_are_left_alone():

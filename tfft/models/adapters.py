@@ -197,7 +197,11 @@ def adapt(layers: list, config: Adaptation, seed: int) -> list:
     Raises: UserError where `targets` has a pattern that matches nothing, or the method has nothing to act on.
     """
     if config.method == "bitfit":
-        return [v for layer in layers for v in layer.trainable_variables if v.path.endswith(("bias", "beta"))]
+        biases = [v for layer in layers for v in layer.trainable_variables if v.path.endswith(("bias", "beta"))]
+        if not biases:
+            raise UserError("config.adaptation.method=bitfit trains biases, and this backbone has none (Llama's and T5's "
+                            "kinds). Choose ia3, which is as small, or lora.")
+        return biases
     if config.method == "prefix":
         return _prefix(layers, config, seed)
     patterns, made = config.targets or USUAL[config.method], []
