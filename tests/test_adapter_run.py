@@ -213,7 +213,7 @@ def test_every_task_trains_and_exports_them(config, method, thin_preset, tmp_pat
     preset = language.write(tmp_path / "llama") if config == "my_chat" else thin_preset
     source = f"{config}:{'jsonl:' * (config == 'my_chat')}{rows}"
     changes = {"my_csv": {"data__train": f"jsonl:{rows}"}, "my_chat": {"data__max_length": 32, "task__max_new_tokens": 8},
-               "my_rewrites": {"task__max_new_tokens": 8}}.get(config, {})
+               "my_rewrites": {"data__max_target_length": 16, "task__max_new_tokens": 8}}.get(config, {})
     made = functools.partial(experiment, source, preset, tmp_path / "cache", **{
         "data__validation": "", "train__steps": 2, "adaptation__method": method, **changes})
     if (config, method) in REFUSED:
