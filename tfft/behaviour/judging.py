@@ -1,5 +1,6 @@
 """Runs tests on whatever answers rows, and tells what came of it."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from tfft.behaviour.expect import CHECKS, SLACK, Answer, apart, measured, said, 
 from tfft.behaviour.suite import Case, Test
 from tfft.errors import UserError, unknown
 
-KEPT, SHOWN = 20, 3  # examples in the report, on the terminal
+KEPT, SHOWN, WIDTH = 20, 3, 100  # examples in the report, on the terminal, and the characters of one there
 Answers = Callable[[list[Row]], list[Answer]]
 
 
@@ -25,9 +26,11 @@ class Failure(NamedTuple):
 
     def lines(self) -> list[str]:
         if not self.changed:
-            return [f"  {self.asked[:110]!r}", f"    {self.answer}: {self.why}"]
-        return [f"  {self.asked[:110]!r}  {self.before}", f"  {self.changed[:110]!r}  {self.answer}",
-                f"    {self.change}: {self.why}"]
+            return [f"  {self.asked[:WIDTH]!r}", f"    {self.answer}: {self.why}"]
+        first = len(os.path.commonprefix([self.asked, self.changed]))
+        begin = max(0, first - WIDTH // 2) if first > WIDTH - 20 else 0
+        old, new = (f"{'...' if begin else ''}{text[begin:begin + WIDTH]}" for text in (self.asked, self.changed))
+        return [f"  {old!r}  {self.before}", f"  {new!r}  {self.answer}", f"    {self.change}: {self.why}"]
 
 
 class Outcome(NamedTuple):
