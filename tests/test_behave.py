@@ -84,7 +84,7 @@ def test_words_that_tell_nothing_flip_nothing_and_the_case_that_counts_is_found(
                            f"--output={folder}/noise.json"], cache)
     report = json.loads((folder / "noise.json").read_text())
     flips, = report["swap"]["columns"]
-    assert flips["pair"] == "male / female" and flips["rows"] > 20 and flips["flipped"] < 4 and "he / she" in out
+    assert flips["pair"] == "male / female" and flips["rows"] > 20 and not flips["flipped"]
     noise = {(one["noise"], one["strength"]): one for one in report["robustness"]["noise"]}
     clean = report["robustness"]["metrics"]["accuracy"]
     assert len(noise) == 10 and clean > 0.95 and "lower" in out
