@@ -1,5 +1,6 @@
 """Behaviour without a model: changes of texts, word swaps, the YAML of tests, and what comes of answers."""
 
+import pathlib
 import random
 
 import pytest
@@ -188,6 +189,11 @@ def test_rows_are_of_what_is_answered(tmp_path, text, known, message):
     tests = read(tmp_path, ONE.format("minimum") + f"    {text}\n    expect: {{label: x}}")
     with pytest.raises(UserError, match=message):
         with_rows(tests, known, ("choices",))
+
+
+def test_the_example_that_comes_with_tfft_reads():
+    tests = with_rows(read_suite(str(pathlib.Path(__file__).parent.parent / "examples" / "behaviour.yaml")), [("text",)], ())
+    assert {test.kind for test in tests} == {"minimum", "invariance", "direction"} and len(tests[0].cases) == 18
 
 
 # ---- outcomes: of what answers by a few words
