@@ -317,7 +317,8 @@ def test_only_free_settings_may_change(task, path, hint, field):
 
 def test_what_decides_the_weights_is_not_free():
     free = {".".join(path) for _, path, _, field in FIELDS if field.metadata["free"]}
-    assert free == {"name", "data.cache", "train.activation_cache_gb", "train.steps_per_loop", "train.checkpoint_every_steps",
+    assert free == {"name", "track", "data.cache", "train.activation_cache_gb",
+                    "train.steps_per_loop", "train.checkpoint_every_steps",
                     "train.checkpoint_minutes", "train.keep_checkpoints", "train.summary_every_steps",
                     "eval.global_batch_size", "eval.baseline", "export.weights",
                     # what a language model answers, not what it learns

@@ -150,3 +150,17 @@ FILES = ["--workdir=run", "--input=a.csv", "--output=b.csv"]
 def test_mistakes_of_the_command_line_are_told_before_tensorflow_is_loaded(flags, message, tmp_path):
     _, error = commands.run(["predict", *flags], str(tmp_path), code=2)
     assert message in error and "loading TensorFlow" not in error
+
+
+def test_behavioural_tests_of_a_server(runs, tmp_path):
+    (tmp_path / "tests.yaml").write_text(
+        "tests:\n  - {name: any, kind: minimum, texts: [good film], expect: {label: [neg, pos]}}\n"
+        "  - {name: same, kind: invariance, texts: [good film, bad], change: {replace: {good: bad}}, tolerance: 0}\n")
+    made, addresses = runs
+    out, _ = commands.run(["evaluate", f"--server={addresses['single']}", f"--tests={tmp_path}/tests.yaml",
+                           f"--output={tmp_path}/found.json"], str(tmp_path / "cache"), code=1)
+    found = json.loads((tmp_path / "found.json").read_text())["tests"]
+    assert [(one["cases"], one["failed"]) for one in found] == [(1, 0), (1, 1)] and "failed: same" in out
+    _, error = commands.run(["evaluate", f"--server={addresses['pairs']}", f"--tests={tmp_path}/tests.yaml"],
+                            str(tmp_path / "cache"), code=2)
+    assert "tests.yaml, line 2: what is answered here is text with text_pair; write {text: ..., text_pair: ...}" in error

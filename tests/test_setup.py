@@ -16,7 +16,7 @@ DISTRIBUTIONS = {
     "absl": "absl-py", "apache_beam": "apache-beam", "faiss": "faiss-cpu", "google": "protobuf", "grpc": "grpcio",
     "grpc_health": "grpcio-health-checking", "jaxlib": "jax",
     "official": "tf-models-official", "orbit": "tf-models-official", "sklearn": "scikit-learn",
-    "tensorflow_serving": "tensorflow-serving-api",
+    "tensorflow_serving": "tensorflow-serving-api", "yaml": "pyyaml",
 }
 # Imported by tfft and required by a declared package for good: tensorboard and protobuf by tensorflow, and so on.
 # IPython is imported in its own kernel alone.
@@ -63,7 +63,7 @@ def test_imports_are_declared():
     assert not missing, f"declare in setup.cfg: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search")), ("tpu.txt", ("test",)),
+@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search", "wandb")), ("tpu.txt", ("test",)),
                                           ("beam.txt", ("test", "beam"))])
 def test_constraints_pin_everything_that_is_declared(name, extras):
     declared = requirements().union(*(requirements(extra) for extra in extras))

@@ -1,5 +1,7 @@
 """Judge a run: python -m tfft.evaluate --workdir=runs/imdb [--data=csv:mine.csv | --split=validation]
 
+How it behaves: --tests=tests.yaml (exit code 1 where one fails), --swap=names.csv, --robustness; docs/knowing.md has them.
+
 Several in their order, each on the rows of all: python -m tfft.evaluate --workdir=runs/october --workdir=runs/november
 """
 
@@ -22,10 +24,23 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "W
 READING = command_line.define_reading("data")
 BASELINE = flags.DEFINE_bool("baseline", True, "Text classification: compare with a constant answer and a linear model; "
                              "--nobaseline does not.")
-OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json.")
+TESTS = flags.DEFINE_string("tests", "", "A YAML file of behavioural tests (minimum, invariance, direction) to run instead; "
+                            "ends with 1 where one fails.")
+SWAP = flags.DEFINE_string("swap", "", "A file of words that may stand for each other, a line each (he,she): how many answers "
+                           "to the split's rows flip where they are exchanged.")
+ROBUSTNESS = flags.DEFINE_bool("robustness", False, "The metrics under typos, other case, lost punctuation, blanks and words.")
+ROWS = flags.DEFINE_integer("rows", 0, "Of --swap and --robustness: how many of the split's rows, drawn; 0 is all.",
+                            lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Of --robustness: another one makes other typos.", lower_bound=0)
+SERVER = flags.DEFINE_string("server", "", "With --tests, instead of --workdir: a served model, grpc://host:8500/imdb or "
+                             "http://host:8501/imdb.")
+OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json, or "
+                             "behaviour.json.")
 
 
 def main() -> int:
+    if TESTS.value or SWAP.value or ROBUSTNESS.value or SERVER.value:
+        return _behaviour()
     if not WORKDIR.value:
         raise UserError("Name the run: --workdir=runs/imdb")
     if DATA.value and SPLIT.value:
@@ -51,6 +66,65 @@ def main() -> int:
 
     return judge(WORKDIR.value[0], data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
                  on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value)
+
+
+def _behaviour() -> int:
+    """Tests, word swaps and noise: on a run, or tests on a server."""
+    if DATA.value or ON_BROKEN_ROW.value:
+        raise UserError("--tests, --swap and --robustness go with the run's own rows (--split), or with texts in the tests, "
+                        "not with --data.")
+    if bool(SERVER.value) == bool(WORKDIR.value) or len(WORKDIR.value or ()) > 1:
+        raise UserError("Name one run, --workdir=runs/imdb, or with --tests a served model, --server=grpc://localhost:8500/imdb")
+    READING()
+
+    from tfft.behaviour.suite import read_suite
+    from tfft.behaviour.swaps import read_swaps
+
+    tests = read_suite(TESTS.value) if TESTS.value else []
+    swaps = read_swaps(SWAP.value) if SWAP.value else None
+    return _tested_server(tests) if SERVER.value else _tested_run(WORKDIR.value[0], tests, swaps)
+
+
+def _tested_run(path: str, tests: list, swaps) -> int:
+    from tfft.assets import cache_folder
+    from tfft.behaviour.judging import with_rows
+    from tfft.run.workdir import Workdir
+    from tfft.tasks.fields import ALSO, FIELDS, LISTS
+
+    experiment = Workdir(path).experiment()
+    fields = FIELDS[experiment.task.name](experiment, cache_folder(experiment.data.cache))
+    own = tuple(field.name for field in fields if field.asked and field.column)
+    tests = with_rows(tests, [own, *(tuple(sorted(also)) for also in ALSO.get(experiment.task.name, ()))], LISTS)
+    print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
+
+    from tfft.run.behave import behave
+    from tfft.serving.prediction import Predictor
+
+    return behave(path, predictor=Predictor, tests=tests, swaps=swaps, robust=ROBUSTNESS.value, split=SPLIT.value,
+                  rows=ROWS.value, seed=SEED.value, weights=WEIGHTS.value, output=OUTPUT.value)
+
+
+def _tested_server(tests: list) -> int:
+    if not tests or SWAP.value or ROBUSTNESS.value or SPLIT.value or WEIGHTS.value:
+        raise UserError("--server goes with --tests alone: a server has no rows of its own.")
+    for test in tests:
+        if test.test_rows:
+            raise UserError(f"{test.place}: test_rows: a server has none. Give texts:, a template:, or --workdir.")
+
+    from tfft.behaviour.judging import with_rows
+    from tfft.serving.client import Address
+    from tfft.tasks.fields import LISTS
+
+    Address.parse(SERVER.value)
+    print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
+
+    from tfft.run.behave import behave_served
+    from tfft.serving.client import Client
+    from tfft.serving.remote_prediction import RemotePredictor
+
+    with Client(SERVER.value) as client:
+        predictor = RemotePredictor(client)
+        return behave_served(with_rows(tests, [predictor.fields], LISTS), predictor.answers, OUTPUT.value)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from tfft.config import (
     token_classification,
 )
 from tfft.config.adaptation import Adaptation
-from tfft.config.groups import Data, Distribution, Eval, Export, Model, Task, TaskConfig, Train
+from tfft.config.groups import Data, Distribution, Eval, Export, Model, Task, TaskConfig, Train, tracked
 from tfft.config.schema import group, setting
 from tfft.config.writing import Writing
 from tfft.errors import UserError, unknown
@@ -47,6 +47,7 @@ class Experiment:
     """Everything that decides a run. `task` and `data` are of the classes that TASKS has for the task."""
 
     name: str = setting("experiment", "shown in logs and TensorBoard", free=True)
+    track: str = tracked()
     task: Task = group(Task)
     data: Data = group(Data)
     model: Model = group(Model)

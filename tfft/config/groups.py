@@ -183,6 +183,12 @@ class Distribution:
     cpu_replicas: int = setting(1, "mirrored: split the CPU into so many logical devices", low=1, high=64)
 
 
+def tracked() -> str:
+    """The setting `track` of runs of one task and of several."""
+    return setting("none", "where a run's numbers go besides TensorBoard and metrics.jsonl; wandb: Weights & Biases (the extra "
+                           "wandb)", choices=("none", "wandb"), free=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Export:
     """What is served."""

@@ -17,7 +17,7 @@ from typing import Any
 from tfft.config import schema
 from tfft.config.adaptation import Adaptation
 from tfft.config.experiment import Experiment, from_json, resolve, to_json
-from tfft.config.groups import Distribution, Eval, Model, Train
+from tfft.config.groups import Distribution, Eval, Model, Train, tracked
 from tfft.config.schema import group, setting
 from tfft.errors import UserError, unknown
 
@@ -42,6 +42,7 @@ class MultiTask:
     batch; parts: its Part."""
 
     name: str = setting("experiment", "shown in logs and TensorBoard", free=True)
+    track: str = tracked()
     model: Model = group(Model)
     adaptation: Adaptation = group(Adaptation)
     train: Train = group(Train)
@@ -55,7 +56,8 @@ class MultiTask:
         return self.parts[name].weight * self.tasks[name].train.global_batch_size / self.train.global_batch_size
 
 
-GROUPS = tuple(field.name for field in dataclasses.fields(MultiTask))[1:-2]
+GROUPS = tuple(field.name for field in dataclasses.fields(MultiTask))[2:-2]
+TOP = ("name", "track")  # settings in no group
 PARTS = {field.name: field for field in dataclasses.fields(Part)}
 
 
@@ -92,7 +94,7 @@ def multi_task_config(**configs):
     tasks = {name: {**dataclasses.asdict(Part()), "task": values["task"], "data": values["data"],
                     **{key: {field: values[key][field] for field in fields} for key, fields in OWN.items()}}
              for name, values in given.items()}
-    made = ml_collections.ConfigDict({"name": "multi_task", **common, "tasks": tasks}).lock()
+    made = ml_collections.ConfigDict({"name": "multi_task", "track": "none", **common, "tasks": tasks}).lock()
     for name in tasks:
         made.tasks[name].data.sources.unlock()  # their names are the user's
     return made
@@ -124,8 +126,8 @@ def resolve_multi_task(config) -> MultiTask:
     values = dict(config.to_dict() if hasattr(config, "to_dict") else config)
     tasks = values.pop("tasks")
     for name in values:
-        if name not in ("name", *GROUPS):
-            raise UserError(f"In config.(top level): {unknown('setting', name, ('name', *GROUPS, 'tasks'))}"
+        if name not in (*TOP, *GROUPS):
+            raise UserError(f"In config.(top level): {unknown('setting', name, (*TOP, *GROUPS, 'tasks'))}"
                             + (" Each task has its own: config.tasks.NAME." + name if name in ("task", "data") else ""))
     for key in GROUPS:
         for field in OWN.get(key, ()):
@@ -218,7 +220,7 @@ def to_values(e: MultiTask) -> dict:
     tasks = {name: {**plain["parts"][name], "task": own["task"], "data": own["data"],
                     **{key: {field: own[key][field] for field in fields} for key, fields in OWN.items()}}
              for name, own in plain["tasks"].items()}
-    return {"name": e.name, **common, "tasks": tasks}
+    return {"name": e.name, "track": e.track, **common, "tasks": tasks}
 
 
 def resolve_any(config) -> Experiment | MultiTask:

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 
+from tfft.run.tracking import Tracking
 from tfft.run.workdir import Workdir
 from tfft.training.summaries import Board, Console
 
 
 class Curve:
     """every: steps between two points. tokens: (first step, last) -> (examples, real tokens, token positions). means: of the
-    trainer's outputs, those that are means over steps."""
+    trainer's outputs, those that are means over steps. tracking: who is told besides."""
 
     def __init__(self, console: Console, board: Board, workdir: Workdir, every: int, total_steps: int,
-                 tokens: Callable[[int, int], tuple[int, int, int]], means: tuple[str, ...] = ("loss", "gradient_norm")):
+                 tokens: Callable[[int, int], tuple[int, int, int]], tracking: Tracking,
+                 means: tuple[str, ...] = ("loss", "gradient_norm")):
         self._console, self._board, self._workdir = console, board, workdir
         self._every, self._total, self._tokens, self._means = every, total_steps, tokens, means
+        self._tracking = tracking
         self._reset_window()
 
     def _reset_window(self) -> None:
@@ -47,6 +50,7 @@ class Curve:
             "learning_rate": output["learning_rate"], "tokens_per_second": w["tokens"] / w["seconds"],
             "examples_per_second": w["examples"] / w["seconds"], "padding_waste": 1 - w["tokens"] / w["padded"]}
         self._board.scalars("train", step, values)
+        self._tracking.log("train", step, values)
         self._workdir.append_metrics({"step": step, "kind": "train", **values, "tokens": w["tokens"],
                                       "seconds": w["seconds"]})
         self._reset_window()

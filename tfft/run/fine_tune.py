@@ -12,6 +12,7 @@ from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.files import to_path
 from tfft.run.continued import check_start
+from tfft.run.tracking import check_tracker
 from tfft.run.workdir import MANIFEST, PEFT, Workdir
 from tfft.tasks.fields import FIELDS
 from tfft.training.cluster import LOST, Cluster, find_cluster
@@ -55,6 +56,8 @@ def fine_tune(experiment: Experiment | MultiTask, path: str) -> int:
     Of several hosts only the chief touches the work directory; what the others write goes to a temporary folder.
     """
     cluster = find_cluster(experiment.distribution)
+    if cluster is None or cluster.chief:
+        check_tracker(experiment.track)
     several = isinstance(experiment, MultiTask)
     assets = resolve_assets_of_tasks(experiment) if several else resolve_assets(experiment, Workdir(path).started)
     if cluster is None:

@@ -20,6 +20,7 @@ from tfft.run.assembly import Built, Prepared, build_together, fixed_bytes, make
 from tfft.run.curve import Curve
 from tfft.run.member import Member
 from tfft.run.session import AnySession, facts
+from tfft.run.tracking import Tracking
 from tfft.run.workdir import Workdir
 from tfft.training.cluster import Cluster
 from tfft.training.feed import Feeds
@@ -190,8 +191,9 @@ class JointSession(AnySession):
             member.save_parts()
         self.variables = Variables.of([member.built.model for member in members.values()])
         self.optimizer = next(iter(members.values())).built.optimizer
+        self.tracking = Tracking(config.track, self.workdir.path, self.console.say, self.hosts.chief)
         self.curve = Curve(self.console, self.board, self.workdir, config.train.summary_every_steps, self.total_steps,
-                           Course(config, tasks).tokens,
+                           Course(config, tasks).tokens, self.tracking,
                            ("loss", *(f"{name}/loss" for name in members if config.share(name)), "gradient_norm"))
         parts = parts_of(config, tasks, [member.built for member in members.values()])
         self.goals = {name: Goal.of(member.prepared.experiment, f"{name}/") for name, member in members.items()
@@ -231,10 +233,14 @@ class JointSession(AnySession):
         every = self.config.eval.every_steps or self.epoch_steps
         return (step // every + 1) * every
 
+    def _begin_tracking(self) -> None:
+        self.tracking.start(self.config.name, self.config)
+
     # ---- hooks of the loop
 
     def _after_evaluation(self, step: int, metrics: dict[str, float], better: bool) -> None:
         self.board.scalars("validation", step, metrics)
+        self.tracking.log("validation", step, metrics)
         epoch, best = -(-step // self.epoch_steps), self.loop.state.of_tasks
         self.workdir.append_metrics({"step": step, "kind": "validation", "epoch": epoch, "best": better, **metrics})
         told = [f"step {step:,} (epoch {epoch}): validation {MEAN} {metrics[MEAN]:.4f}{'  (best so far)' if better else ''}"]

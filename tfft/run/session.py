@@ -20,6 +20,7 @@ from tfft.run import activations
 from tfft.run.assembly import build, make_feed, prepare
 from tfft.run.curve import Curve
 from tfft.run.member import Member
+from tfft.run.tracking import Tracking
 from tfft.run.workdir import Workdir
 from tfft.tasks.table import TASKS
 from tfft.training.cluster import Cluster
@@ -32,8 +33,8 @@ from tfft.training.summaries import Board, Console, duration, table
 
 
 class AnySession:
-    """What a run of one task and one of several have in common. Each kind makes workdir, console, board, hosts, members, curve,
-    loop and total_steps."""
+    """What a run of one task and one of several have in common. Each kind makes workdir, console, board, tracking, hosts,
+    members, curve, loop and total_steps."""
 
     def run(self) -> None:
         loop, console = self.loop, self.console
@@ -41,12 +42,16 @@ class AnySession:
             console.say(f"continuing at step {loop.start_step:,} of {self.total_steps:,}")
         if not loop.start_step:
             self.board.text("train", 0, "config", "```\n" + self.workdir.config.read_text() + "\n```")
+        self._begin_tracking()
         console.start("training", self.total_steps, loop.start_step)
+        state = None
         try:
             state = loop.run()
         finally:
             console.stop()
             self._flush()
+            best = loop.state.best
+            self.tracking.finish({} if best is None else {"best": best, "best_step": loop.state.best_step}, state is not None)
         step = int(loop.global_step.numpy())
         last = [member.workdir.weights("last") for member in self.members.values()]
         if self.hosts.most(step > loop.start_step or not all(path.exists() for path in last)):
@@ -64,6 +69,10 @@ class AnySession:
         plan = workdir.recorded_plan()
         told = self.hosts.from_chief(plan.to_json() if plan else "")
         return PlanSettings.from_json(told) if told else None
+
+    def _begin_tracking(self) -> None:
+        """Tells the tracker what the run is."""
+        raise NotImplementedError
 
     def _flush(self) -> None:
         self.curve.flush()
@@ -103,8 +112,9 @@ class Session(AnySession):
         self._describe_data()
         self.built = member.built = built = build(prepared, begun)
         member.save_parts()
+        self.tracking = Tracking(experiment.track, workdir.path, say, hosts.chief)
         self.curve = Curve(self.console, self.board, workdir, experiment.train.summary_every_steps, self.total_steps,
-                           prepared.epochs.tokens)
+                           prepared.epochs.tokens, self.tracking)
         make_trainer = functools.partial(Trainer, built.model, built.optimizer, prepared.task.loss, experiment.train,
                                          whole_batch=prepared.task.whole_batch, halves=prepared.halves)
         self.loop = Loop(
@@ -163,10 +173,14 @@ class Session(AnySession):
             epoch += 1
         return end
 
+    def _begin_tracking(self) -> None:
+        self.tracking.start(self.experiment.name, self.experiment)
+
     # ---- hooks of the loop
 
     def _after_evaluation(self, step: int, metrics: dict[str, float], better: bool) -> None:
         self.board.scalars("validation", step, metrics)
+        self.tracking.log("validation", step, metrics)
         report = self.member.evaluator.report
         self.member.show_report(self.board, step)
         epoch = self.prepared.epochs.locate(step - 1)[0] + 1

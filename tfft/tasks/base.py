@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfft.behaviour.perturb import changed
 from tfft.config import Experiment, Model, by_source
 from tfft.data.pipeline import Targets
 from tfft.data.prepare import Reading
@@ -272,6 +273,13 @@ class Task(ABC):
     def beliefs(self, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
         """(rows int64[n], probabilities float32[n,L]) that an evaluation found of the names of `truth`; None without such."""
         return None
+
+    def disturbed(self, values: dict[str, Any], kind: str, share: float, seed: int) -> dict[str, Any] | None:
+        """A row's values, what is asked changed as `tfft.behaviour.perturb` does, and with it what says where in it something
+        stands; None where a kind of change leaves no right answer. Of a question that alone."""
+        names = ("question",) if "question" in values else self.asked
+        return {name: changed(value, kind, share, seed) if name in names and isinstance(value, str) else value
+                for name, value in values.items()}
 
     # ---- prediction
 

@@ -3,9 +3,10 @@
 import pathlib
 from typing import Any
 
+from tfft.behaviour.perturb import changed
 from tfft.config import Experiment
 from tfft.data import fields
-from tfft.data.conversation import as_text, conversation, last_answer
+from tfft.data.conversation import USER, as_text, conversation, last_answer
 from tfft.data.conversation_columns import instruction
 from tfft.data.fields import Field, Unusable
 
@@ -21,6 +22,15 @@ def row_fields(experiment: Experiment, cache: pathlib.Path) -> tuple[Field, ...]
     more = (data.context_column,) if data.context_column else ()
     return (Field("prompt", "prompt_column", data.prompt_column, _prompt, more=more),
             Field("response", "response_column", data.response_column, _response, asked=False))
+
+
+def disturbed(values: dict[str, Any], kind: str, share: float, seed: int) -> dict[str, Any] | None:
+    """A row whose prompt is changed, or what the user says in its messages. A plain text is what is learnt: none is left."""
+    if "messages" in values:
+        return {**values, "messages": tuple(
+            one._replace(content=changed(one.content, kind, share, seed)) if one.role == USER else one
+            for one in values["messages"])}
+    return {**values, "prompt": changed(values["prompt"], kind, share, seed)} if "response" in values else None
 
 
 def _prompt(value: Any, column: str) -> str:

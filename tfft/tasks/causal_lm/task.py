@@ -22,7 +22,7 @@ from tfft.tasks import base
 from tfft.tasks.causal_lm import judging, serving
 from tfft.tasks.causal_lm.encoder import ConversationEncoder
 from tfft.tasks.causal_lm.rendering import rendering_of
-from tfft.tasks.causal_lm.rows import row_fields
+from tfft.tasks.causal_lm.rows import disturbed, row_fields
 from tfft.tasks.texts.language import Language, language_of
 from tfft.tasks.texts.task import WritingTask
 
@@ -93,6 +93,9 @@ class CausalLMTask(WritingTask):
 
         asked = super().identity(store, rows)
         return base.Truth("response", digests(row_tokens(store, rows)), shown, asked=asked, strict=False)
+
+    def disturbed(self, values: dict, kind: str, share: float, seed: int) -> dict | None:
+        return disturbed(values, kind, share, seed)
 
     def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         """A plain text becomes as many examples as it needs."""

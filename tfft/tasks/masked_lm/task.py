@@ -71,6 +71,9 @@ class MaskedLMTask(base.Task):
 
         return read
 
+    def disturbed(self, values: dict, kind: str, share: float, seed: int) -> None:
+        return None  # what is hidden, and so what is right, changes with the text
+
     def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         return np.zeros(len(rows), bool)  # a text becomes as many examples as it needs
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfft.behaviour.perturb import changed_inside, changed_words
 from tfft.config import Experiment
 from tfft.data import fields
 from tfft.data.fields import Field, Unusable
@@ -57,6 +58,19 @@ def tag_columns(rows: list[Row]) -> dict[str, np.ndarray | Ragged | Names]:
         made["label"] = Names([(row["label"],) for row in values],
                               TOO_MANY.format(what="the sentences' labels", setting="label_column"))
     return made
+
+
+def disturbed(values: dict[str, Any], kind: str, share: float, seed: int) -> dict[str, Any] | None:
+    """A row changed inside its words, each of which keeps its place and tag; spans of a text move along."""
+    if not isinstance(values["text"], str):
+        words = changed_words(values["text"], kind, share, seed)
+        return words and {**values, "text": words}
+    made = changed_inside(values["text"], kind, share, seed)
+    if made is None:
+        return None
+    text, place = made
+    spans = {"spans": [(place(start), place(end), name) for start, end, name in values["spans"]]} if "spans" in values else {}
+    return {**values, "text": text, **spans}
 
 
 def _words(value: Any, column: str) -> list[str] | str:

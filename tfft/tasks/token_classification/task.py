@@ -20,7 +20,7 @@ from tfft.tasks.token_classification import judging, serving
 from tfft.tasks.token_classification.decode import TRANSITIONS
 from tfft.tasks.token_classification.doubts import doubts
 from tfft.tasks.token_classification.encoder import WordEncoder
-from tfft.tasks.token_classification.rows import row_fields, tag_columns
+from tfft.tasks.token_classification.rows import disturbed, row_fields, tag_columns
 from tfft.tasks.token_classification.tags import Gold, Tags, extended, infer_tags
 from tfft.tasks.token_classification.truth import truth
 
@@ -152,6 +152,9 @@ class TokenClassificationTask(base.Task):
 
     def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         return np.zeros(len(rows), bool)  # windows have all of a text
+
+    def disturbed(self, values: dict, kind: str, share: float, seed: int) -> dict | None:
+        return disturbed(values, kind, share, seed)
 
     def describe(self) -> str:
         tags = self.tags
