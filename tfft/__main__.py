@@ -19,6 +19,7 @@ COMMANDS = {
     "check_data": "find leaks, copies and doubtful labels before training",
     "plan": "look at data, lengths, steps and time before training",
     "lr_find": "see at which learning rates the loss falls",
+    "tune": "search for good settings, over many runs",
     "prepare": "tokenise ahead of training, in shards, perhaps on many machines",
     "preflight": "compile the training step for a TPU, without one",
 }

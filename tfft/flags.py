@@ -100,18 +100,28 @@ def experiment_or_tasks() -> Experiment | MultiTask:
     if not flags.FLAGS["config"].present:
         raise UserError("Name an experiment: --config=imdb:quick, or a config file of your own, which tfft init FILE "
                         f"writes for a file of rows. These come with tfft: {', '.join(shipped.names())}.")
+    return resolve_any(values())
+
+
+def values() -> dict:
+    """The nested values of --config, with what else the command line sets, before they are checked."""
     try:
         config = flags.FLAGS.config
+        config = config.to_dict() if hasattr(config, "to_dict") else config
         if _of_sources:
-            config = config.to_dict()
             if "data" not in config:
                 raise UserError(f"--config.data.sources.{_of_sources[0][0]}: the config is of several tasks. Name the sources "
                                 "of one of them in the config file.")
             for source, name, value in _of_sources:
                 config["data"]["sources"].setdefault(source, {})[name] = value
-        return resolve_any(config)
+        return config
     except OSError as error:  # raised by the config file; ml_collections keeps it until the first look
         raise UserError(_explain(error, sys.argv)) from error
+
+
+def config_file() -> str:
+    """The file of --config, without its variant."""
+    return _config_file(sys.argv) or ""
 
 
 def _raise(message: str):

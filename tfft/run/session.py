@@ -126,7 +126,8 @@ class Session(AnySession):
         workdir.forget_after(self.loop.start_step, self.loop.state.evaluated_step)
         workdir.write_environment({
             "devices": [d.name for d in tf.config.list_logical_devices()],
-            "replicas": strategy.num_replicas_in_sync, "hosts": hosts.count, "stores": member.stores})
+            "replicas": strategy.num_replicas_in_sync, "hosts": hosts.count, "stores": member.stores,
+            "total_steps": self.total_steps})
         self._describe_model()
 
     # ---- before training

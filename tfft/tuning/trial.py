@@ -1,0 +1,61 @@
+"""The process of one trial: python -m tfft.tuning.trial FOLDER
+
+FOLDER/trial.json says what to train; FOLDER is then the work directory of an ordinary run. A process of its own, so that
+TensorFlow begins anew in each trial, and a crash is the end of one trial alone.
+"""
+
+import ctypes
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tfft.config import Experiment, from_json
+from tfft.errors import exit_code
+from tfft.files import write_text
+
+DESCRIPTION = "trial.json"
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+def describe(folder: Path, experiment_json: str, values: dict[str, Any]) -> None:
+    """Writes what a trial is: its experiment, and the values in it that are searched."""
+    write_text(folder / DESCRIPTION, json.dumps({"values": values, "experiment": json.loads(experiment_json)}, indent=1) + "\n")
+
+
+def described(folder: Path) -> tuple[Experiment, dict[str, Any]]:
+    known = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+    return from_json(json.dumps(known["experiment"]), str(folder / DESCRIPTION)), known["values"]
+
+
+def ends_with_its_parent() -> None:
+    """When the process that began this one is killed, this one gets SIGTERM: it saves, and leaves."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def run(folder: Path) -> int:
+    """Trains, or goes on; the work directory's TensorBoard then knows the trial's values as hyperparameters."""
+    experiment, values = described(folder)
+
+    from tfft.run.fine_tune import fine_tune
+
+    code = fine_tune(experiment, str(folder))
+    if not any((folder / "tensorboard").glob("events.*")):
+        write_hyperparameters(folder / "tensorboard", values)
+    return code
+
+
+def write_hyperparameters(board: Path, values: dict[str, Any]) -> None:
+    """What TensorBoard's HParams tab shows of a run: `tensorboard --logdir=STUDY/trials`."""
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api
+
+    with tf.summary.create_file_writer(str(board)).as_default():
+        api.hparams({name: value if isinstance(value, (str, int, float)) else str(value) for name, value in values.items()},
+                    trial_id=board.parent.name)
+
+
+if __name__ == "__main__":
+    ends_with_its_parent()
+    sys.exit(exit_code(lambda: run(Path(sys.argv[1]))))
