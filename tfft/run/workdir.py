@@ -21,7 +21,16 @@ from typing import Any
 
 from tfft import __version__
 from tfft.assets import cache_folder, resolve_backbone
-from tfft.config import Experiment, MultiTask, answering, any_from_json, any_to_json, differences, differences_of_tasks
+from tfft.config import (
+    Experiment,
+    MultiTask,
+    answering,
+    any_from_json,
+    any_to_json,
+    differences,
+    differences_of_tasks,
+    is_all_folds,
+)
 from tfft.config.adaptation import MERGED
 from tfft.config.multi_task import is_multi_task
 from tfft.data.plan import PlanSettings
@@ -232,9 +241,17 @@ class Run:
     tuned: dict[str, list] | None  # what the task chose on the validation rows, with these weights
     which: str = "best"  # or "last": which weights these are
     backbone: Any = None  # the part of the model that was pretrained
+    members: "tuple[Run, ...]" = ()  # of which this is the mean, see tfft.run.ensemble
+
+    @property
+    def told(self) -> str:
+        """Which weights these are, for a person."""
+        return f"the mean of {len(self.members)} runs" if self.members else f"weights of step {self.step:,}"
 
     def fingerprint(self) -> str:
         """A hash of the file that the weights are in."""
+        if self.members:
+            return hashlib.blake2b(repr([run.fingerprint() for run in self.members]).encode(), digest_size=16).hexdigest()
         with local_copy(self.workdir.weights(self.which)) as path, open(path, "rb") as file:
             return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
@@ -272,6 +289,10 @@ def merged(run: Run) -> Run:
     from tfft.models.adaptation import sections
     from tfft.models.adapters import merge
 
+    if run.members:
+        from tfft.run.ensemble import rejoined
+
+        return rejoined(run, [merged(member) for member in run.members])
     if run.experiment.adaptation.method not in MERGED:
         return run
     made = open_run(run.workdir.path, run.which)
@@ -293,6 +314,10 @@ def open_run(path: str | Path, which: str = "") -> Run:
 
     workdir = Workdir(path)
     experiment = workdir.experiment()
+    if is_all_folds(experiment):
+        from tfft.run.ensemble import open_folds
+
+        return open_folds(workdir, experiment, which)
     kind = TASKS[experiment.task.name]
     task = kind(experiment.task, kind.load(workdir.path))
     try:

@@ -209,15 +209,21 @@ class Answered:
             self._console.say(f"{self.written:,} rows read, {self.count:,} answered")
 
     def _columns(self, answer: dict, each: dict[str, float]) -> dict:
-        answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()} if self._probabilities else {}
-        if self._nested:
-            return {**answer, "probabilities": each} if each else answer
-        answer = {name: joined(value, self._predictor.separator) for name, value in answer.items()}
-        return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
+        return columns_of(answer, each if self._probabilities else {}, "" if self._nested else self._predictor.separator)
 
     @functools.cached_property
     def _empty(self) -> dict:
         return dict.fromkeys(self._columns(*nothing_asked(self._predictor)))
+
+
+def columns_of(answer: dict, each: dict[str, float], separator: str) -> dict:
+    """An answer and probabilities as columns of a file. separator: what joins names in a csv field; '' for jsonl, which has
+    lists and dicts."""
+    answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()}
+    if not separator:
+        return {**answer, "probabilities": each} if each else answer
+    answer = {name: joined(value, separator) for name, value in answer.items()}
+    return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
 
 
 def decoded(values: np.ndarray) -> np.ndarray:

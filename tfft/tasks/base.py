@@ -7,6 +7,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.config import Experiment, Model, by_source
+from tfft.data.folds import rarest, tenths
 from tfft.data.pipeline import Targets
 from tfft.data.prepare import Reading
 from tfft.data.row_tokens import row_tokens
@@ -40,8 +42,18 @@ from tfft.tasks.records import (
 
 __all__ = [
     "MISTAKES", "NASTY", "PARTS", "Context", "Evidence", "Judged", "Learnt", "Nothing", "Report", "Served", "Structured",
-    "Table", "Task", "Truth", "quarters",
+    "Table", "Task", "Truth", "check_same", "quarters",
 ]
+
+
+def check_same(what: str, known: "list[Any]") -> None:
+    """Raises: UserError where models have learnt other names, tuples one for each, than the first."""
+    for names in known:
+        if odd := sorted({*names} ^ {*known[0]}):
+            raise UserError(f"not all of them know the {what} {odd[0]!r}{f' and {len(odd) - 1} more' if odd[1:] else ''}. "
+                            f"Train them on rows with the same {what}s, or name all of them in the config.")
+        if names != known[0]:
+            raise UserError(f"they have the same {what}s in another order. Name them in one order in the config.")
 
 
 class Task(ABC):
@@ -62,6 +74,7 @@ class Task(ABC):
     judges_loss: bool = False  # whether `judge` makes the loss of units, so that an evaluation need not compute `loss`
     held_out: int = 64  # rows that an export is proven on beside the nasty ones, in batches of `proof_sizes`
     proof_sizes: tuple[int, ...] = (1, 2, 7, 32)
+    answers_rows: bool = True  # whether an answer to each row is worth a file, as cross-validation writes
     briefly_warm: bool = False  # whether one small request warms a server up, since an answer takes long
 
     def __init__(self, settings: Any, learnt: Any):
@@ -77,8 +90,21 @@ class Task(ABC):
     @classmethod
     def readings(cls, experiment: Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
         """`reading`, with those of the sources of a mixture."""
-        sources = {name: cls.reading(one, tokenizer, fingerprint, cache) for name, one in by_source(experiment).items() if name}
-        return dataclasses.replace(cls.reading(experiment, tokenizer, fingerprint, cache), sources=sources)
+        def read(one: Experiment) -> Reading:
+            return dataclasses.replace(cls.reading(one, tokenizer, fingerprint, cache),
+                                       strata=lambda store, rows: cls.strata(one, store, rows, cache))
+
+        sources = {name: read(one) for name, one in by_source(experiment).items() if name}
+        return dataclasses.replace(read(experiment), sources=sources)
+
+    @classmethod
+    def strata(cls, experiment: Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> np.ndarray | None:
+        """int64[n] from 0, of which each fold of a cross-validation is to have its share: here of what `truth` counts, a row as
+        the rarest that it has, or of tenths of its values. None where nothing is counted."""
+        truth = cls(experiment.task, cls.infer(experiment, store, rows, cache)).truth(store, rows)
+        if truth is None or truth.values is not None:
+            return truth and tenths(truth.values)
+        return rarest(truth.codes, len(truth.names)) if truth.names and truth.kinds else None
 
     @staticmethod
     @abstractmethod
@@ -208,6 +234,12 @@ class Task(ABC):
     def compute(self, model: keras.Model, inputs: dict, extras: dict) -> tf.Tensor:
         """What is answered by, of the model's inputs int32[B,S]: float32[B,U,answer_width]."""
         return self.emit(model(inputs, training=False), extras)
+
+    def averaged(self, tasks: "list[Task]") -> Callable[[list], Any]:
+        """What makes of several models' outputs those of one that answers by their mean. tasks: the models' own, this one
+        first. Raises: UserError where they have learnt other names, or answers have no mean."""
+        raise UserError(f"the answers of {self.settings.name} have no mean. An ensemble is of runs that give labels, numbers, "
+                        "entities, answers in a context or the best of candidates.")
 
     @property
     def answer_width(self) -> int:
