@@ -7,13 +7,13 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 from tfft.config import Experiment, differences, fold_runs, from_json, to_json
 from tfft.errors import UserError
 from tfft.files import is_remote, store_errors, to_path, write_text
 from tfft.folds import summary
 from tfft.run.fine_tune import fine_tune
+from tfft.run.leaks import without_leaks
 from tfft.run.workdir import Workdir
 from tfft.training.cluster import find_cluster
 
@@ -62,9 +62,10 @@ def cross_validate(experiment: Experiment, path: str) -> int:
         found = Fold.read(own, experiment.export.weights)
         if found is None:
             print(f"tfft: {one.data.folds.told} ({number} of {len(runs)} runs): {own.path}", flush=True)
-            if code := fine_tune(one, str(own.path)):
-                return code
-            found = _judge(one, own)
+            with without_leaks():
+                if code := fine_tune(one, str(own.path)):
+                    return code
+                found = _judge(one, own)
         done.append(found)
     made = summary.Summary.of(experiment, done)
     target = _out_of_fold(workdir, list(runs), done)
@@ -104,6 +105,7 @@ def _judge(experiment: Experiment, workdir: Workdir) -> Fold:
     from tfft.run.workdir import open_run
     from tfft.training.summaries import Console
 
+    tf.get_logger().setLevel("ERROR")  # it warns of each further model in one process
     folds = experiment.data.folds
     run = open_run(workdir.path, experiment.export.weights)
     report = examine(run, "", folds.split, "", Console(quiet=True), baseline=False)
@@ -114,8 +116,6 @@ def _judge(experiment: Experiment, workdir: Workdir) -> Fold:
     made = Fold(folds.fold, folds.repeat, folds.split, experiment.export.weights, run.step, report.judged,
                 len(splits["train"].rows), run.task.tunes, report.metrics)
     made.write(workdir)
-    del run
-    tf.keras.backend.clear_session()
     return made
 
 
@@ -128,8 +128,3 @@ def _out_of_fold(workdir: Workdir, names: list[str], done: list[Fold]) -> Path |
         return None
     return join(parts, [(one.fold, one.repeat) for one in done], workdir.path / "out_of_fold.csv")
 
-
-def results(workdir: Workdir, experiment: Experiment) -> list[Any]:
-    """How the folds did that are finished."""
-    found = [Fold.read(Workdir(workdir.path / name), experiment.export.weights) for name in fold_runs(experiment)]
-    return [one for one in found if one]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tfft.assets import cache_folder
-from tfft.config import Experiment, fold_runs
+from tfft.config import Experiment, differences, fold_runs, is_all_folds
 from tfft.errors import UserError
 from tfft.models.backbone import tokenizer_fingerprint
 from tfft.models.ensemble import Ensemble
@@ -43,6 +43,16 @@ def together(runs: list[Run], workdir: Workdir, experiment: Experiment) -> Run:
     model = Ensemble([run.model for run in runs], combine)
     return Run(workdir, experiment, first.task, model, first.tokenizer, max(run.step for run in runs),
                tuned_by(runs), first.which, members=tuple(runs))
+
+
+def own_rows(run: Run) -> None:
+    """Raises: UserError where the members of an ensemble have splits of their own, other than those of a cross-validation."""
+    first = run.members[0]
+    for member in run.members[1:] if not is_all_folds(run.experiment) else ():
+        if changed := [line for line in differences(first.experiment, member.experiment) if line.startswith("data.")]:
+            raise UserError(f"{first.workdir.path} and {member.workdir.path} do not split the same rows alike ({changed[0]}): "
+                            "what one is judged on another may have been trained on. Name rows that none has seen with --data, "
+                            "or all folds by their common folder.")
 
 
 def rejoined(run: Run, runs: list[Run]) -> Run:

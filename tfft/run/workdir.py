@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ class Workdir:
                 raise UserError(f"{self.path} holds a run with other settings:\n" + "\n".join(f"  {c}" for c in changed)
                                 + "\nTo continue that run, use its settings; to start this one, choose another --workdir.")
             return True
+        if self._folds():
+            raise UserError(f"{self.path} holds a cross-validation: go on with it (--folds), or choose another --workdir.")
         if self._own_checkpoints != self.checkpoints and self._own_checkpoints.exists():
             raise UserError(f"{self.path} holds a run of its own. Choose another --workdir for several tasks.")
         if self._own_checkpoints == self.checkpoints and self._of_several():
@@ -105,6 +108,13 @@ class Workdir:
             remove_tree(self.path / which)
         write_text(self.config, any_to_json(experiment))
         return False
+
+    def _folds(self) -> bool:
+        """Whether a cross-validation has begun in this folder."""
+        if not self.config.exists() or not (self.path / "fold-1" / "config.json").exists():
+            return False
+        known = any_from_json(self.config.read_text(), str(self.config))
+        return isinstance(known, Experiment) and is_all_folds(known)
 
     def _of_several(self) -> bool:
         """Whether a run of several tasks has this folder, on a disk, for one of them."""
@@ -300,9 +310,10 @@ def merged(run: Run) -> Run:
     return made
 
 
-def open_run(path: str | Path, which: str = "") -> Run:
+def open_run(path: str | Path, which: str = "", others: Sequence[str] = ()) -> Run:
     """Rebuilds a run's model with its 'best' or 'last' weights ('' is what config.export.weights says), in float32 whatever
-    it was trained in: the weights are, and evaluation, prediction and export then agree on any device.
+    it was trained in: the weights are, and evaluation, prediction and export then agree on any device. With others, or where
+    the folder is a cross-validation's, all of them as one, see tfft.run.ensemble.
 
     Raises: UserError where the work directory is not a run's or has no such weights yet.
     """
@@ -312,6 +323,10 @@ def open_run(path: str | Path, which: str = "") -> Run:
     from tfft.tasks.table import TASKS
     from tfft.training.weights import load_weights
 
+    if others:
+        from tfft.run.ensemble import open_several
+
+        return open_several([path, *others], which)
     workdir = Workdir(path)
     experiment = workdir.experiment()
     if is_all_folds(experiment):

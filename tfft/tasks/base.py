@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.config import Experiment, Model, by_source
-from tfft.data.folds import rarest, tenths
 from tfft.data.pipeline import Targets
 from tfft.data.prepare import Reading
 from tfft.data.row_tokens import row_tokens
@@ -42,18 +41,8 @@ from tfft.tasks.records import (
 
 __all__ = [
     "MISTAKES", "NASTY", "PARTS", "Context", "Evidence", "Judged", "Learnt", "Nothing", "Report", "Served", "Structured",
-    "Table", "Task", "Truth", "check_same", "quarters",
+    "Table", "Task", "Truth", "quarters",
 ]
-
-
-def check_same(what: str, known: "list[Any]") -> None:
-    """Raises: UserError where models have learnt other names, tuples one for each, than the first."""
-    for names in known:
-        if odd := sorted({*names} ^ {*known[0]}):
-            raise UserError(f"not all of them know the {what} {odd[0]!r}{f' and {len(odd) - 1} more' if odd[1:] else ''}. "
-                            f"Train them on rows with the same {what}s, or name all of them in the config.")
-        if names != known[0]:
-            raise UserError(f"they have the same {what}s in another order. Name them in one order in the config.")
 
 
 class Task(ABC):
@@ -91,20 +80,14 @@ class Task(ABC):
     def readings(cls, experiment: Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
         """`reading`, with those of the sources of a mixture."""
         def read(one: Experiment) -> Reading:
-            return dataclasses.replace(cls.reading(one, tokenizer, fingerprint, cache),
-                                       strata=lambda store, rows: cls.strata(one, store, rows, cache))
+            def strata(store: TokenStore, rows: np.ndarray) -> np.ndarray | None:
+                truth = cls(one.task, cls.infer(one, store, rows, cache)).truth(store, rows)
+                return truth and truth.strata()
+
+            return dataclasses.replace(cls.reading(one, tokenizer, fingerprint, cache), strata=strata)
 
         sources = {name: read(one) for name, one in by_source(experiment).items() if name}
         return dataclasses.replace(read(experiment), sources=sources)
-
-    @classmethod
-    def strata(cls, experiment: Experiment, store: TokenStore, rows: np.ndarray, cache: Path) -> np.ndarray | None:
-        """int64[n] from 0, of which each fold of a cross-validation is to have its share: here of what `truth` counts, a row as
-        the rarest that it has, or of tenths of its values. None where nothing is counted."""
-        truth = cls(experiment.task, cls.infer(experiment, store, rows, cache)).truth(store, rows)
-        if truth is None or truth.values is not None:
-            return truth and tenths(truth.values)
-        return rarest(truth.codes, len(truth.names)) if truth.names and truth.kinds else None
 
     @staticmethod
     @abstractmethod
@@ -238,8 +221,7 @@ class Task(ABC):
     def averaged(self, tasks: "list[Task]") -> Callable[[list], Any]:
         """What makes of several models' outputs those of one that answers by their mean. tasks: the models' own, this one
         first. Raises: UserError where they have learnt other names, or answers have no mean."""
-        raise UserError(f"the answers of {self.settings.name} have no mean. An ensemble is of runs that give labels, numbers, "
-                        "entities, answers in a context or the best of candidates.")
+        raise UserError(f"the answers of {self.settings.name} have no mean, as labels, numbers, entities and spans have.")
 
     @property
     def answer_width(self) -> int:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfft import config
 from tfft.assets import resolve_backbone
-from tfft.data.alike import same_names, same_range
+from tfft.data.alike import check_same, same_names, same_range
 from tfft.data.scratch import let_go, parts, scratch
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
@@ -210,7 +210,7 @@ class TextClassificationTask(base.Task):
         """Probabilities, or values in the data's own unit, whatever scale each has learnt."""
         if len({task.problem for task in tasks}) > 1:
             raise UserError(f"config.task.problem is {' and '.join(sorted({task.problem for task in tasks}))}.")
-        base.check_same("label", [task.labels.names for task in tasks])
+        check_same("label", [task.labels.names for task in tasks])
         if self.problem != "regression":
             return mean_of_classes if self.problem == "single_label" else mean_of_each
         rates = [task.labels.deviation / self.labels.deviation for task in tasks]

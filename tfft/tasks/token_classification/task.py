@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfft import config
 from tfft.config.token_classification import window_overlap
-from tfft.data.alike import same_names
+from tfft.data.alike import check_same, same_names
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
@@ -225,8 +225,8 @@ class TokenClassificationTask(base.Task):
         if any(task.crf for task in tasks):
             raise UserError("a CRF scores whole sequences of tags, and the mean of several such scores is no CRF's. Train them "
                             "with config.task.head=softmax.")
-        base.check_same("tag", [task.tags.names for task in tasks])
-        base.check_same("label of a sentence", [task.tags.labels for task in tasks])
+        check_same("tag", [task.tags.names for task in tasks])
+        check_same("sentence label", [task.tags.labels for task in tasks])
         return lambda outputs: {name: mean_of_classes([one[name] for one in outputs]) for name in outputs[0]}
 
     # ---- evaluation
