@@ -36,13 +36,13 @@ class Fold:
     metrics: dict[str, float]
 
     @staticmethod
-    def read(workdir: Workdir, weights: str) -> "Fold | None":
-        """What was written when the fold was finished; None where it was not, or judged with other weights."""
+    def read(workdir: Workdir) -> "Fold | None":
+        """What was written when the fold was finished; None where it was not."""
         try:
             made = Fold(**json.loads((workdir.path / RESULT).read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             return None
-        return made if made.weights == weights and workdir.weights(made.weights).exists() else None
+        return made if workdir.weights(made.weights).exists() else None
 
     def write(self, workdir: Workdir) -> None:
         write_text(workdir.path / RESULT, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
@@ -59,11 +59,11 @@ def cross_validate(experiment: Experiment, path: str) -> int:
     done: list[Fold] = []
     for number, (name, one) in enumerate(runs.items(), 1):
         own = Workdir(workdir.path / name)
-        found = Fold.read(own, experiment.export.weights)
-        if found is None:
+        found = Fold.read(own)
+        if found is None or found.weights != one.export.weights:
             print(f"tfft: {one.data.folds.told} ({number} of {len(runs)} runs): {own.path}", flush=True)
             with without_leaks():
-                if code := fine_tune(one, str(own.path)):
+                if found is None and (code := fine_tune(one, str(own.path))):
                     return code
                 found = _judge(one, own)
         done.append(found)

@@ -120,7 +120,7 @@ class Truth(NamedTuple):
 
     def strata(self) -> np.ndarray | None:
         """int64[n] from 0, of which each fold of a cross-validation is to have its share: a row counts as the rarest of its
-        names, or by the tenth of all values that its own is in. None where nothing is counted that needs rows to be learnt from."""
+        names, or by the tenth of all values that its own is in. None where nothing is counted that needs rows to learn from."""
         if self.values is not None:
             return tenths(self.values)
         return rarest(self.codes, len(self.names)) if self.names and self.kinds else None
