@@ -281,7 +281,8 @@ def test_fingerprint_follows_content_and_settings_not_names(make):
     changed = dict(text_column="label", text_pair_column="label", label_column="text", id_column="text", header=False,
                    delimiter=";", quoting="none", encoding="latin-1", where="label=n", label_separator=";",
                    on_broken_row="skip", labels_file="names.txt", columns=("text", "label"), sentence_column="label",
-                   label_columns=("label", "text"), label_values="names", label_normalisation=("case",), labels=("n", "p", "q"))
+                   label_columns=("label", "text"), label_values="names", label_normalisation=("case",), labels=("n", "p", "q"),
+                   group_column="label")
     prints = [make(None, **{name: value}).fingerprint() for name, value in changed.items()]
     prints += [make(None, "csv:a.csv[:5]").fingerprint(), make(None, problem="regression").fingerprint(),
                make(ROWS.replace("text 3", "text 4")).fingerprint()]
@@ -294,8 +295,8 @@ def test_fingerprint_follows_content_and_settings_not_names(make):
 def test_every_data_setting_is_in_the_fingerprint_or_known_to_be_irrelevant():
     used = set(TextClassificationData.__dataclass_fields__) - {
         "train", "validation", "test", "tfds_data_dir", "train_rows", "validation_rows", "test_rows", "split_seed",
-        "max_length", "truncation", "head_fraction", "cache", "augmentation", "sources", "mixture"}
-    assert used == {"text_column", "text_pair_column", "label_column", "id_column", "columns", "sentence_column", "header",
+        "max_length", "truncation", "head_fraction", "cache", "augmentation", "sources", "mixture", "folds"}
+    assert used == {"text_column", "text_pair_column", "label_column", "id_column", "group_column", "columns", "sentence_column", "header",
                     "delimiter", "quoting", "encoding", "where", "on_broken_row", "labels_file",
                     "label_separator", "labels", "label_columns", "label_values",
                     "label_normalisation"}, "a new setting: does it alter rows?"

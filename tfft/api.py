@@ -15,32 +15,13 @@ from tfft.config import Experiment, MultiTask, resolve_any, shipped
 from tfft.errors import UserError, unknown
 from tfft.files import to_path
 from tfft.notebook import in_notebook
+from tfft.run.leaks import without_leaks
 
 # flags that are arguments or settings here; not those of a command that is named whole
 FLAGS = re.compile(r"((?:python -m )?tfft[. ]\w+(?: --\S+)+)|--(?=(?:config\.|workdir|data|split|output|weights|calibrated|"
                    r"on_broken_row|encoding|quoting|delimiter|\w+_column|learn)\b)")
 ROWS = 1024  # answered at once
 _trainings = 0  # in this process: each clears what TensorFlow keeps of SentencePiece tokenizers
-
-
-@contextlib.contextmanager
-def _without_leaks() -> Iterator[None]:
-    """TensorFlow never lets go of a graph with gradients of its own (it registers each), nor of what is known to its default
-    graph: a process that trains often would keep every model with its optimizer. What came within is let go at the end; it can
-    still compute, but not be trained."""
-    def registered() -> dict:
-        ops = sys.modules.get("tensorflow.python.framework.ops")
-        return getattr(getattr(ops, "gradient_registry", None), "_registry", {})
-
-    before = set(registered())
-    try:
-        yield
-    finally:
-        for name in [name for name in registered() if name.startswith("CustomGradient") and name not in before]:
-            del registered()[name]
-        tf = sys.modules.get("tensorflow")
-        if tf and tf.executing_eagerly():
-            tf.compat.v1.reset_default_graph()
 
 
 @contextlib.contextmanager
@@ -51,7 +32,7 @@ def _in_python() -> Iterator[None]:
             stack.enter_context(contextlib.redirect_stderr(sys.stdout))
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "IProgress not found")  # of libraries' bars, which are not shown
-        stack.enter_context(_without_leaks())
+        stack.enter_context(without_leaks())
         try:
             yield
         except UserError as error:

@@ -3,6 +3,7 @@
 How it behaves: --tests=tests.yaml (exit code 1 where one fails), --swap=names.csv, --robustness; docs/knowing.md has them.
 
 Several in their order, each on the rows of all: python -m tfft.evaluate --workdir=runs/october --workdir=runs/november
+Several as one that answers by the mean of all: python -m tfft.evaluate --workdir=runs/a --workdir=runs/b --ensemble
 """
 
 import sys
@@ -24,6 +25,8 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "W
 READING = command_line.define_reading("data")
 BASELINE = flags.DEFINE_bool("baseline", True, "Text classification: compare with a constant answer and a linear model; "
                              "--nobaseline does not.")
+ENSEMBLE = flags.DEFINE_bool("ensemble", False, "Several --workdir are one model that answers by their mean, not a sequence; "
+                             "each is judged by itself besides. A cross-validation's folder is one in any case.")
 TESTS = flags.DEFINE_string("tests", "", "A YAML file of behavioural tests (minimum, invariance, direction) to run instead; "
                             "ends with 1 where one fails.")
 SWAP = flags.DEFINE_string("swap", "", "A file of words that may stand for each other, a line each (he,she): how many answers "
@@ -48,8 +51,13 @@ def main() -> int:
     if ON_BROKEN_ROW.value and not DATA.value:
         raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
     reading = READING()
-    if len(WORKDIR.value) > 1 and DATA.value:
-        raise UserError("--data is for one run; several are judged on the rows of each: --split=test or validation.")
+    if ENSEMBLE.value and len(WORKDIR.value) < 2:
+        raise UserError("--ensemble is of several runs: --workdir=runs/a --workdir=runs/b. A cross-validation's folder is one "
+                        "without it.")
+    sequence = len(WORKDIR.value) > 1 and not ENSEMBLE.value
+    if sequence and DATA.value:
+        raise UserError("--data is for one run, or for several as one (--ensemble); else several are judged on the rows of "
+                        "each: --split=test or validation.")
 
     from tfft.run.workdir import Workdir
 
@@ -57,7 +65,7 @@ def main() -> int:
         Workdir(path).experiment()  # a wrong folder is told before TensorFlow is loaded
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    if len(WORKDIR.value) > 1:
+    if sequence:
         from tfft.run.sequence import judge_sequence
 
         return judge_sequence(WORKDIR.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value)
@@ -65,7 +73,7 @@ def main() -> int:
     from tfft.run.judge import judge
 
     return judge(WORKDIR.value[0], data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value)
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value, others=WORKDIR.value[1:])
 
 
 def _behaviour() -> int:

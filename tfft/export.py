@@ -1,5 +1,6 @@
 """Write a SavedModel that takes raw text: python -m tfft.export --workdir=runs/imdb [--output=models/imdb]
 
+Several runs as one, by the mean of their answers: --workdir=runs/a --workdir=runs/b --output=models/both
 Or what was pretrained alone, for other runs to start from: --format=backbone --output=models/my_backbone
 Or what was learnt beside a frozen backbone: --format=adapter --output=adapters/mine"""
 
@@ -9,9 +10,11 @@ import sys
 from absl import flags
 
 from tfft import flags as command_line
+from tfft.config import Experiment, is_all_folds
 from tfft.errors import UserError, unknown
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of the run.")
+WORKDIR = flags.DEFINE_multi_string("workdir", None, "Work directory of a run or a cross-validation. Given several times: "
+                                    "of runs that answer together, by their mean.")
 OUTPUT = flags.DEFINE_string("output", "", "Folder for the version folders; '' is <workdir>/export.")
 WEIGHTS = flags.DEFINE_list("weights", [], "Which weights, and what they are kept in: best or last (default: what "
                             "config.export.weights says), float32 (default), bfloat16 or float16; e.g. last,bfloat16. All is "
@@ -45,25 +48,40 @@ def main() -> int:
 
     from tfft.run.workdir import Workdir
 
-    experiments = [Workdir(path).experiment() for path in (WORKDIR.value, *adapters.values())]
+    path, *others = WORKDIR.value
+    experiments = [Workdir(one).experiment() for one in (path, *adapters.values(), *others)]
+    _check_together(experiments[0], others, adapters)
     if UNMERGED.value and experiments[0].adaptation.method == "none":
-        raise UserError(f"--unmerged: {WORKDIR.value} was trained without config.adaptation.method, so there is nothing to "
+        raise UserError(f"--unmerged: {path} was trained without config.adaptation.method, so there is nothing to "
                         "merge. Leave the flag out.")
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     if FORMAT.value in ("adapter", "peft"):
         from tfft.serving.adapter_folder import export_adapter
 
-        return export_adapter(WORKDIR.value, OUTPUT.value, which, FORMAT.value)
+        return export_adapter(path, OUTPUT.value, which, FORMAT.value)
 
     if FORMAT.value != "saved_model":
         from tfft.serving.backbone_folder import export_backbone
 
-        return export_backbone(WORKDIR.value, OUTPUT.value, which, FORMAT.value)
+        return export_backbone(path, OUTPUT.value, which, FORMAT.value)
 
     from tfft.serving.export import export
 
-    return export(WORKDIR.value, OUTPUT.value, which, dtype, CALIBRATED.value, adapters, UNMERGED.value)
+    return export(path, OUTPUT.value, which, dtype, CALIBRATED.value, adapters, UNMERGED.value, others)
+
+
+def _check_together(experiment: Experiment, others: list[str], adapters: dict[str, str]) -> None:
+    """Raises: UserError where several runs, or those of folds, are to be what only one can be."""
+    if not others and not is_all_folds(experiment):
+        return
+    one = "Name one run, of a cross-validation one of its folds."
+    for told, given in ((f"--format={FORMAT.value}", FORMAT.value != "saved_model"), ("--calibrated", CALIBRATED.value),
+                        ("--adapters", adapters), ("--unmerged", UNMERGED.value)):
+        if given:
+            raise UserError(f"{told} is for one run, and this is the mean of several. {one}")
+    if others and not OUTPUT.value:
+        raise UserError("Several runs as one belong to none of their work directories: name a folder with --output.")
 
 
 def parse_adapters(words: list[str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from tfft.data.fields import Unusable
 from tfft.errors import UserError
 from tfft.tasks.fields import LISTS
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of the run.")
+WORKDIR = flags.DEFINE_multi_string("workdir", None, "Work directory of a run or a cross-validation. Given several times: "
+                                    "of runs that answer together, by their mean.")
 SERVER = flags.DEFINE_string("server", "", "Instead of --workdir, a served model: grpc://host:8500/imdb or "
                              "http://host:8501/imdb, also with /versions/3 or /labels/stable.")
 TEXT = flags.DEFINE_multi_string("text", [], "A text to answer; may be given several times.")
@@ -75,7 +76,8 @@ def _by_run(reading: dict[str, str]) -> int:
     from tfft.run.workdir import Workdir
     from tfft.tasks.fields import ALSO, FIELDS
 
-    experiment = answering(Workdir(WORKDIR.value).experiment(), SET.value)
+    path, *others = WORKDIR.value
+    experiment = answering(Workdir(path).experiment(), SET.value)
     rows = _given()
     if rows:
         fields = FIELDS[experiment.task.name](experiment, cache_folder(experiment.data.cache))
@@ -86,14 +88,15 @@ def _by_run(reading: dict[str, str]) -> int:
     if _streamed(experiment.task, rows):
         from tfft.serving.chat import tell
 
-        return tell(WORKDIR.value, WEIGHTS.value, [row["prompt"] for row in rows], SET.value)
+        return tell(path, WEIGHTS.value, [row["prompt"] for row in rows], SET.value)
 
     from tfft.serving.prediction import predict_file, predict_texts
 
     if rows:
-        return predict_texts(WORKDIR.value, WEIGHTS.value, rows, SET.value)
-    return predict_file(WORKDIR.value, WEIGHTS.value, INPUT.value, OUTPUT.value, probabilities=PROBABILITIES.value,
-                        batch_size=BATCH_SIZE.value or 64, on_broken_row=ON_BROKEN_ROW.value, reading=reading, chosen=SET.value)
+        return predict_texts(path, WEIGHTS.value, rows, SET.value, others)
+    return predict_file(path, WEIGHTS.value, INPUT.value, OUTPUT.value, probabilities=PROBABILITIES.value,
+                        batch_size=BATCH_SIZE.value or 64, on_broken_row=ON_BROKEN_ROW.value, reading=reading, chosen=SET.value,
+                        others=others)
 
 
 def _streamed(task, rows: list[dict[str, str]]) -> bool:

@@ -23,6 +23,8 @@ from tfft.config.experiment import (
     split_share,
     to_json,
 )
+from tfft.config.folds import Folds, is_all_folds
+from tfft.config.folds import runs as fold_runs
 from tfft.config.groups import (
     MINILM,
     MOVIE_REVIEWS,
@@ -58,11 +60,11 @@ from tfft.config.writing import Writing
 
 __all__ = [
     "MINILM", "MOVIE_REVIEWS", "MULTILINGUAL", "SMOLLM2", "TASKS", "Adaptation", "Augmentation", "CausalLM", "CausalLMData",
-    "Data", "Distribution", "Embedding", "EmbeddingData", "Eval", "Experiment", "Export", "MaskedLM", "MaskedLMData",
+    "Data", "Distribution", "Embedding", "EmbeddingData", "Eval", "Experiment", "Export", "Folds", "MaskedLM", "MaskedLMData",
     "Mixture", "Model", "MultiTask", "MultipleChoice", "MultipleChoiceData", "QuestionAnswering", "QuestionAnsweringData",
     "Seq2Seq", "Seq2SeqData", "Task", "TaskConfig", "TextClassification", "TextClassificationData", "TokenClassification",
     "TokenClassificationData", "Train", "Writing", "answering", "any_from_json", "any_to_json", "by_source", "check_limits",
-    "classes_of", "default_config", "default_experiment", "differences", "differences_of_tasks", "from_json", "in_source",
-    "in_task", "multi_task_config", "named_sources", "no_activation_cache", "of_task", "resolve", "resolve_any",
-    "split_share", "to_json",
+    "classes_of", "default_config", "default_experiment", "differences", "differences_of_tasks", "fold_runs", "from_json",
+    "in_source", "in_task", "is_all_folds", "multi_task_config", "named_sources", "no_activation_cache", "of_task", "resolve",
+    "resolve_any", "split_share", "to_json",
 ]

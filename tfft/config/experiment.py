@@ -15,6 +15,7 @@ from tfft.config import (
     adaptation,
     causal_lm,
     embedding,
+    folds,
     masked_lm,
     mixture,
     multiple_choice,
@@ -145,12 +146,13 @@ def by_source(e: Experiment) -> dict[str, Experiment]:
 def _check_rules(e: Experiment) -> None:
     """Rules between fields."""
     mixture.check(e)
+    folds.check(e)
     adaptation.check(e)
     mixture.check_metric(e, TASKS[e.task.name].metrics(e.task))
     for name, one in by_source(e).items():
         with mixture.in_source(name, one.data):
             _check_one(one)
-    if e.eval.patience and not e.data.specs("validation"):
+    if e.eval.patience and not e.data.specs("validation") and not e.data.folds.number:
         raise UserError("config.eval.patience needs validation rows: set data.validation.")
 
 

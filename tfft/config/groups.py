@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+from tfft.config.folds import Folds
 from tfft.config.mixture import Mixture, Share
 from tfft.config.schema import group, named, setting
 from tfft.errors import UserError
@@ -37,6 +38,8 @@ class Data:
                               own=True)
     test: str = setting("", "a source, or the share of training rows split off by a stable hash, or '' for none", own=True)
     id_column: str = setting("", "column of the row's own id; '' makes one from the text", own=True)
+    group_column: str = setting("", "column whose value rows have in common that belong together, an author's say: they are "
+                                    "on one side of every split, and in one fold; '' has the id decide", own=True)
     columns: tuple[str, ...] = setting((), "conll: names of the columns, in their order; else they are 0, 1, ... and -1, ...",
                                        own=True)
     sentence_column: str = setting("", "tables with one token a row: the column that says which sentence it is of; its rows "
@@ -63,6 +66,7 @@ class Data:
     sources: dict[str, dict] = named(Share, "sources of a mixture by their names, with what of these settings each has of its "
                                             "own, and perhaps its rate and cap; {}: one source, these settings")
     mixture: Mixture = group(Mixture)
+    folds: Folds = group(Folds)
 
     def by_source(self) -> dict[str, "Data"]:
         """Each source of a mixture by its name, as if it were the only one; {"": self} where there is but one."""
@@ -72,7 +76,9 @@ class Data:
                 for name, own in self.sources.items()} or {"": self}
 
     def specs(self, split: str) -> list[str]:
-        """What the sources name as train, validation or test; [] where none has such rows."""
+        """What the sources name as train, validation or test, or which fold that is; [] where none has such rows."""
+        if self.folds.split == split:
+            return [self.folds.told]
         return [spec for data in self.by_source().values() if (spec := getattr(data, split))]
 
     @property

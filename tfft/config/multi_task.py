@@ -175,6 +175,8 @@ def _experiment(name: str, own: dict, common: dict, size: int) -> Experiment:
     groups = {key: {**common.get(key, {}), **own.get(key, {})} for key in GROUPS}
     groups["train"]["global_batch_size"] = size
     with in_task(name):
+        if own.get("data", {}).get("folds", {}).get("number"):
+            raise UserError("config.data.folds.number: cross-validation is of one task. Train each by itself, or set it to 0.")
         return resolve({"name": name, "task": own.get("task", {}), "data": own.get("data", {}), **groups,
                         "export": own.get("export", {})})
 

@@ -1,4 +1,4 @@
-"""Whether the sources of a mixture have the same names and numbers to learn: what cannot be one table is refused."""
+"""Whether the sources of a mixture, or the runs of an ensemble, have the same names to learn: what cannot be one is refused."""
 
 import numpy as np
 
@@ -39,3 +39,13 @@ def same_range(what: str, found: dict[str, np.ndarray]) -> list[str]:
     told = ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ranges.items())
     return [f"warning: the sources have {what} of different ranges, which are learnt on one scale: {told}. Where they mean the "
             "same, write them alike"]
+
+
+def check_same(what: str, known: list[tuple[str, ...]]) -> None:
+    """Raises: UserError where models have learnt other names, tuples one for each, than the first."""
+    for names in known:
+        if odd := sorted({*names} ^ {*known[0]}):
+            raise UserError(f"not all of them know the {what} {odd[0]!r}{f' and {len(odd) - 1} more' if odd[1:] else ''}. "
+                            f"Train them on rows with the same {what}s, or name them all in the config.")
+        if names != known[0]:
+            raise UserError(f"they have the same {what}s in another order. Name them in one order in the config.")

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfft.config import Data, in_source, split_share
 from tfft.data.fields import Field
+from tfft.data.folds import assign, joined_by, salted
 from tfft.data.sources import Row, Source
 from tfft.data.splits import draw, leaks, split_masks
 from tfft.data.store import Columns, Encoded, Ragged, TokenStore, fingerprint, write_rows
@@ -72,7 +73,8 @@ class Reading:
     encoder: rows -> examples; columns: what is kept of rows besides; details: what decides the examples beside the fields.
     augmented(split, epoch): the split's rows as changed for one epoch, whose settings are `augmentation`; None where rows
     stay as they are. corpus(spec): a source, and how it is read, of rows that are judged together with others: with those of
-    `spec`, '' for the experiment's own; None where they are judged alone. sources: how those of a mixture are read.
+    `spec`, '' for the experiment's own; None where they are judged alone. sources: how those of a mixture are read. strata(
+    store, rows): int64[n] from 0, of which each fold is to have its share; None where there is nothing of the kind.
     """
 
     fields: tuple[Field, ...]
@@ -84,6 +86,7 @@ class Reading:
     augmentation: Any = None
     corpus: Callable[[str], "tuple[str, Reading] | None"] = lambda spec: None
     sources: "dict[str, Reading]" = dataclasses.field(default_factory=dict)
+    strata: Callable[[TokenStore, np.ndarray], np.ndarray | None] = lambda store, rows: None
 
 
 class Preparer:
@@ -146,7 +149,8 @@ class Preparer:
         if not (corpus := self.reading.corpus(spec)):
             return None
         source, reading = corpus
-        return Preparer(dataclasses.replace(data or self.data, id_column="id", where=""), reading, self.cache, self.say), source
+        data = dataclasses.replace(data or self.data, id_column="id", group_column="", where="")
+        return Preparer(data, reading, self.cache, self.say), source
 
     def augmented(self, split: Split, epoch: int) -> TokenStore:
         """The store of a split's rows as augmented for one epoch: row i is row split.rows[i] of the split's store.
@@ -274,10 +278,14 @@ def _of_one(preparer: Preparer) -> dict[str, Split]:
     """The splits of one source."""
     data = preparer.data
     store = preparer.store(data.train)
-    shares = [split_share(s) for s in (data.validation, data.test)]
+    folds = data.folds
+    chosen = "" if folds.number and folds.chosen_on == "fold" else data.validation  # the fold takes its place
+    shares = [split_share(s) for s in (chosen, data.test)]
     masks = split_masks(store.column("id_hash"), shares[0] or 0.0, shares[1] or 0.0)
     splits = {"train": _split("train", store, np.flatnonzero(masks[0]), data.train_rows)}
-    for name, spec, share, mask, limit in (("validation", data.validation, shares[0], masks[1], data.validation_rows),
+    if folds.held_out:
+        splits |= _held_out(splits["train"], preparer)
+    for name, spec, share, mask, limit in (("validation", chosen, shares[0], masks[1], data.validation_rows),
                                            ("test", data.test, shares[1], masks[2], data.test_rows)):
         if share is not None:
             splits[name] = _split(name, store, np.flatnonzero(mask), limit)
@@ -290,6 +298,29 @@ def _of_one(preparer: Preparer) -> dict[str, Split]:
             raise UserError(f"The {name} split has no rows ({len(store):,} rows in {data.train}). "
                             f"{way if name != 'train' else 'Take smaller shares off.'}")
     return splits
+
+
+def _held_out(split: Split, preparer: Preparer) -> dict[str, Split]:
+    """The training rows without one fold, and that fold."""
+    folds = preparer.data.folds
+    held = folds_of(split, preparer, folds.repeat) == folds.fold - 1
+    if not held.any() or held.all():
+        raise UserError(f"Of {len(held):,} training rows in {folds.number} folds all or none are in fold {folds.fold}: texts "
+                        "that are copies of each other, rows of one id and those of one group are in one fold. Take fewer "
+                        "folds (config.data.folds.number).")
+    return {"train": Split("train", split.store, split.rows[~held]),
+            folds.split: Split(folds.split, split.store, split.rows[held])}
+
+
+def folds_of(split: Split, preparer: Preparer, repeat: int) -> np.ndarray:
+    """int64[n]: the fold, from 0, of each row of all that are cross-validated."""
+    store, rows, folds = split.store, split.rows, preparer.data.folds
+    ids, texts = (np.asarray(store.column(name))[rows] for name in ("id_hash", "text_hash"))
+    strata = None
+    if folds.stratified:
+        strata = preparer.reading.strata(store, rows)
+        strata = np.zeros(len(rows), np.int64) if strata is None else strata
+    return assign(joined_by(ids, texts), strata, salted(ids, repeat), folds.number)
 
 
 def tell_unknown(splits: dict[str, Split], say: Say) -> None:
@@ -328,7 +359,7 @@ def describe_data(data: Data) -> str:
     """One line for logs: what is read."""
     told = []
     for source, one in data.by_source().items():
-        line = ", ".join(f"{name} {spec.split('#sha256')[0]}" for name, spec in
-                         (("train", one.train), ("validation", one.validation), ("test", one.test)) if spec)
+        line = ", ".join(f"{name} {specs[0].split('#sha256')[0]}" for name in ("train", "validation", "test")
+                         if (specs := one.specs(name)) and specs[0])
         told.append(f"{source}: {line}{f', where {one.where}' if one.where else ''}" if source else line)
     return "; ".join(told)

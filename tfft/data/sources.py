@@ -28,13 +28,15 @@ from tfft.files import file_size, open_bytes
 
 
 class Row(NamedTuple):
-    """One row: its fields by name (None for what was not read), and where it came from."""
+    """One row: its fields by name (None for what was not read), and where it came from. group: what it has in common with the
+    rows that belong to it; '' where it is by itself."""
 
     id: str
     values: dict[str, Any]
     file: str
     line: int
     record: dict[str, Any]
+    group: str = ""
 
 
 ROWS_VERSION = 3  # raise it whenever the same file and settings give other rows: fingerprints change with it
@@ -157,6 +159,7 @@ class Source:
         d = self.data
         settings = [ROWS_VERSION, self.kind, self.key, self.slice, d.id_column, d.header, d.delimiter, d.quoting, d.encoding,
                     d.where, d.columns, d.sentence_column, d.on_broken_row, self._details()]
+        settings += [["group", d.group_column]] if d.group_column else []
         if self.kind == "tfds":
             info, split = self._builder.info, self.key
             sizes = {name: (s.num_examples, list(s.shard_lengths or ()), int(s.num_bytes))
@@ -272,7 +275,8 @@ class Source:
         """(setting, column) of the mapping's columns that are not among some."""
         needed = [(field.setting, column) for field in self._wanted(asked_only)
                   if not field.otherwise or field.otherwise not in columns for column in (field.column, *field.more)]
-        needed += [("id_column", self.data.id_column), ("where", self.where[0] if self.where else "")]
+        needed += [("id_column", self.data.id_column), ("group_column", "" if asked_only else self.data.group_column),
+                   ("where", self.where[0] if self.where else "")]
         return [(setting, column) for setting, column in needed if column and column not in columns]
 
     def _spread(self, setting: str, records: list[Record | Broken]) -> str:
@@ -312,6 +316,7 @@ class Source:
                     raise Unusable(f"column {self.data.id_column!r} (its id) is empty")
             else:
                 row_id = hashlib.blake2b(b"\x1f".join(texts + [b""] * (2 - len(texts))), digest_size=8).hexdigest()
+            group = name(record.values.get(self.data.group_column)) if self.data.group_column and not asked_only else ""
         except UnicodeEncodeError:
             return Broken(record.file, record.line, "its text holds half a surrogate pair, which is no character")
         except Unusable as reason:
@@ -319,7 +324,7 @@ class Source:
             if broken.undecodable:
                 self.heard.count_undecodable(broken)
             return broken
-        return Row(row_id, made, record.file, record.line, record.values)
+        return Row(row_id, made, record.file, record.line, record.values, group)
 
     def _note(self, broken: Broken) -> None:
         """Counts a broken row, or raises where there may be none."""

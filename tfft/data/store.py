@@ -5,7 +5,7 @@ place and renamed when complete, so it is either whole or absent. It holds every
 are index arrays over it. A row is one example, or several (windows of a long text). Columns are named, dense or ragged:
 
     of rows       <field> (+ _offsets)  each asked field as UTF-8 bytes, for reports; id alike
-                  text_hash, id_hash    uint64[n], for leak checks and stable splits
+                  text_hash, id_hash    uint64[n], for leak checks and stable splits; id_hash is of the row's group, if any
                   line int64[n], file int32[n]   where the row came from
                   full_length int32[n]  tokens before anything was cut
                   unknown int32[n,4]    what of it the tokenizer does not know, see tfft.data.unknown
@@ -274,7 +274,7 @@ def _append_rows(writer: Writer, chunk: list[Row], fields: tuple[Field, ...], fi
         writer.append_strings(name, list(strings))
     writer.append_strings("id", [r.id for r in chunk])
     writer.append("text_hash", np.array([text_hash(*several) for several in texts], np.uint64))
-    writer.append("id_hash", np.array([split_hash(r.id, seed) for r in chunk], np.uint64))
+    writer.append("id_hash", np.array([split_hash(f"group {r.group}" if r.group else r.id, seed) for r in chunk], np.uint64))
     writer.append("line", np.array([r.line for r in chunk], np.int64))
     writer.append("file", np.array([files.setdefault(r.file, len(files)) for r in chunk], np.int32))
 

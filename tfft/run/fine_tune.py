@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tfft.assets import backbone_limits, cache_folder, resolve_backbone
-from tfft.config import Experiment, MultiTask, by_source, check_limits, in_source, in_task, named_sources
+from tfft.config import Experiment, MultiTask, by_source, check_limits, in_source, in_task, is_all_folds, named_sources
 from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.files import to_path
@@ -59,6 +59,9 @@ def fine_tune(experiment: Experiment | MultiTask, path: str) -> int:
     if cluster is None or cluster.chief:
         check_tracker(experiment.track)
     several = isinstance(experiment, MultiTask)
+    if not several and is_all_folds(experiment):
+        raise UserError("config.data.folds.number: a run of each fold is made by tfft train on the command line. Here name one "
+                        "with data.folds.held_out.")
     assets = resolve_assets_of_tasks(experiment) if several else resolve_assets(experiment, Workdir(path).started)
     if cluster is None:
         return _train(experiment, Workdir(path), assets)

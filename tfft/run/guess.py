@@ -26,7 +26,7 @@ SPLITS = ("validation", "test")  # sources beside the file's, or shares of it, t
 READING = ("encoding", "delimiter", "quoting", "header", "on_broken_row")  # settings of config.data that may be given
 # what of config.data names a column, of any task: what may be given
 COLUMNS = tuple(dict.fromkeys(field.name for kind in classes_of(("data",)) for field in dataclasses.fields(kind)
-                              if field.name.endswith("_column") and field.name != "id_column"))
+                              if field.name.endswith("_column") and field.name not in ("id_column", "group_column")))
 FILE = """{head}
 
 from tfft.config import default_config

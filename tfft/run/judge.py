@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.files import is_remote, to_path, write_text
 from tfft.run.baseline import compared
+from tfft.run.ensemble import own_rows
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
@@ -25,18 +26,19 @@ MISTAKES_SHOWN = 5
 
 
 def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "",
-          reading: dict[str, str] | None = None, baseline: bool = True) -> int:
+          reading: dict[str, str] | None = None, baseline: bool = True, others: Sequence[str] = ()) -> int:
     """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code.
 
-    reading: settings of config.data that say how the files of `data` are read; baseline: compare with simple methods.
+    others: runs that answer together with the first. reading: settings of config.data that say how the files of `data` are
+    read; baseline: compare with simple methods.
     """
     console = Console()
     workdir = Workdir(path)
     name = data or split or ("test" if workdir.experiment().data.specs("test") else "validation")
     short = re.sub(r"[^\w.-]+", "-", name)[:80]
-    target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
+    target = to_path(output) if output else workdir.path / f"{'ensemble' if others else 'evaluation'}-{short}.json"
     check_writable(target)
-    run = open_run(path, weights)
+    run = open_run(path, weights, others)
     report = examine(run, data, name, on_broken_row, console, reading, baseline)
     print(told(run, name, report))
     try:
@@ -61,6 +63,8 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
             chosen, splits = preparer.judged_with(Split(data, store, np.arange(len(store))), data, others), None
         tell_unknown({data: chosen}, console.say)
     else:
+        if run.members:
+            own_rows(run)
         splits = load_splits(preparer)
         chosen = preparer.judged_with(_chosen(run, splits, split, console.say))
     if strangers := task.strangers(chosen.store, chosen.rows):
@@ -68,6 +72,9 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
     report, rows = judged(run, chosen, console)
     report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
     report.details["compared"] = ""
+    if run.members:
+        report.details["members"] = [{"run": str(member.workdir.path), "metrics": judged(member, chosen, console)[0].metrics}
+                                     for member in run.members]
     wanted = baseline and run.experiment.eval.baseline and task.baselines_version
     if wanted and (data or split != "train"):  # all do well on what they have learnt from
         with contextlib.suppress(UserError):  # the training rows cannot be read any more
@@ -79,7 +86,8 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
 def told(run: Run, name: str, report: Report) -> str:
     """A report for a person: metrics, by length, by label, and the worst mistakes."""
     metric, slices = run.experiment.eval.metric.rpartition("/")[2], report.details["slices"]
-    parts = [f"{name}: {report.judged:,} rows, weights of step {run.step:,}", _figures(report)]
+    parts = [f"{name}: {report.judged:,} rows, {run.told}", _figures(report)]
+    parts += [_members(report, metric)] if run.members else []
     parts += [report.details["compared"]] if report.details["compared"] else []
     if len(slices) > 1:
         parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
@@ -104,10 +112,21 @@ def _figures(report: Report) -> str:
     return table([("rows", *rows), *lines], ("", "all", *report.by_source))
 
 
+def _members(report: Report, metric: str) -> str:
+    """What the members of an ensemble reach by themselves."""
+    found = [(one["run"], one["metrics"][metric]) for one in report.details["members"] if metric in one["metrics"]]
+    values = [value for _, value in found]
+    return (f"{metric} of each run by itself, {np.mean(values):.4f} on average, {report.metrics[metric]:.4f} together:\n"
+            f"{table(found)}")
+
+
 def calibrate_run(path: str, weights: str, precision: float) -> int:
     """Fits a temperature, and for a wanted precision an abstain threshold, on the validation rows; keeps them with the run."""
     console = Console()
     run = open_run(path, weights)
+    if run.members:
+        raise UserError(f"{path} is a cross-validation: its runs have learnt from each other's validation rows, so there are "
+                        "none to calibrate all of them on. Calibrate one of them.")
     report, _ = judged(run, own_split(run, "validation", console.say), console)
     found = run.task.calibrate(report, run.step, precision)
     try:

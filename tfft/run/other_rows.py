@@ -32,7 +32,7 @@ def other_rows(data: Data, on_broken_row: str) -> Iterator[Data]:
     Raises: the block's UserErrors, in words that fit commands without --config flags.
     """
     try:
-        yield dataclasses.replace(data, where="", id_column="", on_broken_row=on_broken_row)
+        yield dataclasses.replace(data, where="", id_column="", group_column="", on_broken_row=on_broken_row)
     except UserError as error:
         raise UserError(in_own_words(str(error))) from error
 

@@ -15,13 +15,23 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tfft import __version__
 from tfft.assets import cache_folder, resolve_backbone
-from tfft.config import Experiment, MultiTask, answering, any_from_json, any_to_json, differences, differences_of_tasks
+from tfft.config import (
+    Experiment,
+    MultiTask,
+    answering,
+    any_from_json,
+    any_to_json,
+    differences,
+    differences_of_tasks,
+    is_all_folds,
+)
 from tfft.config.adaptation import MERGED
 from tfft.config.multi_task import is_multi_task
 from tfft.data.plan import PlanSettings
@@ -87,6 +97,8 @@ class Workdir:
                 raise UserError(f"{self.path} holds a run with other settings:\n" + "\n".join(f"  {c}" for c in changed)
                                 + "\nTo continue that run, use its settings; to start this one, choose another --workdir.")
             return True
+        if self._folds():
+            raise UserError(f"{self.path} holds a cross-validation: go on with it (--folds), or choose another --workdir.")
         if self._own_checkpoints != self.checkpoints and self._own_checkpoints.exists():
             raise UserError(f"{self.path} holds a run of its own. Choose another --workdir for several tasks.")
         if self._own_checkpoints == self.checkpoints and self._of_several():
@@ -96,6 +108,13 @@ class Workdir:
             remove_tree(self.path / which)
         write_text(self.config, any_to_json(experiment))
         return False
+
+    def _folds(self) -> bool:
+        """Whether a cross-validation has begun in this folder."""
+        if not self.config.exists() or not (self.path / "fold-1" / "config.json").exists():
+            return False
+        known = any_from_json(self.config.read_text(), str(self.config))
+        return isinstance(known, Experiment) and is_all_folds(known)
 
     def _of_several(self) -> bool:
         """Whether a run of several tasks has this folder, on a disk, for one of them."""
@@ -232,9 +251,17 @@ class Run:
     tuned: dict[str, list] | None  # what the task chose on the validation rows, with these weights
     which: str = "best"  # or "last": which weights these are
     backbone: Any = None  # the part of the model that was pretrained
+    members: "tuple[Run, ...]" = ()  # of which this is the mean, see tfft.run.ensemble
+
+    @property
+    def told(self) -> str:
+        """Which weights these are, for a person."""
+        return f"the mean of {len(self.members)} runs" if self.members else f"weights of step {self.step:,}"
 
     def fingerprint(self) -> str:
         """A hash of the file that the weights are in."""
+        if self.members:
+            return hashlib.blake2b(repr([run.fingerprint() for run in self.members]).encode(), digest_size=16).hexdigest()
         with local_copy(self.workdir.weights(self.which)) as path, open(path, "rb") as file:
             return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
@@ -272,6 +299,10 @@ def merged(run: Run) -> Run:
     from tfft.models.adaptation import sections
     from tfft.models.adapters import merge
 
+    if run.members:
+        from tfft.run.ensemble import rejoined
+
+        return rejoined(run, [merged(member) for member in run.members])
     if run.experiment.adaptation.method not in MERGED:
         return run
     made = open_run(run.workdir.path, run.which)
@@ -279,9 +310,10 @@ def merged(run: Run) -> Run:
     return made
 
 
-def open_run(path: str | Path, which: str = "") -> Run:
+def open_run(path: str | Path, which: str = "", others: Sequence[str] = ()) -> Run:
     """Rebuilds a run's model with its 'best' or 'last' weights ('' is what config.export.weights says), in float32 whatever
-    it was trained in: the weights are, and evaluation, prediction and export then agree on any device.
+    it was trained in: the weights are, and evaluation, prediction and export then agree on any device. With others, or where
+    the folder is a cross-validation's, all of them as one, see tfft.run.ensemble.
 
     Raises: UserError where the work directory is not a run's or has no such weights yet.
     """
@@ -291,8 +323,16 @@ def open_run(path: str | Path, which: str = "") -> Run:
     from tfft.tasks.table import TASKS
     from tfft.training.weights import load_weights
 
+    if others:
+        from tfft.run.ensemble import open_several
+
+        return open_several([path, *others], which)
     workdir = Workdir(path)
     experiment = workdir.experiment()
+    if is_all_folds(experiment):
+        from tfft.run.ensemble import open_folds
+
+        return open_folds(workdir, experiment, which)
     kind = TASKS[experiment.task.name]
     task = kind(experiment.task, kind.load(workdir.path))
     try:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tfft.config import fold_runs, is_all_folds
 from tfft.errors import UserError
 from tfft.files import is_remote
 from tfft.run.workdir import Workdir
@@ -35,7 +36,9 @@ def served(path: str) -> str:
         raise UserError(f"--workdir={path}: models are served from the local disk. Export it there, tfft export "
                         f"--workdir={path} --output=models/{name}, and serve that: --model=models/{name}")
     version = newest(workdir.export)
-    weights = [file.stat().st_mtime for which in ("best", "last") if (file := workdir.weights(which)).exists()]
+    experiment = workdir.experiment()
+    runs = [Workdir(workdir.path / name) for name in fold_runs(experiment)] if is_all_folds(experiment) else [workdir]
+    weights = [file.stat().st_mtime for run in runs for which in ("best", "last") if (file := run.weights(which)).exists()]
     if version is None or version.stat().st_mtime < max(weights, default=0.0):
         print(f"tfft: exporting {path} first", file=sys.stderr, flush=True)
         print(export_apart(path), file=sys.stderr, flush=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tfft import __version__
-from tfft.config import to_json
+from tfft.config import is_all_folds, to_json
 from tfft.data.prepare import describe_data
 from tfft.run.workdir import PACKAGES, Run
 from tfft.serving.prove import Proof
@@ -24,8 +24,9 @@ def write_card(folder: Path, run: Run, name: str, dtype: str, calibration: Any, 
 def _summary(run: Run, dtype: str) -> str:
     e = run.experiment
     what, *more = run.task.card(run.tuned)
-    summary = (f"Answers {what}. Backbone: `{e.model.backbone}`, {run.model.count_params():,} weights kept in {dtype}, of "
-               f"training step {run.step:,}.")
+    made = f"answers by the mean of {len(run.members)} runs" if run.members else f"of training step {run.step:,}"
+    summary = f"Answers {what}. Backbone: `{e.model.backbone}`, {run.model.count_params():,} weights kept in {dtype}, {made}."
+    more += [f"Runs: {', '.join(f'`{one.workdir.path}` (step {one.step:,})' for one in run.members)}."] if run.members else []
     return "\n\n".join([summary, *more]) + "\n"
 
 
@@ -36,6 +37,8 @@ def _data(run: Run) -> str:
 
 def _metrics(run: Run) -> str:
     """The validation figures that training recorded for these weights."""
+    if run.members:
+        return ""
     try:
         lines = [json.loads(line) for line in run.workdir.metrics.read_text("utf-8").splitlines()]
     except (OSError, ValueError):
@@ -47,6 +50,8 @@ def _metrics(run: Run) -> str:
 def _reports(run: Run) -> str:
     """The evaluations of these weights: figures, parts by length, labels."""
     parts = []
+    if run.members and not is_all_folds(run.experiment):  # the folder is one member's
+        return ""
     for path in sorted(run.workdir.path.glob("evaluation-*.json")):
         try:
             report = json.loads(path.read_text("utf-8"))

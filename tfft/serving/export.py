@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,20 @@ from tfft.training.summaries import Console
 
 
 def export(path: str, output: str, weights: str, dtype: str = "float32", calibrated: bool = False,
-           adapters: dict[str, str] | None = None, unmerged: bool = False) -> int:
+           adapters: dict[str, str] | None = None, unmerged: bool = False, others: Sequence[str] = ()) -> int:
     """Writes the next integer version folder, whole or not at all, and proves it in a process of its own.
 
     weights: 'best', 'last' or '' for what the config says; dtype: what they are kept in. adapters: other runs over the same
     frozen backbone, by the names of the signatures that answer as they do. unmerged: the backbone's weights as they were, so
-    that the local server has them in memory once for all exports over them; with adapters it is always so.
+    that the local server has them in memory once for all exports over them; with adapters it is always so. others: runs that
+    answer together with the first.
     Computes on the CPU: a GPU's memory would not do for two processes, nor its products for the comparison.
     Raises: UserError where it cannot be written, or answers otherwise than the trained model.
     """
     with contextlib.suppress(RuntimeError):  # the devices of this process are in use already
         tf.config.set_visible_devices([], "GPU")
     console = Console()
-    run = open_run(path, weights)
+    run = open_run(path, weights, others)
     calibration = read_calibration(run) if calibrated else None
     folder = to_path(output) if output else run.workdir.export
     name = folder.name if output else run.experiment.name
@@ -48,11 +50,11 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
             folder.mkdir(parents=True, exist_ok=True)
         lengths, held_out = _rows(run, console)
         console.say("writing the SavedModel")
-        served, others = _served(run, dtype, calibration, adapters or {}, unmerged)
+        served, beside = _served(run, dtype, calibration, adapters or {}, unmerged)
         served.save(made)
         console.say(f"comparing its answers with the trained model's, on {len(held_out)} held-out texts and nasty ones")
         proof = prove(run, made, dtype, calibration, held_out)
-        for signature, other in others.items():
+        for signature, other in beside.items():
             own = prove(other, made, dtype, None, _rows(other, console)[1], signature)
             proof = dataclasses.replace(proof, rows=proof.rows + own.rows, batches=proof.batches + own.batches,
                                         largest=max(proof.largest, own.largest), tolerance=max(proof.tolerance, own.tolerance))
@@ -69,7 +71,7 @@ def export(path: str, output: str, weights: str, dtype: str = "float32", calibra
         raise UserError(f"Cannot write the export in {folder}: {error}.") from error
     finally:
         remove_tree(made)
-    print(f"exported the weights of step {run.step:,} to {final}")
+    print(f"exported the {run.told.removeprefix('the ')} to {final}")
     print(f"proven on {proof.rows} texts in {proof.batches} batches: largest difference {proof.largest:.1e}, allowed "
           f"{proof.tolerance:.1e}; {requests} warm-up requests; batches of up to {sizes[-1]}")
     for signature, function in served.signatures.items():

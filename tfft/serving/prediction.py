@@ -95,9 +95,11 @@ def _as_served(model) -> Callable[[], contextlib.AbstractContextManager]:
     return functools.partial(arranged, joined, compact=True)
 
 
-def predict_texts(workdir: str, weights: str, rows: list[dict[str, str]], chosen: list[str] | None = None) -> int:
-    """Prints one JSON line for each row. chosen: settings of the task to answer with, see tfft.config.answering."""
-    return print_answers(Predictor(asked_with(open_run(workdir, weights), chosen or [])), rows)
+def predict_texts(workdir: str, weights: str, rows: list[dict[str, str]], chosen: list[str] | None = None,
+                  others: Sequence[str] = ()) -> int:
+    """Prints one JSON line for each row. chosen: settings of the task to answer with, see tfft.config.answering; others: runs
+    that answer together with the first."""
+    return print_answers(Predictor(asked_with(open_run(workdir, weights, others), chosen or [])), rows)
 
 
 def print_answers(predictor, rows: list[dict[str, str]]) -> int:
@@ -123,15 +125,17 @@ def nothing_asked(predictor) -> tuple[dict, dict[str, float]]:
 
 
 def predict_file(workdir: str, weights: str, source: str, output: str, *, probabilities: bool, batch_size: int,
-                 on_broken_row: str, reading: dict[str, str] | None = None, chosen: list[str] | None = None) -> int:
+                 on_broken_row: str, reading: dict[str, str] | None = None, chosen: list[str] | None = None,
+                 others: Sequence[str] = ()) -> int:
     """Streams rows from a source to a csv or jsonl file, in their order; the file is there whole or not at all.
 
     on_broken_row: a row that cannot be answered is an "error", is left out ("skip"), or has an "empty" answer, so that input
-    and output stay aligned. reading: settings of config.data that say how the source's files are read. chosen: as above.
+    and output stay aligned. reading: settings of config.data that say how the source's files are read. chosen,
+    others: as above.
     """
     target = local_path(output, "--output")
     check_writable(target)
-    run = asked_with(open_run(workdir, weights), chosen or [])
+    run = asked_with(open_run(workdir, weights, others), chosen or [])
     return answer_file(run, Predictor(run, batch_size), source, target, probabilities, on_broken_row, reading)
 
 
@@ -209,15 +213,21 @@ class Answered:
             self._console.say(f"{self.written:,} rows read, {self.count:,} answered")
 
     def _columns(self, answer: dict, each: dict[str, float]) -> dict:
-        answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()} if self._probabilities else {}
-        if self._nested:
-            return {**answer, "probabilities": each} if each else answer
-        answer = {name: joined(value, self._predictor.separator) for name, value in answer.items()}
-        return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
+        return columns_of(answer, each if self._probabilities else {}, "" if self._nested else self._predictor.separator)
 
     @functools.cached_property
     def _empty(self) -> dict:
         return dict.fromkeys(self._columns(*nothing_asked(self._predictor)))
+
+
+def columns_of(answer: dict, each: dict[str, float], separator: str) -> dict:
+    """An answer and probabilities as columns of a file. separator: what joins names in a csv field; '' for jsonl, which has
+    lists and dicts."""
+    answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()}
+    if not separator:
+        return {**answer, "probabilities": each} if each else answer
+    answer = {name: joined(value, separator) for name, value in answer.items()}
+    return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
 
 
 def decoded(values: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class Task(ABC):
     judges_loss: bool = False  # whether `judge` makes the loss of units, so that an evaluation need not compute `loss`
     held_out: int = 64  # rows that an export is proven on beside the nasty ones, in batches of `proof_sizes`
     proof_sizes: tuple[int, ...] = (1, 2, 7, 32)
+    answers_rows: bool = True  # whether an answer to each row is worth a file, as cross-validation writes
     briefly_warm: bool = False  # whether one small request warms a server up, since an answer takes long
 
     def __init__(self, settings: Any, learnt: Any):
@@ -78,8 +80,15 @@ class Task(ABC):
     @classmethod
     def readings(cls, experiment: Experiment, tokenizer, fingerprint: str, cache: Path) -> Reading:
         """`reading`, with those of the sources of a mixture."""
-        sources = {name: cls.reading(one, tokenizer, fingerprint, cache) for name, one in by_source(experiment).items() if name}
-        return dataclasses.replace(cls.reading(experiment, tokenizer, fingerprint, cache), sources=sources)
+        def read(one: Experiment) -> Reading:
+            def strata(store: TokenStore, rows: np.ndarray) -> np.ndarray | None:
+                truth = cls(one.task, cls.infer(one, store, rows, cache)).truth(store, rows)
+                return truth and truth.strata()
+
+            return dataclasses.replace(cls.reading(one, tokenizer, fingerprint, cache), strata=strata)
+
+        sources = {name: read(one) for name, one in by_source(experiment).items() if name}
+        return dataclasses.replace(read(experiment), sources=sources)
 
     @staticmethod
     @abstractmethod
@@ -209,6 +218,11 @@ class Task(ABC):
     def compute(self, model: keras.Model, inputs: dict, extras: dict) -> tf.Tensor:
         """What is answered by, of the model's inputs int32[B,S]: float32[B,U,answer_width]."""
         return self.emit(model(inputs, training=False), extras)
+
+    def averaged(self, tasks: "list[Task]") -> Callable[[list], Any]:
+        """What makes of several models' outputs those of one that answers by their mean. tasks: the models' own, this one
+        first. Raises: UserError where they have learnt other names, or answers have no mean."""
+        raise UserError(f"the answers of {self.settings.name} have no mean, as labels, numbers, entities and spans have.")
 
     @property
     def answer_width(self) -> int:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfft.data.folds import rarest, tenths
 from tfft.data.store import Ragged, TokenStore
 
 MISTAKES = 20  # that a report keeps
@@ -116,6 +117,13 @@ class Truth(NamedTuple):
     strict: bool = True
     one: bool = False
     several: bool = False
+
+    def strata(self) -> np.ndarray | None:
+        """int64[n] from 0, of which each fold of a cross-validation is to have its share: a row counts as the rarest of its
+        names, or by the tenth of all values that its own is in. None where nothing is counted that needs rows to learn from."""
+        if self.values is not None:
+            return tenths(self.values)
+        return rarest(self.codes, len(self.names)) if self.names and self.kinds else None
 
 
 class Judged(NamedTuple):

@@ -27,7 +27,7 @@ class Corpus:
         self.spec, self.text_column, self.reading = spec, text_column, reading
         spec = f"documents:{spec.strip()}" if spec.strip().partition(":")[0] in SCHEMES else spec
         columns = (Field("text", "text_column", text_column, fields.text),)
-        data = dataclasses.replace(data, where="", id_column=id_column, on_broken_row="skip")
+        data = dataclasses.replace(data, where="", id_column=id_column, group_column="", on_broken_row="skip")
         with own_flags():
             data = by_its_own_rule(data, spec, columns, cache, True, reading, say)
             first = next(Source(spec, data, columns, cache).rows(True), None)

@@ -49,7 +49,7 @@ class EmbeddingTask(base.Task):
     """An example is a text of a row; what is planned is a row, with K of its texts. A unit is a text's vector."""
 
     asked = ("text",)
-    whole_batch = True
+    whole_batch, answers_rows = True, False
     width = 0  # known when the model is built
 
     def __init__(self, settings: config.Embedding, learnt: Pairs):

@@ -26,7 +26,7 @@ class MaskedLMTask(base.Task):
     """An example is a part of a text. A unit is a hidden token: in evaluation (its loss, whether the guess is right, the
     guess), loss -1 where there is none; in prediction the ids of the n best tokens and their probabilities."""
 
-    drawn = True
+    drawn, answers_rows = True, False
     extra_specs = {"places": tf.TensorSpec([None, None], tf.int32, name="places")}
     needed = ("tokens", "length", "first_length")
     target_specs = {"places": tf.TensorSpec([None, None], tf.int32), "ids": tf.TensorSpec([None, None], tf.int32)}

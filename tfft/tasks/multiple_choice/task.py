@@ -1,5 +1,6 @@
 """Multiple choice: which of its candidates answers a question, or which do."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,6 +11,8 @@ from tfft import config
 from tfft.data.prepare import Reading
 from tfft.data.row_tokens import digests, values_of
 from tfft.data.store import TokenStore
+from tfft.errors import UserError
+from tfft.models.ensemble import mean, mean_of_each
 from tfft.models.heads import pooled_classifier
 from tfft.tasks import base
 from tfft.tasks.multiple_choice import judging, serving
@@ -110,6 +113,12 @@ class MultipleChoiceTask(base.Task):
             return tf.reduce_sum(each, axis=1) / tf.maximum(1.0, tf.reduce_sum(there, axis=1))
         logs = tf.nn.log_softmax(tf.where(there > 0, logits, serving.NONE))
         return -tf.reduce_sum(right * logs, axis=1) / tf.maximum(1.0, tf.reduce_sum(right, axis=1))
+
+    def averaged(self, tasks: list) -> Callable[[list], tf.Tensor]:
+        """binary: the probability of each candidate. softmax: the score of each, which is read alone."""
+        if len({task.binary for task in tasks}) > 1:
+            raise UserError("config.task.loss is binary for some of them and softmax for others.")
+        return mean_of_each if self.binary else mean
 
     # ---- evaluation
 

@@ -1,5 +1,6 @@
 """Extractive question answering: the part of a context that answers a question, or that there is none."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -11,7 +12,9 @@ from tfft.config.question_answering import windows
 from tfft.data.prepare import Reading
 from tfft.data.row_tokens import digests, first_parts, values_of
 from tfft.data.store import Ragged, TokenStore
+from tfft.errors import UserError
 from tfft.models.backbone import sequence_output
+from tfft.models.ensemble import mean
 from tfft.tasks import base
 from tfft.tasks.question_answering import judging, serving
 from tfft.tasks.question_answering.decode import NONE, best_spans, to_units
@@ -111,6 +114,12 @@ class QuestionAnsweringTask(base.Task):
         logits = tf.where(among[..., tf.newaxis], outputs, NONE)
         return sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets[name], logits[..., i])
                    for i, name in enumerate(("start", "end"))) / 2
+
+    def averaged(self, tasks: list) -> Callable[[list], tf.Tensor]:
+        """The scores of where answers begin and end: probabilities are of one window, and spans of several are compared."""
+        if len({task.no_answer for task in tasks}) > 1:
+            raise UserError("some of them were trained on questions without an answer and some were not.")
+        return mean
 
     # ---- evaluation
 

@@ -1,5 +1,6 @@
 """Text classification: one label, several labels, or a number, for a text or a pair of texts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -8,11 +9,12 @@ import tensorflow as tf
 
 from tfft import config
 from tfft.assets import resolve_backbone
-from tfft.data.alike import same_names, same_range
+from tfft.data.alike import check_same, same_names, same_range
 from tfft.data.scratch import let_go, parts, scratch
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.models.backbone import load_tokenizer
+from tfft.models.ensemble import mean, mean_of_classes, mean_of_each
 from tfft.models.heads import pooled_classifier
 from tfft.models.masked_lm import DENSE, NORM, OUTPUT, head_weights, load_head, put_head, word_classifier
 from tfft.tasks import base
@@ -203,6 +205,17 @@ class TextClassificationTask(base.Task):
         if self.problem == "multi_label":
             return losses.several(targets, logits, self.settings, self.labels)
         return losses.single(targets, logits, self.settings, self.labels)
+
+    def averaged(self, tasks: list) -> Callable[[list], tf.Tensor]:
+        """Probabilities, or values in the data's own unit, whatever scale each has learnt."""
+        if len({task.problem for task in tasks}) > 1:
+            raise UserError(f"config.task.problem is {' and '.join(sorted({task.problem for task in tasks}))}.")
+        check_same("label", [task.labels.names for task in tasks])
+        if self.problem != "regression":
+            return mean_of_classes if self.problem == "single_label" else mean_of_each
+        rates = [task.labels.deviation / self.labels.deviation for task in tasks]
+        shift = np.mean([(task.labels.mean - self.labels.mean) / self.labels.deviation for task in tasks])
+        return lambda outputs: mean([rate * values for rate, values in zip(rates, outputs, strict=True)]) + float(shift)
 
     # ---- evaluation
 

@@ -22,7 +22,7 @@ class WritingTask(base.Task):
     prediction it is an answer: tokens, -1 beyond its end.
     """
 
-    judges_loss = True
+    judges_loss, answers_rows = True, False
     held_out, proof_sizes, briefly_warm = 8, (1, 5), True
     extra_specs = {**answering.OPTION_SPECS, answering.BEFORE: tf.TensorSpec([None], tf.int32, name=answering.BEFORE)}
 

@@ -1,6 +1,7 @@
 """Token classification: a tag for each word, entities made of them, and with a setting a label of the whole sentence."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -9,11 +10,13 @@ import tensorflow as tf
 
 from tfft import config
 from tfft.config.token_classification import window_overlap
-from tfft.data.alike import same_names
+from tfft.data.alike import check_same, same_names
 from tfft.data.prepare import Reading
 from tfft.data.store import TokenStore
+from tfft.errors import UserError
 from tfft.models import crf
 from tfft.models.backbone import sequence_output
+from tfft.models.ensemble import mean_of_classes
 from tfft.models.heads import Pooling
 from tfft.tasks import base
 from tfft.tasks.token_classification import judging, serving
@@ -219,6 +222,15 @@ class TokenClassificationTask(base.Task):
         known = tf.cast(targets["label"] >= 0, tf.float32)
         of_label = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(targets["label"], 0), outputs["label"])
         return losses + self.settings.label_weight * known * of_label
+
+    def averaged(self, tasks: list) -> Callable[[list], dict]:
+        """Probabilities of each word's tags, and of sentence labels."""
+        if any(task.crf for task in tasks):
+            raise UserError("a CRF scores whole sequences of tags, and the mean of several such scores is no CRF's. Train them "
+                            "with config.task.head=softmax.")
+        check_same("tag", [task.tags.names for task in tasks])
+        check_same("sentence label", [task.tags.labels for task in tasks])
+        return lambda outputs: {name: mean_of_classes([one[name] for one in outputs]) for name in outputs[0]}
 
     # ---- evaluation
 
