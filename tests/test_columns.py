@@ -1,0 +1,61 @@
+"""Columns that the store does not keep, of the rows that were judged: the right ones, of splits, sources and mixtures."""
+
+import numpy as np
+import pytest
+from tiny_run import make_run
+
+from tfft.assets import cache_folder
+from tfft.data.prepare import Preparer, open_splits
+from tfft.errors import UserError
+from tfft.run.columns import columns, own_sources
+
+
+def write(path, name: str, count: int) -> None:
+    lines = [f"good film {i},{'pos' if i % 2 else 'neg'},{name}{i},{'old' if i % 3 else 'new'},{i}" for i in range(count)]
+    path.write_text("\n".join(["text,label,who,age,number", *lines]) + "\n")
+
+
+def preparer(run) -> Preparer:
+    cache = cache_folder(run.experiment.data.cache)
+    return Preparer(run.experiment.data, run.reading(cache), cache, lambda text: None)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.csv", "a", 40)
+    write(tmp_path / "b.csv", "b", 10)
+    return tmp_path
+
+
+def check(split, found) -> None:
+    """Texts end in the number that the columns tell."""
+    assert len(split.rows) == len(found["number"]) > 0
+    for row, number, age in zip(split.rows.tolist(), found["number"], found["age"], strict=True):
+        assert split.store.texts(row)[0].split()[-1] == number and age == ("old" if int(number) % 3 else "new")
+
+
+def test_columns_of_a_share_of_some_rows_and_of_a_file(tiny_preset, folder):
+    run = make_run(tiny_preset, folder / "run", train="csv:a.csv", validation="20%", test="csv:b.csv", where="age=old")
+    made = preparer(run)
+    splits = open_splits(made)
+    for name in ("train", "validation", "test"):
+        check(splits[name], columns(own_sources(made, name), splits[name].store, splits[name].rows, ["number", "age", "who"]))
+    store, rows = splits["test"].store, np.array([2, 0, 2])
+    assert columns(own_sources(made, "test"), store, rows, ["who"]) == {"who": ["b4", "b1", "b4"]}
+    with pytest.raises(UserError, match="^csv:b.csv: Unknown column 'ago'. Did you mean 'age'?"):
+        columns(own_sources(made, "test"), store, rows, ["ago"])
+    write(folder / "b.csv", "c", 3)
+    (folder / "b.csv").write_text("text,label,age,number\n\n\ngood film 1,pos,old,1\n")
+    with pytest.raises(UserError, match="it has changed meanwhile"):
+        columns(own_sources(made, "test"), store, rows, ["age"])
+
+
+def test_columns_of_a_mixture(tiny_preset, folder):
+    sources = {"one": {"train": "csv:a.csv", "validation": "25%"}, "two": {"train": "csv:b.csv", "validation": "csv:b.csv"}}
+    run = make_run(tiny_preset, folder / "run", train="", sources=sources)
+    made = preparer(run)
+    split = open_splits(made)["validation"]
+    found = columns(own_sources(made, "validation"), split.store, split.rows, ["number", "age", "who"])
+    check(split, found)
+    assert "".join(who[0] for who in found["who"]).strip("a") == "b" * 10
