@@ -14,6 +14,7 @@ from tfft.assets import cache_folder
 from tfft.data.prepare import Preparer, Split, load_splits, tell_unknown
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
+from tfft.evaluation.slices import by_length
 from tfft.files import is_remote, to_path, write_text
 from tfft.run.baseline import compared
 from tfft.run.ensemble import own_rows
@@ -69,8 +70,8 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
         chosen = preparer.judged_with(_chosen(run, splits, split, console.say))
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
-    report, rows = judged(run, chosen, console)
-    report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
+    report, _ = judged(run, chosen, console)
+    report.details["slices"] = by_length(report.evidence, lambda rows: np.asarray(chosen.store.column("full_length")[rows]))
     report.details["compared"] = ""
     if run.members:
         report.details["members"] = [{"run": str(member.workdir.path), "metrics": judged(member, chosen, console)[0].metrics}
@@ -89,7 +90,7 @@ def told(run: Run, name: str, report: Report) -> str:
     parts = [f"{name}: {report.judged:,} rows, {run.told}", _figures(report)]
     parts += [_members(report, metric)] if run.members else []
     parts += [report.details["compared"]] if report.details["compared"] else []
-    if len(slices) > 1:
+    if len(slices) > 1 and all(metric in part["metrics"] for part in slices):
         parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
                            ("length", "rows", metric)))
     for part in report.tables:
