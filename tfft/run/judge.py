@@ -6,16 +6,19 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfft.assets import cache_folder
 from tfft.data.prepare import Preparer, Split, load_splits, tell_unknown
+from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.files import is_remote, to_path, write_text
 from tfft.run.baseline import compared
+from tfft.run.columns import own_sources
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
@@ -47,22 +50,39 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     return 0
 
 
+class Asked(NamedTuple):
+    """Rows to be judged. sources: which they are from, one after another; own: all splits of the run, where they were read."""
+
+    split: Split
+    sources: list[Source]
+    own: dict[str, Split] | None
+
+
+def asked_rows(run: Run, data: str, split: str, on_broken_row: str, console: Console, reading: dict[str, str] | None = None
+               ) -> Asked:
+    """The rows of other data, or where there is none of a split of the run's own."""
+    settings = run.experiment.data
+    preparer = _preparer(run, lambda text: console.say(in_own_words(text) if data else text))
+    if not data:
+        splits = load_splits(preparer)
+        chosen = preparer.judged_with(_chosen(run, splits, split, console.say))
+        return Asked(chosen, own_sources(preparer, split), splits)
+    with other_rows(settings, on_broken_row or settings.on_broken_row) as others:
+        fields = preparer.reading.fields
+        others = by_its_own_rule(others, data, fields, preparer.cache, False, reading or {}, console.say)
+        store = preparer.store(data, others)
+        chosen = preparer.judged_with(Split(data, store, np.arange(len(store))), data, others)
+        sources = [preparer.source(data, others)]
+    tell_unknown({data: chosen}, console.say)
+    return Asked(chosen, sources, None)
+
+
 def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console, reading: dict[str, str] | None = None,
             baseline: bool = True) -> Report:
     """What a run makes of other data, or where there is none of a split of its own; with slices by length, and compared with
     simple methods."""
-    task, settings = run.task, run.experiment.data
-    preparer = _preparer(run, lambda text: console.say(in_own_words(text) if data else text))
-    if data:
-        with other_rows(settings, on_broken_row or settings.on_broken_row) as others:
-            fields = preparer.reading.fields
-            others = by_its_own_rule(others, data, fields, preparer.cache, False, reading or {}, console.say)
-            store = preparer.store(data, others)
-            chosen, splits = preparer.judged_with(Split(data, store, np.arange(len(store))), data, others), None
-        tell_unknown({data: chosen}, console.say)
-    else:
-        splits = load_splits(preparer)
-        chosen = preparer.judged_with(_chosen(run, splits, split, console.say))
+    task = run.task
+    chosen, _, splits = asked_rows(run, data, split, on_broken_row, console, reading)
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
     report, rows = judged(run, chosen, console)
