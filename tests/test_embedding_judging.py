@@ -80,6 +80,12 @@ def test_search_by_rows_equals_a_plain_search(monkeypatch, rows, blocks):
     vectors = np.array([by_text[text] for _, _, text in examples], np.float32)
     report = judging.judge_search(judged(Store(examples, grade), vectors))
     assert report.metrics == pytest.approx(plain_search(examples, vectors, grade), abs=1e-6) and report.judged == rows
+    evidence = report.evidence
+    assert evidence.figures(np.arange(len(evidence.rows))) == pytest.approx(report.metrics)
+    assert evidence.rows.tolist() == list(range(min(rows, 31))) and evidence.score.mean() == pytest.approx(
+        report.metrics[evidence.what])
+    some = np.array([0, len(evidence.rows) - 1, 0])
+    assert evidence.figures(some)["ndcg_at_10"] == pytest.approx(evidence.score[some].mean())
 
 
 def test_search_by_hand():
@@ -94,9 +100,9 @@ def test_search_by_hand():
 def test_ndcg_of_several_texts():
     """Two belong: at places 1 and 3 of three looked at; the best would be places 1 and 2."""
     hits = np.array([[True, False, True]])
-    assert ndcg(hits, np.array([[1, 1, 0]]), 3) == pytest.approx((1 + 1 / 2) / (1 + 1 / math.log2(3)))
-    assert ndcg(hits, np.ones((1, 10)), 2) == pytest.approx(1 / (1 + 1 / math.log2(3)))
-    assert reciprocal_rank(np.array([[False] * 4, [False, True, True, False]]), 10) == 0.25
+    assert ndcg(hits, np.array([[1, 1, 0]]), 3).mean() == pytest.approx((1 + 1 / 2) / (1 + 1 / math.log2(3)))
+    assert ndcg(hits, np.ones((1, 10)), 2).mean() == pytest.approx(1 / (1 + 1 / math.log2(3)))
+    assert reciprocal_rank(np.array([[False] * 4, [False, True, True, False]]), 10).mean() == 0.25
 
 
 def test_scores():
@@ -108,6 +114,10 @@ def test_scores():
     assert report.metrics["spearman"] == pytest.approx(stats.spearmanr(score, cosine)[0], abs=1e-6)
     assert report.metrics["pearson"] == pytest.approx(stats.pearsonr(score, cosine)[0], abs=1e-6)
     assert len(report.mistakes) == 20 and report.mistakes[0][3].startswith("cosine ")
+    assert report.evidence.figures(np.arange(30)) == report.metrics
+    twice = np.array([3, 4, 4, 9, 21])
+    assert report.evidence.figures(twice)["spearman"] == pytest.approx(
+        stats.spearmanr(score[twice], np.array(cosine, np.float32)[twice])[0], abs=1e-6)
     same = judging.judge_scores(judged(Store(examples, score=np.ones(30)), vectors))
     assert same.metrics == {"spearman": 0.0, "pearson": 0.0}
 
@@ -120,6 +130,9 @@ def test_labels():
     assert report.metrics["precision_at_1"] == 0.75  # the nearest to 2.5 is 1
     assert report.metrics["mrr_at_10"] == pytest.approx((1 + 1 + 1 / 3 + 1) / 4)
     assert report.mistakes == [("a.csv:4", "text 2", "two", "one")]
+    made = report.evidence
+    assert made.rows.tolist() == [0, 1, 2, 3] and (made.right(2), made.given(2)) == ("two", "one")
+    assert made.figures(np.arange(4)) == pytest.approx(report.metrics) and made.figures(np.array([2, 2]))["mrr_at_10"] == 1 / 3
 
 
 def test_exact_search_is_bounded_by_its_blocks(monkeypatch):

@@ -111,8 +111,7 @@ def test_the_evidence_of_all_rows_makes_the_metrics(run, tmp_path):
     (tmp_path / "more.csv").write_text("text,label\ngood film,pos\nbad film,neg\nfine film,neg\nodd,pos\n")
     report = module.examine(run, f"csv:{tmp_path}/more.csv", "", "", module.Console())
     evidence = report.evidence
-    of_all = {name: value for name, value in report.metrics.items() if name != "loss"}
-    assert evidence.figures(np.arange(len(evidence.rows))) == of_all
+    assert evidence.figures(np.arange(len(evidence.rows))) == pytest.approx(report.metrics)
     assert evidence.score.mean() == report.metrics[evidence.what] and len(evidence.rows) == report.judged
     wrong = int(np.argmin(evidence.score))
     assert (evidence.right(wrong) == evidence.given(wrong).split()[0]) == bool(evidence.score[wrong])

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import choices
+import numpy as np
 import pytest
 from commands import ROOT, killed_is_like_whole
 
@@ -60,7 +61,9 @@ def main(folder: Path, preset: str) -> None:
         forecast(resolve(listed), *resolve_assets(resolve(listed)), 0)
         run = tfft.fine_tune(listed, str(folder / "quiz"))
         evaluation = run.evaluate(split="validation")
-        found |= {"metrics": evaluation.metrics, "slices": evaluation.report.details["slices"], "told": repr(evaluation),
+        made = evaluation.report.evidence
+        found |= {"metrics": evaluation.metrics, "of all": made.figures(np.arange(len(made.rows))),
+                  "slices": evaluation.report.details["slices"], "told": repr(evaluation),
                   "predicted": run.predict([*ASKED, {"question": "good?", "choices": []}]),
                   "tuple": run.predict(("the film", ["bad", "fine"]))}
         export(str(folder / "quiz"), str(folder / "models" / "quiz"), "")
@@ -90,7 +93,8 @@ def test_what_is_learnt_and_told(trained):
     assert found["metrics"].keys() == {"accuracy", "mrr", "map", "loss"} and found["metrics"]["accuracy"] > 0.8
     assert "candidates: " in said and "labels: indices from 0 (" in said and "steps in all" in said
     assert "is better than that of " in found["told"] and "place of the candidate" in found["told"]
-    assert found["slices"] and found["slices"][0]["metrics"].keys() == {"accuracy", "mrr", "map"}
+    assert found["slices"] and found["slices"][0]["metrics"].keys() == found["metrics"].keys()
+    assert found["of all"] == pytest.approx(found["metrics"])
     assert "--question='...' --choices='...'" in said and "serving_default: choice string(None,)" in said
     assert "proven on" in said and "have no right candidate" in said and "1 or 0 for each candidate (" in said
     assert found["pairs"].keys() == found["metrics"].keys()

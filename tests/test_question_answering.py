@@ -14,6 +14,7 @@ from tfft.config import Model, default_config, resolve
 from tfft.data.prepare import Preparer, load_splits
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
+from tfft.evaluation.slices import by_length
 from tfft.models.backbone import load_backbone
 from tfft.tasks.base import Context
 from tfft.tasks.question_answering import serving
@@ -350,7 +351,9 @@ def test_evaluation_is_that_of_all_spans_of_all_windows(tmp_path, tiny_tokenizer
         number = int(place.split(":")[-1]) - 1
         assert given == ("" if best[number][1] > threshold else best[number][0])
         assert right == " / ".join(dict.fromkeys(golds[number]))
-    parts = QuestionAnsweringTask(made.task, Answers(True)).slice(again, np.asarray(store.column("full_length")))
+    of_all = again.evidence.figures(np.arange(60))
+    assert of_all == pytest.approx({name: again.metrics[name] for name in of_all}) and {"f1", "exact_match"} <= of_all.keys()
+    parts = by_length(again.evidence, lambda rows: np.asarray(store.column("full_length")[rows]))
     assert sum(part["rows"] for part in parts) == 60 and len(parts) == 4
     assert sum(part["rows"] * part["metrics"]["f1"] for part in parts) / 60 == pytest.approx(again.metrics["f1"])
 

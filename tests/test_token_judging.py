@@ -13,6 +13,7 @@ from test_token_targets import sentence
 from tfft.config import Model
 from tfft.data import scratch
 from tfft.evaluation.evaluator import Evaluator
+from tfft.evaluation.slices import by_length
 from tfft.models import crf
 from tfft.models.backbone import load_backbone
 from tfft.tasks.base import Judged
@@ -123,7 +124,14 @@ def test_mistakes_show_entities_as_they_stand_in_the_text(folder, tiny_tokenizer
 def test_slices_have_every_metric_and_add_up(folder, tiny_tokenizer, tiny_preset):
     evaluator = evaluator_of(folder, tiny_tokenizer, tiny_preset)
     metrics = evaluator.evaluate()
-    slices = evaluator._task.slice(evaluator.report, np.asarray(evaluator._store.column("full_length")[evaluator.rows]))
+    evidence = evaluator.report.evidence
+    assert evidence.figures(np.arange(len(LENGTHS))) == pytest.approx(metrics) and evidence.score.shape == (len(LENGTHS),)
+    mistakes = {place: (right, given) for place, _, right, given in evaluator.report.mistakes}
+    told = {evaluator._store.place(row): (evidence.right(i), evidence.given(i)) for i, row in enumerate(evidence.rows.tolist())}
+    assert mistakes.items() <= told.items()
+    assert [place for place in told if told[place][0] != told[place][1]] == [
+        place for i, place in enumerate(told) if evidence.score[i] < 1]
+    slices = by_length(evidence, lambda rows: np.asarray(evaluator._store.column("full_length")[rows]))
     assert sum(part["rows"] for part in slices) == len(LENGTHS) and 3 <= len(slices) <= 4
     assert all(part["metrics"].keys() == metrics.keys() for part in slices)
     true, given = right_tags(evaluator), answers(evaluator)

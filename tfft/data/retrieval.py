@@ -33,29 +33,35 @@ def retrieval_scores(ranked: Mapping[str, Sequence[str]], judgements: Mapping[st
 
 
 def scores(found: np.ndarray, best: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """METRICS of rankings. found float32[q,n]: grades of what was found, the first first, 0 for what is not relevant; best
-    float32[q,m]: those of all that is relevant, the highest first, of 10 where there are; wanted int[q]: how many are."""
+    """METRICS of rankings; see `each`."""
+    return {name: float(values.mean()) for name, values in each(found, best, wanted).items()}
+
+
+def each(found: np.ndarray, best: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
+    """float64[q] by name: what METRICS are means of. found float32[q,n]: grades of what was found, the first first, 0 for what
+    is not relevant; best float32[q,m]: those of all that is relevant, the highest first, of 10 where there are; wanted int[q]:
+    how many are."""
     hits = found[:, :DEPTH] > 0
     place = np.arange(1, hits.shape[1] + 1)
     precision = np.where(hits, np.cumsum(hits, axis=1) / place, 0).sum(axis=1)
     relevant = np.maximum(wanted, 1)
-    return {"ndcg_at_10": ndcg(found, best, 10), "mrr_at_10": reciprocal_rank(hits, 10),
-            "map_at_100": float((precision / relevant).mean()), "precision_at_10": float(hits[:, :10].sum(axis=1).mean() / 10),
-            **{f"recall_at_{k}": float((hits[:, :k].sum(axis=1) / relevant).mean()) for k in (1, 10, 100)}}
+    return {"ndcg_at_10": ndcg(found, best, 10), "mrr_at_10": reciprocal_rank(hits, 10), "map_at_100": precision / relevant,
+            "precision_at_10": hits[:, :10].sum(axis=1) / 10,
+            **{f"recall_at_{k}": hits[:, :k].sum(axis=1) / relevant for k in (1, 10, 100)}}
 
 
-def ndcg(found: np.ndarray, best: np.ndarray, k: int) -> float:
-    """Normalised discounted cumulative gain at k, the mean over queries (Järvelin & Kekäläinen 2002). The gain is the grade
-    itself, as in trec_eval (others take 2^grade - 1), its discount log2(1 + place). Shapes as in `scores`.
+def ndcg(found: np.ndarray, best: np.ndarray, k: int) -> np.ndarray:
+    """float64[q]: normalised discounted cumulative gain at k (Järvelin & Kekäläinen 2002). The gain is the grade itself, as in
+    trec_eval (others take 2^grade - 1), its discount log2(1 + place). Shapes as in `each`.
 
-    found [[0 1]], best [[1]] -> 1 / log2(3) = 0.63
+    found [[0 1]], best [[1]] -> [1 / log2(3)] = [0.63]
     """
     discount = 1 / np.log2(np.arange(2, k + 2))
     gained, possible = (part[:, :k] @ discount[:min(k, part.shape[1])] for part in (found, best))
-    return float(np.divide(gained, possible, out=np.zeros(len(found)), where=possible > 0).mean())
+    return np.divide(gained, possible, out=np.zeros(len(found)), where=possible > 0)
 
 
-def reciprocal_rank(hits: np.ndarray, k: int) -> float:
-    """The mean of 1 / the place of the first hit, 0 where none is among k. [[0 1 1]] -> 0.5"""
+def reciprocal_rank(hits: np.ndarray, k: int) -> np.ndarray:
+    """float64[q]: 1 / the place of the first hit, 0 where none is among k. [[0 1 1]] -> [0.5]"""
     hits = hits[:, :k]
-    return float(np.where(hits.any(axis=1), 1 / (1 + hits.argmax(axis=1)), 0).mean())
+    return np.where(hits.any(axis=1), 1 / (1 + hits.argmax(axis=1)), 0)

@@ -13,6 +13,7 @@ from tfft.data.scratch import IN_MEMORY, let_go, parts, scratch
 from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.evaluation.by_source import of_source
+from tfft.evaluation.slices import with_loss
 from tfft.models.kernels import fast_cpu, on_cpu
 from tfft.tasks.base import Judged, Report, Task
 from tfft.training.hosts import Hosts
@@ -74,9 +75,11 @@ class Evaluator(orbit.AbstractEvaluator):
 
     def _reported(self, judged: Judged, tuned: dict[str, list] | None, tune: bool) -> Report:
         report = self._task.judge(judged, tuned, tune)
-        weights = np.diff(judged.offsets)
-        loss = float(np.sum(judged.losses * weights, dtype=np.float64) / max(1, weights.sum()))
-        report.metrics = {**report.metrics, "loss": report.metrics.get("loss", loss)}
+        if "loss" not in report.metrics:
+            weights = np.diff(judged.offsets)
+            loss = float(np.sum(judged.losses * weights, dtype=np.float64) / max(1, weights.sum()))
+            report.metrics = {**report.metrics, "loss": loss}
+            report.evidence = with_loss(report.evidence, judged)
         return report
 
     def _judged(self) -> Judged:

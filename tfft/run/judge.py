@@ -16,6 +16,7 @@ from tfft.data.prepare import Preparer, Split, load_splits, tell_unknown
 from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
+from tfft.evaluation.slices import by_length
 from tfft.files import is_remote, to_path, write_text
 from tfft.run.baseline import compared
 from tfft.run.columns import own_sources
@@ -85,8 +86,8 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
     chosen, _, splits = asked_rows(run, data, split, on_broken_row, console, reading)
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
-    report, rows = judged(run, chosen, console)
-    report.details["slices"] = task.slice(report, np.asarray(chosen.store.column("full_length")[rows]))
+    report, _ = judged(run, chosen, console)
+    report.details["slices"] = by_length(report.evidence, lambda rows: np.asarray(chosen.store.column("full_length")[rows]))
     report.details["compared"] = ""
     wanted = baseline and run.experiment.eval.baseline and task.baselines_version
     if wanted and (data or split != "train"):  # all do well on what they have learnt from
@@ -101,7 +102,7 @@ def told(run: Run, name: str, report: Report) -> str:
     metric, slices = run.experiment.eval.metric.rpartition("/")[2], report.details["slices"]
     parts = [f"{name}: {report.judged:,} rows, weights of step {run.step:,}", _figures(report)]
     parts += [report.details["compared"]] if report.details["compared"] else []
-    if len(slices) > 1:
+    if len(slices) > 1 and all(metric in part["metrics"] for part in slices):
         parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
                            ("length", "rows", metric)))
     for part in report.tables:

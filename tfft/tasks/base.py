@@ -25,6 +25,7 @@ from tfft.tasks.nasty import NASTY
 from tfft.tasks.records import (
     MISTAKES,
     PARTS,
+    Chances,
     Context,
     Evidence,
     Judged,
@@ -39,8 +40,8 @@ from tfft.tasks.records import (
 )
 
 __all__ = [
-    "MISTAKES", "NASTY", "PARTS", "Context", "Evidence", "Judged", "Learnt", "Nothing", "Report", "Served", "Structured",
-    "Table", "Task", "Truth", "quarters",
+    "MISTAKES", "NASTY", "PARTS", "Chances", "Context", "Evidence", "Judged", "Learnt", "Nothing", "Report", "Served",
+    "Structured", "Table", "Task", "Truth", "quarters",
 ]
 
 
@@ -223,10 +224,6 @@ class Task(ABC):
     def judge(self, judged: Judged, tuned: dict[str, list] | None, tune: bool) -> Report:
         """Exact metrics, memory bounded whatever the number of rows x tokens x labels. tuned: what an earlier evaluation chose;
         tune: choose it on these rows."""
-
-    def slice(self, report: Report, lengths: np.ndarray) -> list[dict]:
-        """The same metrics on parts of the judged rows, whose lengths in tokens are int[n]: "slice", "rows", "metrics" each."""
-        return []
 
     baselines_version = 0  # of what `baselines` gives; 0 where there are none
 

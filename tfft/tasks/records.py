@@ -54,12 +54,26 @@ class Nothing:
         """There is nothing to save."""
 
 
+class Chances(NamedTuple):
+    """Probabilities of names, for a report on how honest they are and where to cut.
+
+    found float32[n,L] of each of L names; right int32[n]: the place of the one that holds, or float32[n,L], 1 for each that
+    does, where a name is chosen when its probability reaches thresholds float32[L]. They may lie on disk.
+    """
+
+    names: tuple[str, ...]
+    right: np.ndarray
+    found: np.ndarray
+    thresholds: np.ndarray | None = None
+
+
 class Evidence(NamedTuple):
     """What an evaluation's metrics are made of, row by row: for slices by any column, intervals, comparisons of runs.
 
     rows int64[n] of the store, each once; score float64[n]: how right the answer to each is, the higher the better, and what
     that is called ("accuracy"); figures(places int64[m], with repetitions perhaps) -> the metrics of those rows alone, those
-    that no number of rows has by itself and those that take long left out; right(place), given(place): for a person.
+    that no number of rows has by itself left out, and those that take long, which slow(places) gives; right(place),
+    given(place): for a person. chances: where answers are chosen by probabilities.
     """
 
     rows: np.ndarray
@@ -68,6 +82,8 @@ class Evidence(NamedTuple):
     figures: Callable[[np.ndarray], dict[str, float]]
     right: Callable[[int], str]
     given: Callable[[int], str]
+    slow: Callable[[np.ndarray], dict[str, float]] = lambda places: {}
+    chances: Chances | None = None
 
 
 @dataclasses.dataclass

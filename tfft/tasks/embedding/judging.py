@@ -6,24 +6,27 @@ import numpy as np
 from scipy import stats
 
 from tfft.data import retrieval
+from tfft.data.correlation import Correlation
 from tfft.data.store import TokenStore
-from tfft.tasks.base import MISTAKES, Judged, Report
+from tfft.tasks.base import MISTAKES, Evidence, Judged, Report
 from tfft.tasks.embedding.rows import POSITIVE, TEXT
 from tfft.vectors.exact import TEXTS, nearest, unit
 
 
 def judge_scores(judged: Judged) -> Report:
-    """Spearman's and Pearson's correlation of the cosine of each row's two texts with its score."""
+    """Spearman's and Pearson's correlation of the cosine of each row's two texts with its score. The evidence of a row is how
+    far its place among all scores is from that among all cosines, as a share of the rows, below 0."""
     cosine = np.concatenate([
         (unit(judged.units[part]) * unit(judged.units[part + 1])).sum(axis=1)
         for part in np.array_split(judged.of_rows()[0], 1 + len(judged.rows) // TEXTS)])
     score = np.asarray(judged.store.column("score")[judged.rows], np.float64)
-    made = {"spearman": _correlation(stats.spearmanr, score, cosine), "pearson": _correlation(stats.pearsonr, score, cosine)}
+    figures = Correlation(score, cosine)
     apart = np.abs(stats.rankdata(score) - stats.rankdata(cosine))
-    worst = np.argsort(-apart, kind="stable")[:MISTAKES]
-    return Report(made, len(judged.rows), mistakes=[
-        (judged.store.place(row), judged.store.string("text", row), f"{score[i]:.3g}", f"cosine {cosine[i]:.3f}")
-        for i, row in zip(worst.tolist(), judged.rows[worst].tolist(), strict=True)])
+    evidence = Evidence(judged.rows, -apart / max(1, len(apart)), "rank", figures, lambda i: f"{score[i]:.3g}",
+                        lambda i: f"cosine {cosine[i]:.3f}")
+    return Report(figures(np.arange(len(judged.rows))), len(judged.rows), evidence=evidence, mistakes=[
+        (judged.store.place(row), judged.store.string("text", row), evidence.right(i), evidence.given(i))
+        for i, row in ((i, int(judged.rows[i])) for i in np.argsort(-apart, kind="stable")[:MISTAKES].tolist())])
 
 
 def judge_search(judged: Judged) -> Report:
@@ -45,16 +48,14 @@ def judge_search(judged: Judged) -> Report:
     nearest, cosine = search(judged.units, asked[query_at], found[text_at], itself, retrieval.DEPTH)
     pairs = np.arange(len(queries))[:, np.newaxis] * len(texts) + nearest
     gained = np.where(nearest >= 0, _looked_up(pairs, relevant, grade), 0)
-    report = Report(retrieval.scores(gained, best, wanted), len(asked))
-    hits = gained > 0
+    each, hits = retrieval.each(gained, best, wanted), gained > 0
 
     def answer(query: int) -> tuple[str, str]:
         rank = int(hits[query].argmax()) + 1 if hits[query].any() else 0
         other = store.row_of(judged.examples[found[text_at[nearest[query, 0]]]][np.newaxis])[0]
         return f"found as number {rank}" if rank else f"not among {hits.shape[1]}", f"a text of {store.place(other)}"
 
-    report.mistakes = _mistakes(judged, asked[query_at], ~hits[:, 0], cosine[:, 0], answer)
-    return report
+    return _report(judged, len(asked), each, asked[query_at], ~hits[:, 0], cosine[:, 0], answer)
 
 
 def _grades(store: TokenStore, rows: np.ndarray) -> np.ndarray:
@@ -97,13 +98,11 @@ def judge_labels(judged: Judged) -> Report:
     nearest, cosine = search(judged.units, at[asked], at, asked, 10)
     hits = (labels[np.maximum(nearest, 0)] == labels[asked, np.newaxis]) & (nearest >= 0)
     best = np.arange(10) < wanted[asked, np.newaxis]
-    made = {"ndcg_at_10": retrieval.ndcg(hits, best, 10), "mrr_at_10": retrieval.reciprocal_rank(hits, 10),
-            "precision_at_1": float(hits[:, 0].mean())}
+    each = {"ndcg_at_10": retrieval.ndcg(hits, best, 10), "mrr_at_10": retrieval.reciprocal_rank(hits, 10),
+            "precision_at_1": hits[:, 0].astype(np.float64)}
     names = store.names("label")
-    report = Report(made, len(judged.rows))
-    report.mistakes = _mistakes(judged, at[asked], ~hits[:, 0], cosine[:, 0],
-                                lambda i: (names[labels[asked[i]]], names[labels[nearest[i, 0]]]))
-    return report
+    return _report(judged, len(judged.rows), each, at[asked], ~hits[:, 0], cosine[:, 0],
+                   lambda i: (names[labels[asked[i]]], names[labels[nearest[i, 0]]]))
 
 
 def search(units: np.ndarray, queries: np.ndarray, texts: np.ndarray, itself: np.ndarray, depth: int
@@ -148,11 +147,19 @@ def _looked_up(pairs: np.ndarray, known: np.ndarray, grades: np.ndarray) -> np.n
     return np.where(known[place] == pairs, grades[place], 0)
 
 
-def _correlation(kind: Callable, a: np.ndarray, b: np.ndarray) -> float:
-    """0 where it is undefined: of fewer than two rows, or where one side is the same in all."""
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(kind(a, b)[0])
+def _report(judged: Judged, rows: int, each: dict[str, np.ndarray], units: np.ndarray, wrong: np.ndarray, cosine: np.ndarray,
+            answer: Callable[[int], tuple[str, str]]) -> Report:
+    """each: the figures of each query; units: where its text is; wrong bool[q]; cosine float32[q] of what was nearest;
+    answer(query) -> (right, given). The evidence of a query is its first row's."""
+    report = Report({name: float(values.mean()) for name, values in each.items()}, rows)
+    report.mistakes = _mistakes(judged, units, wrong, cosine, answer)
+    own = judged.store.row_of(judged.examples[units])
+    order = np.argsort(own, kind="stable")
+    report.evidence = Evidence(
+        own[order], each["ndcg_at_10"][order], "ndcg_at_10",
+        lambda places: {name: float(values[order[places]].mean()) for name, values in each.items()},
+        lambda place: answer(int(order[place]))[0], lambda place: answer(int(order[place]))[1])
+    return report
 
 
 def _mistakes(judged: Judged, units: np.ndarray, wrong: np.ndarray, cosine: np.ndarray, answer: Callable) -> list[tuple]:

@@ -8,28 +8,23 @@ from tfft.data.scratch import let_go, parts
 from tfft.tasks.base import MISTAKES, Judged, Report
 from tfft.tasks.masked_lm.learnt import Vocabulary
 from tfft.tasks.masked_lm.masking import Drawn
+from tfft.tasks.texts.counts import TokenCounts
 
-LARGEST = 700.0  # a loss whose exponential is a number still
 AROUND = 8  # tokens that are shown on either side of a mistake
 
 
 def judge(judged: Judged, vocabulary: Vocabulary, context: Callable[[int, int], tuple[str, str]]) -> Report:
     """Perplexity, the exponential of the mean loss; accuracy; loss. context(example, number of a hidden token) -> (text around
     it, the token)."""
-    units, total, right, count = judged.units, 0.0, 0.0, 0
+    units, counts = judged.units, TokenCounts(judged)
     worst: list[tuple[float, int]] = []  # (loss, unit)
     for part in parts(len(units), units.shape[1]):
-        losses = np.asarray(units[part, 0])
-        real = losses >= 0
-        total, count = total + float(losses[real].sum(dtype=np.float64)), count + int(real.sum())
-        right += float(units[part, 1][real].sum(dtype=np.float64))
+        losses = counts.add(part)
         wrong = np.where(np.asarray(units[part, 1]) == 0, losses, -1)
         most = np.argsort(-wrong, kind="stable")[:MISTAKES]
         worst = sorted(worst + [(-float(wrong[i]), part.start + int(i)) for i in most if wrong[i] >= 0])[:MISTAKES]
         let_go(units)
-    loss = total / max(1, count)
-    report = Report({"perplexity": float(np.exp(min(loss, LARGEST))), "accuracy": right / max(1, count), "loss": loss},
-                    len(judged.rows), details={"tokens": count})
+    report = counts.report()
     for _, unit in worst:
         at = int(np.searchsorted(judged.offsets, unit, "right")) - 1
         example = int(judged.examples[at])

@@ -1,49 +1,41 @@
 """How well candidates are ranked: accuracy, MRR, MAP and the loss, exactly; simple rankings; the surest mistakes."""
 
-import dataclasses
 import json
 
 import numpy as np
 
 from tfft.data.store import TokenStore
-from tfft.tasks.base import MISTAKES, Evidence, Judged, Report, Table, quarters
+from tfft.tasks.base import MISTAKES, Evidence, Judged, Report, Table
 from tfft.tasks.multiple_choice.members import right_examples
 
 NAMES = ("accuracy", "mrr", "map")
 PLACES = 12  # told one by one
 
 
-@dataclasses.dataclass
-class ChoiceReport(Report):
-    """each: accuracy, mrr and map float64[n] of each judged row."""
-
-    each: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-
-def judge(judged: Judged, binary: bool) -> ChoiceReport:
+def judge(judged: Judged, binary: bool) -> Report:
     """A row is right where its best candidate is a right one; of candidates with the same score the first comes first."""
     store, (first, last) = judged.store, judged.of_rows()
     scores = np.asarray(judged.units[:, 0], np.float64)
     right = right_examples(store)[judged.examples]
     ranked = Ranked(scores, right, first, last)
-    made = {name: float(values.mean()) for name, values in ranked.each.items()}
-    made["loss"] = float(losses(scores, right, first, binary).mean())
-    report = ChoiceReport(made, len(judged.rows), each=ranked.each)
+    each = ranked.each | {"loss": losses(scores, right, first, binary)}
+    made = {name: float(values.mean()) for name, values in each.items()}
+    report = Report(made, len(judged.rows))
     report.tables = _places(ranked, right, first)
     report.mistakes = _mistakes(judged, ranked, right, scores)
-    report.evidence = _evidence(judged, ranked, right)
+    report.evidence = _evidence(judged, ranked, right, each)
     return report
 
 
-def _evidence(judged: Judged, ranked: "Ranked", right: np.ndarray) -> Evidence:
+def _evidence(judged: Judged, ranked: "Ranked", right: np.ndarray, each: dict[str, np.ndarray]) -> Evidence:
     first, last = judged.of_rows()
 
     def texts(place: int) -> list[str]:
         return choice_texts(judged.store, int(judged.rows[place]))
 
     return Evidence(
-        judged.rows, ranked.each["accuracy"], "accuracy",
-        lambda places: {name: float(values[places].mean()) for name, values in ranked.each.items()},
+        judged.rows, each["accuracy"], "accuracy",
+        lambda places: {name: float(values[places].mean()) for name, values in each.items()},
         lambda i: " / ".join(text for text, good in zip(texts(i), right[first[i]:last[i]], strict=True) if good),
         lambda i: texts(i)[ranked.best[i] - first[i]])
 
@@ -77,13 +69,6 @@ def losses(scores: np.ndarray, right: np.ndarray, first: np.ndarray, binary: boo
     largest = np.maximum.reduceat(scores, first)
     whole = largest + np.log(np.add.reduceat(np.exp(scores - largest[row]), first))
     return whole - np.bincount(row, right * scores) / np.maximum(1, np.bincount(row, right))
-
-
-def by_length(report: ChoiceReport, lengths: np.ndarray) -> list[dict]:
-    """The figures of rows in four parts by length."""
-    return [{"slice": title, "rows": len(places),
-             "metrics": {name: float(values[places].mean()) for name, values in report.each.items()}}
-            for title, places in quarters(lengths)]
 
 
 def simple(train: tuple[TokenStore, np.ndarray], judged: tuple[TokenStore, np.ndarray]) -> dict[str, dict[str, float]]:

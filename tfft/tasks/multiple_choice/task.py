@@ -116,11 +116,8 @@ class MultipleChoiceTask(base.Task):
     def emit(self, outputs, extras) -> tf.Tensor:
         return outputs[:, tf.newaxis]
 
-    def judge(self, judged: base.Judged, tuned: dict[str, list] | None, tune: bool) -> judging.ChoiceReport:
+    def judge(self, judged: base.Judged, tuned: dict[str, list] | None, tune: bool) -> base.Report:
         return judging.judge(judged, self.binary)
-
-    def slice(self, report: judging.ChoiceReport, lengths: np.ndarray) -> list[dict]:
-        return judging.by_length(report, lengths)
 
     baselines_version = 1
 

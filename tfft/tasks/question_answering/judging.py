@@ -1,12 +1,10 @@
 """How good answers are: exact match and F1, the threshold for no answer, parts by length, the surest mistakes."""
 
-import dataclasses
-
 import numpy as np
 import tensorflow as tf
 
 from tfft.data.scratch import let_go
-from tfft.tasks.base import MISTAKES, Evidence, Judged, Report, Table, quarters
+from tfft.tasks.base import MISTAKES, Evidence, Judged, Report, Table
 from tfft.tasks.question_answering.decode import decide
 from tfft.tasks.question_answering.rows import answer_texts
 from tfft.tasks.question_answering.scoring import AnswerScorer
@@ -16,14 +14,7 @@ NAMES = ("f1", "exact_match")
 _decided = tf.function(decide, autograph=False, reduce_retracing=True)  # traced once, though a training judges many times
 
 
-@dataclasses.dataclass
-class AnswerReport(Report):
-    """each: f1 and exact_match float64[n] of each judged row."""
-
-    each: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-
-def judge(judged: Judged, n: int, threshold: float, tune: str) -> AnswerReport:
+def judge(judged: Judged, n: int, threshold: float, tune: str) -> Report:
     """threshold: the no_answer_score above which a question counts as having no answer. tune: under which name the best one
     for f1 on these rows is to be kept; '' uses the one given."""
     store, rows = judged.store, judged.rows
@@ -58,15 +49,8 @@ def characters(store, row: int, first: int, last: int) -> tuple[int, int]:
     return int(store.values("word_start", row)[word[first]]), int(store.values("word_end", row)[word[last]])
 
 
-def by_length(report: AnswerReport, lengths: np.ndarray) -> list[dict]:
-    """The figures for each quarter of the rows by length."""
-    return [{"slice": title, "rows": len(places),
-             "metrics": {name: float(report.each[name][places].mean()) for name in NAMES}}
-            for title, places in quarters(lengths)]
-
-
 def _report(judged: Judged, scorer: AnswerScorer, threshold: float, tuned: dict[str, list] | None, spans: np.ndarray,
-            shares: np.ndarray) -> AnswerReport:
+            shares: np.ndarray) -> Report:
     metrics, each, silent = scorer.result(threshold), scorer.each(threshold), scorer.silent(threshold)
     metrics = {**{name: metrics[name] for name in NAMES}, **metrics}
     counts = {"has_answer_": scorer.answerable, "no_answer_": len(scorer) - scorer.answerable}
@@ -75,9 +59,9 @@ def _report(judged: Judged, scorer: AnswerScorer, threshold: float, tuned: dict[
               ("without", "no_answer_", int((~silent & ~scorer.has_answer).sum()))) if f"{part}f1" in metrics]
     tables = [Table("questions", ("questions", "rows", *NAMES, "answered"), lines)] if lines else []
     details = {} if np.isinf(threshold) else {"no_answer_threshold": threshold}
-    return AnswerReport(metrics, len(scorer), tables=tables, tuned=tuned, details=details, each=each,
-                        mistakes=_mistakes(judged, each, silent, spans, shares),
-                        evidence=_evidence(judged, each, silent, spans))
+    return Report(metrics, len(scorer), tables=tables, tuned=tuned, details=details,
+                  mistakes=_mistakes(judged, each, silent, spans, shares),
+                  evidence=_evidence(judged, each, silent, spans))
 
 
 def _evidence(judged: Judged, each: dict[str, np.ndarray], silent: np.ndarray, spans: np.ndarray) -> Evidence:

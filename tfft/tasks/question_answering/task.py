@@ -131,12 +131,9 @@ class QuestionAnsweringTask(base.Task):
             return float("inf")
         return float(tuned[THRESHOLD][0]) if tuned and THRESHOLD in tuned else USUAL
 
-    def judge(self, judged: base.Judged, tuned: dict[str, list] | None, tune: bool) -> judging.AnswerReport:
+    def judge(self, judged: base.Judged, tuned: dict[str, list] | None, tune: bool) -> base.Report:
         threshold = self.threshold(tuned)
         return judging.judge(judged, self.n, threshold, THRESHOLD if tune and self.no_answer else "")
-
-    def slice(self, report: judging.AnswerReport, lengths: np.ndarray) -> list[dict]:
-        return judging.by_length(report, lengths)
 
     # ---- prediction
 

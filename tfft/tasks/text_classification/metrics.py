@@ -82,17 +82,17 @@ def _multi_label(targets, probabilities, names, thresholds):
         if 0 < truth.sum() < len(truth):
             areas.append(metrics.roc_auc_score(truth, scores))
     hits, given, present = (np.array(column, np.float64) for column in zip(*table, strict=True))
-    f1 = _ratio(2 * hits, given + present)
-    made = {"macro_f1": float(f1.mean()), "micro_f1": float(_ratio(2 * hits.sum(), given.sum() + present.sum())),
-            "weighted_f1": float(_ratio((f1 * present).sum(), present.sum())), "subset_accuracy": float(right.mean())}
+    f1 = ratio(2 * hits, given + present)
+    made = {"macro_f1": float(f1.mean()), "micro_f1": float(ratio(2 * hits.sum(), given.sum() + present.sum())),
+            "weighted_f1": float(ratio((f1 * present).sum(), present.sum())), "subset_accuracy": float(right.mean())}
     if areas:
         made["auc"] = float(np.mean(areas))
-    lines = zip(names, _ratio(hits, given), _ratio(hits, present), f1, present, strict=True)
+    lines = zip(names, ratio(hits, given), ratio(hits, present), f1, present, strict=True)
     return made, [{"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "rows": int(n)}
                   for name, p, r, f, n in lines]
 
 
-def _ratio(part, whole):
+def ratio(part, whole):
     """part / whole; 0 where there is nothing to divide by."""
     return np.divide(part, whole, out=np.zeros_like(np.asarray(part, np.float64)), where=np.asarray(whole) > 0)
 

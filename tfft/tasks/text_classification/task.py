@@ -236,13 +236,6 @@ class TextClassificationTask(base.Task):
         report.evidence = evidence(self.problem, self.labels.names, report)
         return report
 
-    def slice(self, report: LabelReport, lengths: np.ndarray) -> list[dict]:
-        def judged(rows: np.ndarray) -> dict[str, float]:
-            return metrics.compute(self.problem, report.targets[rows], report.probabilities[rows], self.labels.names,
-                                   report.thresholds)[0]
-
-        return [{"slice": title, "rows": len(rows), "metrics": judged(rows)} for title, rows in base.quarters(lengths)]
-
     baselines_version = baseline.VERSION
 
     def baselines(self, train: tuple[TokenStore, np.ndarray], judged: tuple[TokenStore, np.ndarray]) -> dict[str, dict]:

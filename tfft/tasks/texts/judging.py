@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfft.data.scratch import let_go, parts
+from tfft.data.scratch import parts
 from tfft.data.store import TokenStore
 from tfft.tasks.base import Judged, Report, Table
+from tfft.tasks.texts.counts import TokenCounts
 from tfft.tasks.texts.language import Language
 from tfft.tasks.texts.metrics import METRICS, text_metrics
 
-LARGEST = 700.0  # a loss whose exponential is a number still
 AT_ONCE = 8      # rows that are answered together
 SHOWN = 8        # answers in a report
 LONG = 500       # characters of a text in a table
@@ -19,16 +19,10 @@ WIDE = 48        # and on a terminal
 
 def judge(judged: Judged) -> Report:
     """Perplexity, the exponential of the mean loss of all learnt tokens; accuracy; loss."""
-    units, total, right, count = judged.units, 0.0, 0.0, 0
-    for part in parts(len(units), units.shape[1]):
-        losses = np.asarray(units[part, 0])
-        real = losses >= 0
-        total, count = total + float(losses[real].sum(dtype=np.float64)), count + int(real.sum())
-        right += float(units[part, 1][real].sum(dtype=np.float64))
-        let_go(units)
-    loss = total / max(1, count)
-    return Report({"perplexity": float(np.exp(min(loss, LARGEST))), "accuracy": right / max(1, count), "loss": loss},
-                  len(judged.rows), details={"tokens": count})
+    counts = TokenCounts(judged)
+    for part in parts(len(judged.units), judged.units.shape[1]):
+        counts.add(part)
+    return counts.report()
 
 
 def some_rows(rows: np.ndarray, number: int, read: Callable[[int], tuple[np.ndarray, np.ndarray] | None]) -> list[tuple]:

@@ -1,6 +1,5 @@
 """How good tagged rows are: entities by type and by kind of error, words, sentence labels."""
 
-import dataclasses
 import functools
 import heapq
 
@@ -8,19 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.data.scratch import let_go
-from tfft.tasks.base import MISTAKES, Judged, Report, Table, quarters
+from tfft.tasks.base import MISTAKES, Evidence, Judged, Report, Table
+from tfft.tasks.token_classification.counts import RowCounts
 from tfft.tasks.token_classification.decode import decode
 from tfft.tasks.token_classification.scoring import EntityScorer
 
 AT_ONCE = 256       # rows decoded together, at most
 WORDS = 1 << 17     # words decoded together, unless one row has more
-
-
-@dataclasses.dataclass
-class TagReport(Report):
-    """parts: the metrics of each quarter of the rows by length, as Task.slice gives them."""
-
-    parts: list[dict] = dataclasses.field(default_factory=list)
 
 
 @functools.cache
@@ -29,77 +22,43 @@ def _decoder(tags: int):
     return tf.function(decode, autograph=False, reduce_retracing=True)
 
 
-def judge(task, judged: Judged, transitions: np.ndarray | None) -> TagReport:
+def judge(task, judged: Judged, transitions: np.ndarray | None) -> Report:
     """Decodes row by row from the emissions of all its windows, a few rows in memory at a time."""
     store, tags, gold = judged.store, task.tags, task.gold(judged.store)
-    parts, part_of_row = _parts(task, judged)
     labels, worst = task._label_ids(store) if task.lead else None, []
-    decoded = _decoder(task.outputs)
+    scorer, counts, decoded = EntityScorer(), RowCounts(tags.types, bool(task.lead)), _decoder(task.outputs)
     for rows, first, last in _some_rows(judged):
         emissions, lengths, leads = _gathered(task, judged, first, last)
         made = decoded(emissions, lengths, transitions)
         chosen, probabilities = (np.split(values.numpy(), np.cumsum(lengths)[:-1]) for values in made)
         for i, row in enumerate(rows):
-            part, right = parts[part_of_row[row]], gold.of(row)
+            right = gold.of(row)
             known = right >= 0
-            part.scorer.add_tokens(int((right == chosen[i])[known].sum()), int(known.sum()))
-            true, answered = ([span for span in tags.spans(ids) if known[span[0]:span[1]].all()]  # of words that can be judged
-                              for ids in (np.where(known, right, 0), chosen[i]))
-            part.scorer.add(true, answered)
+            words = int((right == chosen[i])[known].sum()), int(known.sum())
+            scorer.add_tokens(*words)
+            true, answered = _true_spans(tags, right), _judged_spans(tags, chosen[i], known)
+            scorer.add(true, answered)
             both = len(set(true) & set(answered))
             wrong = len(true) + len(answered) - 2 * both
+            counts.add(true, answered, *words)
             if labels:
-                part.add_label(int(labels(row)), int(leads[i].argmax()), exact=not wrong)
+                counts.add_label(int(labels(row)), int(leads[i].argmax()), exact=not wrong)
             if wrong:
                 sure = float(probabilities[i].min(initial=1.0))
                 heapq.heappush(worst, (wrong, sure, -int(row), true, answered))
                 if len(worst) > MISTAKES:
                     heapq.heappop(worst)
     worst = [entry[2:] for entry in sorted(worst, key=lambda entry: entry[:3], reverse=True)]
-    return _report(task, store, parts, worst, len(judged.rows))
+    return _report(task, judged, scorer, counts, worst)
 
 
-class _Part:
-    """What is counted of rows of like length."""
-
-    def __init__(self, title: str, rows: int):
-        self.title, self.rows = title, rows
-        self.scorer = EntityScorer()
-        self.labels = self.labels_right = self.exact = 0
-        self.loss = self.loss_weight = 0.0
-
-    def add_label(self, right: int, given: int, exact: bool) -> None:
-        """exact: whether the row's entities are right. Labels that no training row had cannot be judged."""
-        self.labels += right >= 0
-        self.labels_right += right == given
-        self.exact += exact and right == given
-
-    def update(self, other: "_Part") -> None:
-        self.scorer.update(other.scorer)
-        self.labels, self.labels_right = self.labels + other.labels, self.labels_right + other.labels_right
-        self.exact += other.exact
-
-    def metrics(self, scores: dict, with_labels: bool) -> dict[str, float]:
-        made = {name: scores[name] for name in ("f1", "precision", "recall", "macro_f1")}
-        made["token_accuracy"] = scores["token_accuracy"] or 0.0
-        if with_labels:
-            made |= {"sentence_accuracy": self.labels_right / max(1, self.labels), "exact": self.exact / max(1, self.labels)}
-        return made
+def _true_spans(tags, right: np.ndarray) -> list:
+    """The entities of a row's tag ids, -1 where one is not known: of words that can be judged."""
+    return _judged_spans(tags, np.where(right >= 0, right, 0), right >= 0)
 
 
-def _parts(task, judged: Judged) -> tuple[list[_Part], np.ndarray]:
-    """(quarters of the rows by length, which of them each row of the store is in); rows of one length stay together."""
-    lengths = np.asarray(judged.store.column("full_length"))
-    part_of_row, parts = np.zeros(len(lengths), np.int64), []
-    for title, places in quarters(lengths[judged.rows]):
-        part_of_row[judged.rows[places]] = len(parts)
-        parts.append(_Part(title, len(places)))
-    weights, example_part = np.diff(judged.offsets), part_of_row[judged.store.row_of(judged.examples)]
-    for i, part in enumerate(parts):
-        mine = example_part == i
-        part.loss_weight = float(weights[mine].sum())
-        part.loss = float(np.sum(judged.losses[mine] * weights[mine], dtype=np.float64))
-    return parts, part_of_row
+def _judged_spans(tags, ids: np.ndarray, known: np.ndarray) -> list:
+    return [span for span in tags.spans(ids) if known[span[0]:span[1]].all()]
 
 
 def _some_rows(judged: Judged):
@@ -128,11 +87,8 @@ def _gathered(task, judged: Judged, first: np.ndarray, last: np.ndarray):
     return units[words, :task.outputs], lengths, units[begins - begins[0], :len(task.tags.labels)]
 
 
-def _report(task, store, parts: list[_Part], worst: list, rows: int) -> TagReport:
-    whole = _Part("all", rows)
-    for part in parts:
-        whole.update(part)
-    scores = whole.scorer.result()
+def _report(task, judged: Judged, scorer: EntityScorer, counts: RowCounts, worst: list) -> Report:
+    store, scores = judged.store, scorer.result()
     header = ("type", "precision", "recall", "f1", "right", "given", "true")
     lines = [tuple(line[key] for key in ("type", "precision", "recall", "f1", "right", "predicted", "support"))
              for line in scores["types"]]
@@ -142,11 +98,18 @@ def _report(task, store, parts: list[_Part], worst: list, rows: int) -> TagRepor
                                                               for kind, count in scores["errors"].items()]))
     mistakes = [(store.place(-row), store.texts(-row)[0][:300], _told(store, -row, true), _told(store, -row, answered))
                 for row, true, answered in worst]
-    slices = [{"slice": part.title, "rows": part.rows, "metrics": {**part.metrics(part.scorer.result(), bool(task.lead)),
-                                                                   "loss": part.loss / max(1.0, part.loss_weight)}}
-              for part in parts]
-    return TagReport(whole.metrics(scores, bool(task.lead)), rows, tables=tables, mistakes=mistakes, parts=slices,
-                     details={"types": scores["types"], "errors": scores["errors"]})
+    every = counts.figures(np.arange(len(judged.rows)))
+    names = ("f1", "precision", "recall", "macro_f1", "token_accuracy")
+    metrics = {**{name: scores[name] or 0.0 for name in names}, **{k: v for k, v in every.items() if k not in names}}
+    return Report(metrics, len(judged.rows), tables=tables, mistakes=mistakes,
+                  details={"types": scores["types"], "errors": scores["errors"]}, evidence=_evidence(task, judged, counts))
+
+
+def _evidence(task, judged: Judged, counts: RowCounts) -> Evidence:
+    store, rows, gold = judged.store, judged.rows, task.gold(judged.store)
+    return Evidence(rows, counts.f1(), "f1", counts.figures,
+                    lambda i: _told(store, int(rows[i]), _true_spans(task.tags, gold.of(int(rows[i])))),
+                    lambda i: _told(store, int(rows[i]), counts.answered(i)))
 
 
 def _told(store, row: int, spans: list) -> str:

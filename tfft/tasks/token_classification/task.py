@@ -230,11 +230,8 @@ class TokenClassificationTask(base.Task):
         units, label = (tf.pad(part, [[0, 0], [0, 0], [0, self.width - part.shape[-1]]]) for part in (units, label))
         return tf.concat([label, units], axis=1)
 
-    def judge(self, judged: base.Judged, tuned: dict[str, list] | None, tune: bool) -> judging.TagReport:
+    def judge(self, judged: base.Judged, tuned: dict[str, list] | None, tune: bool) -> base.Report:
         return judging.judge(self, judged, self.constants(judged.model).get(TRANSITIONS))
-
-    def slice(self, report: judging.TagReport, lengths: np.ndarray) -> list[dict]:
-        return report.parts
 
     # ---- prediction
 
