@@ -22,6 +22,10 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "W
 READING = command_line.define_reading("data")
 BASELINE = flags.DEFINE_bool("baseline", True, "Text classification: compare with a constant answer and a linear model; "
                              "--nobaseline does not.")
+PROTECTED = flags.DEFINE_list("protected", [], "Columns of the rows whose values are groups to be treated alike: what is found "
+                              "by group, and how far they are apart.")
+POSITIVE = flags.DEFINE_string("positive", "", "With --protected: the label whose rates are compared; '' each in its turn, and "
+                               "that is told which is most apart.")
 OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json.")
 
 
@@ -32,6 +36,10 @@ def main() -> int:
         raise UserError("Give --data or --split, not both.")
     if ON_BROKEN_ROW.value and not DATA.value:
         raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
+    if POSITIVE.value and not PROTECTED.value:
+        raise UserError("--positive goes with --protected: name the columns whose groups are compared.")
+    if PROTECTED.value and len(WORKDIR.value) > 1:
+        raise UserError("--protected is for one run; name one --workdir.")
     reading = READING()
     if len(WORKDIR.value) > 1 and DATA.value:
         raise UserError("--data is for one run; several are judged on the rows of each: --split=test or validation.")
@@ -50,7 +58,8 @@ def main() -> int:
     from tfft.run.judge import judge
 
     return judge(WORKDIR.value[0], data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value)
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value,
+                 protected=tuple(PROTECTED.value), positive=POSITIVE.value)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.files import file_size, is_remote
 from tfft.models.adaptation import trained_weights
+from tfft.run.columns import check_columns
 from tfft.run.judge import Asked, asked_rows, judged, own_splits
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Evidence, Truth
@@ -39,12 +40,13 @@ class Candidate:
 
 
 def judge_candidate(path: str, data: str, split: str, weights: str, on_broken_row: str, reading: dict[str, str],
-                    console: Console) -> Candidate:
-    """Raises: UserError, with the run's name where several may be meant."""
+                    slices: tuple[str, ...], console: Console) -> Candidate:
+    """slices: columns that its rows must have. Raises: UserError, with the run's name where several may be meant."""
     console.say(f"judging {path}")
     try:
         run = open_run(path, weights)
         asked = asked_rows(run, data, split, on_broken_row, console, reading)
+        check_columns(asked.sources, slices)
         begin = time.monotonic()
         report, _ = judged(run, asked.split, console)
         seconds = time.monotonic() - begin

@@ -1,5 +1,6 @@
 """Columns of the judged rows that the store does not keep: they are read once more from where the rows came from."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from tfft.data.prepare import Preparer
 from tfft.data.sources import Source
 from tfft.data.store import TokenStore
 from tfft.errors import UserError, unknown
+
+LOOKED_AT = 200  # rows of a source that may come before one with a column
 
 
 def own_sources(preparer: Preparer, split: str) -> list[Source]:
@@ -54,10 +57,24 @@ def columns(sources: Sequence[Source], store: TokenStore, rows: np.ndarray, want
                     for place in places[number]:
                         made[column][place] = value
             number += 1
+    _check(sources, wanted, known)
+    return made
+
+
+def check_columns(sources: Sequence[Source], wanted: Sequence[str]) -> None:
+    """Tells, before anything long begins, of a column that none of the first rows has. Raises: UserError."""
+    if wanted:
+        known: dict[str, None] = {}
+        for source in sources:
+            for row in itertools.islice(source.rows(), LOOKED_AT):
+                known |= dict.fromkeys(row.record)
+        _check(sources, wanted, known)
+
+
+def _check(sources: Sequence[Source], wanted: Sequence[str], known: dict[str, None]) -> None:
     for column in wanted:
         if column not in known:
             raise UserError(f"{sources[0].spec}: {unknown('column', column, known)}")
-    return made
 
 
 def _text(row, column: str) -> str:

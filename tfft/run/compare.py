@@ -33,7 +33,8 @@ def compare(paths: list[str], *, data: str, split: str, weights: str, output: st
     target = to_path(output) if output else None
     if target:
         check_writable(target)
-    found = [judge_candidate(path, data, split, weights, on_broken_row, reading, console) for path in paths]
+    found = [judge_candidate(path, data, split, weights, on_broken_row, reading, () if i else slices, console)
+             for i, path in enumerate(paths)]
     made = comparison(found, data or split, slices, console)
     print(made.told())
     if target:
@@ -57,8 +58,8 @@ def comparison(found: list[Candidate], name: str, slices: tuple[str, ...], conso
              for one, at in zip(found[1:], places[1:], strict=True)]
     corrected = holm([pair.p for pair in pairs])
     pairs = [pair.judged(p, len(pairs)) for pair, p in zip(pairs, corrected, strict=True)]
-    return Comparison(name, metric, lower, len(places[0]), said + _seen(found, places), found,
-                      [one.evidence.figures(at) for one, at in zip(found, places, strict=True)], pairs)
+    figures = [{**one.evidence.figures(at), **one.evidence.slow(at)} for one, at in zip(found, places, strict=True)]
+    return Comparison(name, metric, lower, len(places[0]), said + _seen(found, places), found, figures, pairs)
 
 
 def check_same_scores(found: list[Candidate]) -> None:

@@ -19,7 +19,8 @@ from tfft.evaluation.evaluator import Evaluator
 from tfft.evaluation.slices import by_length
 from tfft.files import is_remote, to_path, write_text
 from tfft.run.baseline import compared
-from tfft.run.columns import own_sources
+from tfft.run.columns import check_columns, own_sources
+from tfft.run.fairness import fairness, groups_told
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
@@ -29,10 +30,12 @@ MISTAKES_SHOWN = 5
 
 
 def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "",
-          reading: dict[str, str] | None = None, baseline: bool = True) -> int:
+          reading: dict[str, str] | None = None, baseline: bool = True, protected: tuple[str, ...] = (),
+          positive: str = "") -> int:
     """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code.
 
-    reading: settings of config.data that say how the files of `data` are read; baseline: compare with simple methods.
+    reading: settings of config.data that say how the files of `data` are read; baseline: compare with simple methods;
+    protected, positive: see tfft.run.fairness.
     """
     console = Console()
     workdir = Workdir(path)
@@ -41,7 +44,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
-    report = examine(run, data, name, on_broken_row, console, reading, baseline)
+    report = examine(run, data, name, on_broken_row, console, reading, baseline, protected, positive)
     print(told(run, name, report))
     try:
         write_text(target, report.to_json(data=name, step=run.step) + "\n")
@@ -79,15 +82,18 @@ def asked_rows(run: Run, data: str, split: str, on_broken_row: str, console: Con
 
 
 def examine(run: Run, data: str, split: str, on_broken_row: str, console: Console, reading: dict[str, str] | None = None,
-            baseline: bool = True) -> Report:
-    """What a run makes of other data, or where there is none of a split of its own; with slices by length, and compared with
-    simple methods."""
+            baseline: bool = True, protected: tuple[str, ...] = (), positive: str = "") -> Report:
+    """What a run makes of other data, or where there is none of a split of its own; with slices by length, groups by protected
+    columns, and compared with simple methods."""
     task = run.task
-    chosen, _, splits = asked_rows(run, data, split, on_broken_row, console, reading)
+    chosen, sources, splits = asked_rows(run, data, split, on_broken_row, console, reading)
+    check_columns(sources, protected)
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
     report, _ = judged(run, chosen, console)
     report.details["slices"] = by_length(report.evidence, lambda rows: np.asarray(chosen.store.column("full_length")[rows]))
+    if protected:
+        report.details["groups"] = fairness(run.experiment, report.evidence, chosen.store, sources, protected, positive)
     report.details["compared"] = ""
     wanted = baseline and run.experiment.eval.baseline and task.baselines_version
     if wanted and (data or split != "train"):  # all do well on what they have learnt from
@@ -105,6 +111,7 @@ def told(run: Run, name: str, report: Report) -> str:
     if len(slices) > 1 and all(metric in part["metrics"] for part in slices):
         parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
                            ("length", "rows", metric)))
+    parts += groups_told(report.details.get("groups", []))
     for part in report.tables:
         parts += [part.note] if part.note else []
         parts.append(table(part.shown or part.lines, part.header))
