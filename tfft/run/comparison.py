@@ -95,8 +95,9 @@ class Pair:
         told = f"cannot tell whether {self.b} is better or worse than {self.a}: {sure}."
         if self.needed is None:
             return f"{told} No difference was seen that more such rows could make clear."
+        together = " of all comparisons" if self.comparisons > 1 else ""
         return (f"{told} About {_round(self.needed)} rows would be needed to tell, instead of {self.rows:,}, if the true "
-                "difference is the one seen here and rows vary as these do (power 80%, alpha 5%).")
+                f"difference is the one seen here and rows vary as these do (power 80%, alpha 5%{together}).")
 
     def to_dict(self) -> dict[str, Any]:
         return {"a": self.a, "b": self.b, "verdict": self.verdict, "difference": self.difference,
@@ -159,12 +160,15 @@ def _told(pair: Pair) -> list[str]:
         parts += ["  " + "; ".join(notes)] if notes else []
     for name, rows in pair.changed.items():
         if rows:
-            said = [_wrapped(f"{row['place']}  right {row['right'] or '(none)'}, before {row['before'] or '(none)'}, after "
-                             f"{row['after'] or '(none)'}: {row['text'][:60]!r}", "  ") for row in rows[:SHOWN]]
-            parts.append("\n".join([f"{name}, such as", *said]))
+            parts.append("\n".join([f"{name}, such as", *(_wrapped(_row(row), "  ") for row in rows[:SHOWN])]))
     if pair.config or pair.data:
         parts.append("\n".join(["what differs", *(_wrapped(line, "  ") for line in (*pair.config, *pair.data))]))
     return parts
+
+
+def _row(row: dict[str, str]) -> str:
+    right, before, after = (row[name] or "(none)" for name in ("right", "before", "after"))
+    return f"{row['place'].rpartition('/')[2]}  right {right}, before {before}, after {after}: {row['text'][:60]!r}"
 
 
 def _line(one: Slice) -> tuple:
@@ -175,7 +179,8 @@ def _line(one: Slice) -> tuple:
 
 def _facts(runs: list[Candidate]) -> list[tuple]:
     """Speed and size; lines that no run knows are left out."""
-    shown = {"seconds": ("judged in, with the start", duration), "rows_per_second": ("rows a second", lambda v: f"{v:,.1f}"),
+    shown = {"seconds": ("judged in, with the start", duration),
+             "rows_per_second": ("rows a second of that", lambda v: f"{v:,.1f}"),
              "training_seconds": ("trained in", duration),
              "tokens_per_second": ("tokens a second in training", lambda v: f"{v:,.0f}"),
              "train_rows": ("training rows", lambda v: f"{v:,}"), "weights": ("weights", lambda v: f"{v:,}"),
