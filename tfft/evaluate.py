@@ -22,7 +22,8 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "W
 READING = command_line.define_reading("data")
 BASELINE = flags.DEFINE_bool("baseline", True, "Text classification: compare with a constant answer and a linear model; "
                              "--nobaseline does not.")
-OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json.")
+OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json. The page "
+                             "is written beside it (config.eval.report).")
 
 
 def main() -> int:
@@ -48,9 +49,10 @@ def main() -> int:
         return judge_sequence(WORKDIR.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value)
 
     from tfft.run.judge import judge
+    from tfft.run.report import beside
 
     return judge(WORKDIR.value[0], data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value)
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value, page=beside)
 
 
 if __name__ == "__main__":
