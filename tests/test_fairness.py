@@ -128,7 +128,7 @@ def test_evaluate_reads_groups_from_the_rows(tiny_preset, tmp_path, monkeypatch,
     assert "by age, rates of label" in out and "fewer than 30 rows, which say little: (none)" in out
     assert found["groups"][1]["rates"]["tpr"]["of"] == 40
     monkeypatch.setattr(module, "judged", None)  # would fail if it were called
-    with pytest.raises(UserError, match="^csv:more.csv: Unknown column 'ago'. Did you mean 'age'?"):
+    with pytest.raises(UserError, match="^--protected=ago: Unknown column 'ago'. Did you mean 'age'?"):
         module.judge("run", **asked, protected=("ago",))
 
 

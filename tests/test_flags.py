@@ -155,8 +155,8 @@ def test_help_lists_the_commands(folder, arguments):
     made = run(folder, "-m", "tfft", *arguments)
     assert made.returncode == 0 and made.stderr == ""
     assert [line.split()[0] for line in made.stdout.splitlines()[2:]] == [
-        "init", "train", "evaluate", "compare", "predict", "chat", "calibrate", "export", "extend", "index", "search", "mine",
-        "serve", "check_data", "plan", "lr_find", "prepare", "preflight"]
+        "init", "train", "evaluate", "report", "compare", "predict", "chat", "calibrate", "export", "extend", "index",
+        "search", "mine", "serve", "check_data", "plan", "lr_find", "prepare", "preflight"]
 
 
 def test_version(folder):
@@ -167,8 +167,8 @@ def test_version(folder):
 
 def test_unknown_command(folder):
     assert told(folder, "-m", "tfft", "trian", "--config=x") == (
-        "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: init, train, evaluate, compare, predict, chat, "
-        "calibrate, export, extend, index, search, mine, serve, check_data, plan, lr_find, prepare, preflight.")
+        "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: init, train, evaluate, report, compare, predict, "
+        "chat, calibrate, export, extend, index, search, mine, serve, check_data, plan, lr_find, prepare, preflight.")
 
 
 @pytest.mark.parametrize("command, flag", [("train", "--workdir"), ("evaluate", "--split"), ("predict", "--text"),

@@ -26,7 +26,8 @@ PROTECTED = flags.DEFINE_list("protected", [], "Columns of the rows whose values
                               "by group, and how far they are apart.")
 POSITIVE = flags.DEFINE_string("positive", "", "With --protected: the label whose rates are compared; '' each in its turn, and "
                                "that is told which is most apart.")
-OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json.")
+OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json. The page "
+                             "is written beside it (config.eval.report).")
 
 
 def main() -> int:
@@ -56,9 +57,10 @@ def main() -> int:
         return judge_sequence(WORKDIR.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value)
 
     from tfft.run.judge import judge
+    from tfft.run.report import beside
 
     return judge(WORKDIR.value[0], data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value,
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value, page=beside,
                  protected=tuple(PROTECTED.value), positive=POSITIVE.value)
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import time
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.files import file_size, is_remote
 from tfft.models.adaptation import trained_weights
-from tfft.run.columns import check_columns
-from tfft.run.judge import Asked, asked_rows, judged, own_splits
+from tfft.run.judge import Looked, looked_at, own_splits
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Evidence, Truth
 from tfft.training.summaries import Console
@@ -31,7 +29,7 @@ class Candidate:
     experiment: Experiment
     evidence: Evidence
     store: TokenStore
-    sources: list[Source]
+    sources: list[tuple[Source, int]]
     truth: Truth | None
     asked: np.ndarray
     right: list[str]
@@ -45,29 +43,26 @@ def judge_candidate(path: str, data: str, split: str, weights: str, on_broken_ro
     console.say(f"judging {path}")
     try:
         run = open_run(path, weights)
-        asked = asked_rows(run, data, split, on_broken_row, console, reading)
-        check_columns(asked.sources, slices)
-        begin = time.monotonic()
-        report, _ = judged(run, asked.split, console)
-        seconds = time.monotonic() - begin
+        looked = looked_at(run, data, split, on_broken_row, console, reading, False, {"--slice": slices})
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    evidence, store, task = report.evidence, asked.split.store, run.task
+    report, store, task = looked.report, looked.split.store, run.task
+    evidence = report.evidence
     if evidence is None:
         raise UserError(f"{path}: the task {run.experiment.task.name} does not yet tell how right the answer to each single "
                         "row is, which a comparison of runs is made of. Compare what tfft evaluate writes of each.")
-    trained = _trained(run, asked)
+    trained = _trained(run, looked)
     return Candidate(
-        path, run.experiment, evidence, store, asked.sources, task.truth(store, evidence.rows),
+        path, run.experiment, evidence, store, looked.sources, task.truth(store, evidence.rows),
         np.asarray(store.column("text_hash"))[evidence.rows], [evidence.right(i) for i in range(len(evidence.rows))], trained,
-        {"step": run.step, "seconds": seconds, "rows_per_second": report.judged / seconds,
+        {"step": run.step, "seconds": looked.seconds, "rows_per_second": report.judged / looked.seconds,
          "weights": run.model.count_params(), "trained_weights": trained_weights(run.model),
          **_sizes(run), **_training(run.workdir), "train_rows": None if trained is None else len(trained)})
 
 
-def _trained(run: Run, asked: Asked) -> np.ndarray | None:
+def _trained(run: Run, looked: Looked) -> np.ndarray | None:
     with contextlib.suppress(UserError):
-        train = (asked.own or own_splits(run, lambda text: None))["train"]
+        train = (looked.splits or own_splits(run, lambda text: None))["train"]
         return np.asarray(train.store.column("text_hash"))[train.rows]
     return None
 

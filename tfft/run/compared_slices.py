@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from tfft.run.candidate import Candidate
-from tfft.run.columns import columns
+from tfft.run.columns import column_values
 from tfft.tasks.base import quarters
 
 VALUES = 20  # of a column that are parts of their own, those with most rows
@@ -15,7 +15,7 @@ def slices_of(one: Candidate, at: np.ndarray, wanted: tuple[str, ...]) -> list[t
     """(kind, title, places among the compared rows) of each part. at int64[n]: where these are in the evidence."""
     rows = one.evidence.rows[at]
     made = [("length", title, places) for title, places in quarters(np.asarray(one.store.column("full_length"))[rows])]
-    for column, values in columns(one.sources, one.store, rows, wanted).items():
+    for column, values in column_values(one.sources, one.store, rows, wanted).items():
         made += [(column, value, places) for value, places in by_value(values)]
     return made + [("label", name, places) for name, places in _by_label(one, at)]
 

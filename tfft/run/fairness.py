@@ -22,7 +22,7 @@ from tfft.evaluation.groups import (
     wilson,
 )
 from tfft.evaluation.resampling import interval
-from tfft.run.columns import columns
+from tfft.run.columns import column_values
 from tfft.tasks.base import Evidence
 from tfft.training.summaries import table
 
@@ -32,7 +32,7 @@ RESAMPLES = 400  # of a group's metric
 ALPHA = 0.05
 
 
-def fairness(experiment: Experiment, evidence: Evidence | None, store: TokenStore, sources: list[Source],
+def fairness(experiment: Experiment, evidence: Evidence | None, store: TokenStore, sources: list[tuple[Source, int]],
              protected: tuple[str, ...], positive: str) -> list[dict[str, Any]]:
     """What is found by each protected column of the judged rows, and by all of them together where there are several.
 
@@ -44,7 +44,7 @@ def fairness(experiment: Experiment, evidence: Evidence | None, store: TokenStor
                         "--protected is made of.")
     metric = experiment.eval.metric.rpartition("/")[2]
     lower = metric in TASKS[experiment.task.name].lower_is_better
-    return by_groups(evidence, columns(sources, store, evidence.rows, protected), metric, lower, positive)
+    return by_groups(evidence, column_values(sources, store, evidence.rows, protected), metric, lower, positive)
 
 
 def by_groups(evidence: Evidence, values: dict[str, list[str]], metric: str, lower: bool, positive: str) -> list[dict]:
