@@ -53,7 +53,7 @@ def test_columns_of_a_share_of_some_rows_and_of_a_file(tiny_preset, folder):
     moved = preparer(run).source("csv:moved.csv")
     assert column_values([(moved, 0)], preparer(run).store("csv:moved.csv"), rows, ("who",)) == {"who": ["b4", "b1"]}
     (folder / "b.csv").write_text("text,label,age,number\n\n\ngood film 1,pos,old,1\n")
-    with pytest.raises(UserError, match="it has changed meanwhile"):
+    with pytest.raises(UserError, match="the file has changed meanwhile"):
         column_values(sources_of(made, splits["test"]), store, rows, ("age",))
 
 

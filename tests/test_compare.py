@@ -6,8 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+from commands import run
 from tiny_run import make_run
 
+from tfft.config import resolve, to_json
 from tfft.errors import UserError
 from tfft.run import candidate, compare
 from tfft.run.compared_slices import VALUES, by_value
@@ -198,3 +200,16 @@ def test_a_task_without_scores_of_rows_is_told_kindly(runs, compared, tmp_path):
     shutil.rmtree("b")
     with pytest.raises(UserError, match="b is not the workdir of a run"):
         compared(paths)
+
+
+def test_what_is_refused_before_tensorflow(runs, tmp_path, cache):
+    runs("a", "b")
+    config = json.loads((tmp_path / "b/config.json").read_text())
+    (tmp_path / "entities").mkdir()
+    (tmp_path / "entities/config.json").write_text(to_json(resolve({"task": {"name": "token_classification"},
+                                                                    "data": {"train": config["data"]["train"]}})))
+    for names, message in ((("a",), "Name the runs, the one to compare with first"), (("a", "b", "a"), "a is named twice"),
+                           (("a", "entities"), "the task of the one is text_classification, of the other token_classification"),
+                           (("a", "none"), "none is not the workdir of a run")):
+        said = run(["compare", *(str(tmp_path / name) for name in names)], cache, code=2)[1]
+        assert message in said.replace(f"{tmp_path}/", "") and "loading TensorFlow" not in said

@@ -142,3 +142,10 @@ def test_groups_of_numbers_have_a_metric_alone(tiny_preset, tmp_path, monkeypatc
     (found,) = json.loads((tmp_path / "report.json").read_text())["groups"]
     assert "gaps" not in found and found["worst_group"]["group"] in "012" and 0 < found["metric_gap"]["p"] <= 1
     assert "worst group: " in capsys.readouterr().out
+
+
+def test_a_metric_that_no_group_has_gives_way_to_the_score():
+    score = np.array([1.0, 0, 1, 1] * 10)
+    one = Evidence(np.arange(40), score, "accuracy", lambda places: {"auc": 0.5} if len(set(places % 2)) == 2 else {}, str, str)
+    (found,) = by_groups(one, {"half": [str(i % 2) for i in range(40)]}, "auc", False, "")
+    assert found["metric"] == "accuracy" and found["worst_group"]["group"] == "1" and found["worst_group"]["value"] == 0.5

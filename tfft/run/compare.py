@@ -156,7 +156,7 @@ def _pair(one: Candidate, other: Candidate, at: np.ndarray, there: np.ndarray, m
 
 
 def _between(draws: np.ndarray) -> tuple[float, float]:
-    if not len(draws):
+    if not len(draws) or not np.isfinite(draws).all():
         return float("-inf"), float("inf")
     low, high = np.quantile(draws, (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
@@ -168,7 +168,7 @@ def _slice(kind: str, title: str, places: np.ndarray, at, there, one: Candidate,
     before, after = _figure(one, named), _figure(other, named)
     own, theirs = at[places], there[places]
     had, has = before(own).get(named), after(theirs).get(named)
-    if had is None or has is None:
+    if had is None or has is None or not np.isfinite([had, has]).all():
         return Slice(kind, title, len(places), named, None, None, (float("-inf"), float("inf")))
 
     def apart(drawn: np.ndarray) -> dict[str, float]:

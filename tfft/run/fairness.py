@@ -66,7 +66,9 @@ def _column(evidence: Evidence, column: str, values: list[str], metric: str, low
     places = [np.flatnonzero(group == i) for i in range(len(names))]
     named = metric if metric in evidence.figures(np.arange(len(group))) else evidence.what
     groups = [_group(evidence, str(name), at, named) for name, at in zip(names, places, strict=True)]
-    known = [one for one in groups if one["value"] is not None]
+    if not (known := [one for one in groups if one["value"] is not None]):  # of one kind of rows there is no AUC
+        named, lower = evidence.what, False
+        groups = known = [_group(evidence, str(name), at, named) for name, at in zip(names, places, strict=True)]
     worst = (max if lower else min)(known, key=lambda one: one["value"])
     best = (min if lower else max)(known, key=lambda one: one["value"])
     found = {"column": column, "metric": named, "groups": groups,
