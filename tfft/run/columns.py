@@ -13,7 +13,7 @@ LONGEST = 80  # characters of a value
 def check_columns(sources: list[tuple[Source, int]], wanted: tuple[str, ...]) -> None:
     """Raises: UserError where none of the first rows of any source has a wanted column."""
     known: dict[str, None] = {}
-    for source, _ in sources:
+    for source, _ in sources if wanted else ():
         if row := next(source.rows(), None):
             known |= dict.fromkeys(row.record)
     for column in wanted:

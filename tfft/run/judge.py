@@ -20,6 +20,7 @@ from tfft.evaluation.evaluator import Evaluator
 from tfft.evaluation.slices import by_length
 from tfft.files import is_remote, to_path, write_text
 from tfft.run.baseline import compared
+from tfft.run.columns import check_columns
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
@@ -77,8 +78,8 @@ class Looked:
 
 
 def looked_at(run: Run, data: str, split: str, on_broken_row: str, console: Console, reading: dict[str, str] | None = None,
-              baseline: bool = True) -> Looked:
-    """What `examine` does, with what it was done on."""
+              baseline: bool = True, columns: tuple[str, ...] = ()) -> Looked:
+    """What `examine` does, with what it was done on. columns: of the rows' sources; that there are such is looked at first."""
     task, settings = run.task, run.experiment.data
     preparer = _preparer(run, lambda text: console.say(in_own_words(text) if data else text))
     if data:
@@ -95,6 +96,7 @@ def looked_at(run: Run, data: str, split: str, on_broken_row: str, console: Cons
         asked = _chosen(run, splits, split, console.say)
         chosen = preparer.judged_with(asked)
         sources = sources_of(preparer, asked)
+    check_columns(sources, columns)
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
     report, _ = judged(run, chosen, console)
