@@ -63,7 +63,7 @@ def evidence_of(right: np.ndarray, chances: Chances | None = None) -> Evidence:
 
 def test_numbers_and_texts_are_shown():
     assert [shown(value) for value in (1234, 0.12345, 3.2e-5, 0.0, float("nan"), 12345.678, None, True)] == [
-        "1,234", "0.1235", "3.2e-05", "0", "nan", "1.23e+04", "", "True"]
+        "1,234", "0.1235", "3.2e-05", "0", "nan", "12,345.7", "", "True"]
     assert markup("a < b & \x00\ud800") == "a &lt; b &amp; \ufffd?" and markup(Markup("<b>")) == "<b>"
     assert tag("p", "x", [Markup("<b>y</b>"), 3], class_="a\"b", title=None) == '<p class="a&quot;b">x<b>y</b>3</p>'
     assert table(("a",), []) == "" and 'class="number"' in table(("a",), [(1,), ("",)])
@@ -170,8 +170,8 @@ def test_everything_is_escaped():
         Findings({XSS: 3}, (finding,), {"what": XSS, "counts": {XSS: {XSS: 1}}}), XSS, [(XSS, XSS, XSS)],
         {"tfft": XSS, "packages": {XSS: XSS}}, {XSS: Markup("<b>why</b>")}))
     made = Checked(page)
-    assert made.titles == ["How good", "Slices", "Training", "Confusion", "Calibration", "Thresholds", "Mistakes",
-                           "Sample answers", "Data", "Settings and versions"]
+    assert made.titles == ["How good", "Slices", "Confusion", "Calibration", "Thresholds", "Mistakes", "Sample answers",
+                           "Training", "Data", "Settings and versions"]
     assert "<b>why</b>" in page and page.count("&lt;script&gt;") > 20
 
 
@@ -244,7 +244,7 @@ def test_a_biased_slice_is_found(biased):
 
 
 def test_the_page_that_training_leaves(biased):
-    titles = ["How good", "Slices", "Training", "Details", "Confusion", "Calibration", "Thresholds", "Mistakes", "Data",
+    titles = ["How good", "Slices", "Details", "Confusion", "Calibration", "Thresholds", "Mistakes", "Training", "Data",
               "Settings and versions"]
     for page in biased:
         made = Checked(page)

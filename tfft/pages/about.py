@@ -5,7 +5,7 @@ from typing import Any
 
 from tfft.checks.findings import Findings
 from tfft.pages import svg
-from tfft.pages.html import Markup, figures, section, table, tag
+from tfft.pages.html import Markup, figures, place, section, table, tag
 
 CHARTS = 8     # of metrics
 COUNTED = 30   # answers in a table
@@ -51,7 +51,7 @@ def data_checks(findings: Findings | None, told: str) -> Markup:
     kinds = {"error": "bad", "warning": "bad", "note": None}
     lines = []
     for one in findings.found:
-        shown = [tag("div", f"{example.place} \u201c{example.text}\u201d {example.note}", class_="soft")
+        shown = [tag("div", place(example.place), f" \u201c{example.text}\u201d {example.note}", class_="soft")
                  for example in one.examples[:EXAMPLES]]
         lines.append((tag("span", one.severity, class_=kinds[one.severity]), one.name, one.count, f"{one.share:.2%}",
                       [one.what, tag("div", f"{one.advice}.") if one.advice else "", *shown]))

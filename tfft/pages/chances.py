@@ -67,7 +67,7 @@ def calibration(chances: Chances) -> Markup:
             "tfft calibrate fits a temperature, on the validation rows.")
     return section("Calibration", tag("p", text), figures(
         svg.bars("How often it is right", left, share.tolist(), told, "probability stated", width=1 / BINS, y=(0, 1),
-                 guide=((0, 0), (1, 1))),
+                 guide=((left[0], left[0]), (1, 1))),
         svg.bars("How often that is stated", left, sizes[there].tolist(), [f"{sizes[k]:,.0f}" for k in there],
                  "probability stated", width=1 / BINS)))
 

@@ -21,7 +21,7 @@ def markup(value: Any) -> Markup:
 
 
 def shown(value: Any) -> str:
-    """1234 -> '1,234', 0.12345 -> '0.1235', 3.2e-05 as it is."""
+    """1234 -> '1,234', 0.12345 -> '0.1235', 1112.5 -> '1,112.5', 3.2e-05 as it is."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -30,7 +30,9 @@ def shown(value: Any) -> str:
         return f"{value:,}"
     if not math.isfinite(value) or value == 0:
         return f"{value:g}"
-    return f"{value:,.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}" if abs(value) < 1e15 else f"{value:.2e}"
+    if abs(value) < 1e-3 or abs(value) >= 1e9:
+        return f"{value:.3g}"
+    return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
 def tag(name: str, *children: Any, **attributes: Any) -> Markup:
@@ -51,16 +53,23 @@ def anchor(title: str) -> str:
     return "-".join(title.lower().split())
 
 
-def table(header: Sequence[str], lines: Iterable[Sequence[Any]], *, long: Sequence[str] = (), class_: str = "") -> Markup:
-    """A table whose columns of numbers stand to the right. long: columns with texts, which get the room."""
+def table(header: Sequence[str], lines: Iterable[Sequence[Any]], *, long: Sequence[str] = (), stacked: bool = False) -> Markup:
+    """A table whose columns of numbers stand to the right. long: columns with texts, which get the room; stacked: on a narrow
+    screen the cells of a line stand one below another."""
     lines = [list(line) for line in lines]
     if not lines:
         return Markup("")
     numeric = [all(isinstance(line[i], (int, float)) or line[i] in ("", None) for line in lines) for i in range(len(header))]
     kinds = ["number" if numeric[i] else "long" if name in long else None for i, name in enumerate(header)]
     head = tag("tr", *(tag("th", name, class_=kind, scope="col") for name, kind in zip(header, kinds, strict=True)))
-    body = [tag("tr", *(tag("td", value, class_=kind) for value, kind in zip(line, kinds, strict=True))) for line in lines]
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *body), class_=class_), class_="wide")
+    body = [tag("tr", *(tag("td", value, class_=kind, data_name=name) for value, kind, name in
+                        zip(line, kinds, header if stacked else [None] * len(header), strict=True))) for line in lines]
+    return tag("div", tag("table", tag("thead", head), tag("tbody", *body), class_="texts" if stacked else None), class_="wide")
+
+
+def place(where: str) -> Markup:
+    """Where a row is, without the folders, which are told on hovering."""
+    return tag("span", where.rpartition("/")[2], title=where if "/" in where else None)
 
 
 def figures(*several: Markup) -> Markup:

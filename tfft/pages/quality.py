@@ -7,7 +7,7 @@ import numpy as np
 from tfft.evaluation.resampling import FEW, interval
 from tfft.evaluation.slices import Slice
 from tfft.pages import svg
-from tfft.pages.html import Markup, section, table, tag
+from tfft.pages.html import Markup, place, section, table, tag
 from tfft.tasks.base import Report
 
 LONGEST = 300  # lines of a table
@@ -23,7 +23,7 @@ def quality(report: Report, metric: str, compared: str, by_source: Mapping[str, 
     for name in names:
         value, found = report.metrics[name], between.get(name)
         part = [tag("b", name) if name == metric else name, value, *([found.low, found.high] if found else ["", ""])]
-        inside = found and all(0 <= one <= 1 for one in (value, *found))
+        inside = found and name != "loss" and all(0 <= one <= 1 for one in (value, *found))
         part.append(svg.spread(value, *found, (0, 1)) if inside else "")
         lines.append([*part, *(source["metrics"].get(name, "") for source in by_source.values())])
     header = ["", "value", "from", "to", "95% interval, 0 to 1", *by_source]
@@ -67,18 +67,18 @@ def tables(report: Report) -> Markup:
 
 def mistakes(report: Report, explained: Mapping[str, Markup]) -> Markup:
     """The surest ones. explained: what is to be said of a row besides, by its place."""
-    lines = [(place, [text, explained.get(place, Markup(""))], right or "(none)", given or "(none)")
-             for place, text, right, given in report.mistakes]
+    lines = [(place(where), [text, explained.get(where, Markup(""))], right or "(none)", given or "(none)")
+             for where, text, right, given in report.mistakes]
     told = tag("p", "The answers that are most wrong, first those the model was surest of. Read them: some are mistakes of the "
                     "rows.", class_="soft")
-    made = table(("row", "text", "right", "answer"), lines, long=("text",), class_="texts")
+    made = table(("row", "text", "right", "answer"), lines, long=("text",), stacked=True)
     return section("Mistakes", told, made) if lines else Markup("")
 
 
 def written(report: Report) -> Markup:
     """Answers to a sample of rows."""
-    lines = [(one["row"], one["prompt"], one["response"], one["answer"]) for one in report.details.get("answers", ())]
-    made = table(("row", "prompt", "right", "answer"), lines, long=("prompt", "right", "answer"), class_="texts")
+    lines = [(place(one["row"]), one["prompt"], one["response"], one["answer"]) for one in report.details.get("answers", ())]
+    made = table(("row", "prompt", "right", "answer"), lines, long=("prompt", "right", "answer"), stacked=True)
     return section("Sample answers", made)
 
 

@@ -40,11 +40,10 @@ def report_page(found: Found) -> str:
         made.append(quality.quality(report, found.metric, found.compared, report.by_source))
         if found.slices:
             made.append(quality.slices(found.slices, found.sliced, quality.whole(report, found.sliced)))
-    made.append(about.curves(found.points, found.metric))
-    if report is not None:
         made += [quality.tables(report), *_of_chances(report), quality.mistakes(report, found.explained),
                  quality.written(report)]
-    made += [about.data_checks(found.findings, found.checked), about.settings(found.changed, found.environment)]
+    made += [about.curves(found.points, found.metric), about.data_checks(found.findings, found.checked),
+             about.settings(found.changed, found.environment)]
     when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     return page(found.title, found.told, made, f"Made by tfft {found.environment.get('tfft', '')} on {when} UTC.")
 

@@ -55,8 +55,10 @@ def lines(title: str, several: Sequence[Line], below: str, *, x: tuple[float, fl
     if not several:
         return Markup("")
     every = [value for line in several for value in line.y]
+    low, high = min(every), max(every)
+    room = (high - low) * 0.06
     axes = _Axes(x or (min(min(line.x) for line in several), max(max(line.x) for line in several)),
-                 y or (min(every), max(every)))
+                 y or (low - room if low else low, high + room))
     made = axes.drawn(below)
     if guide:
         made.append(tag("polyline", points=" ".join(f"{axes.x(a)},{axes.y(b)}" for a, b in guide), class_="guide"))
@@ -92,7 +94,7 @@ def matrix(names: Sequence[str], counts: Sequence[Sequence[int]], rows: str, col
     diagonal in the other colour."""
     size, names = 34, [name if len(name) <= LETTERS else f"{name[:LETTERS - 1]}\u2026" for name in names]
     side = 30 + round(6.8 * max(map(len, names)))
-    top = 24 + round(5.2 * max(map(len, names)))
+    top = 36 + round(5.2 * max(map(len, names)))
     made = [tag("text", columns, x=side, y=13), tag("text", rows, transform=f"translate(11 {top + len(names) * size / 2}) "
                                                                             "rotate(-90)", text_anchor="middle")]
     for i, name in enumerate(names):

@@ -43,7 +43,7 @@ def judge_candidate(path: str, data: str, split: str, weights: str, on_broken_ro
     console.say(f"judging {path}")
     try:
         run = open_run(path, weights)
-        looked = looked_at(run, data, split, on_broken_row, console, reading, False, {"--slice": slices})
+        looked = looked_at(run, data, split, on_broken_row, console, reading, False, slices)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     report, store, task = looked.report, looked.split.store, run.task

@@ -47,7 +47,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"evaluation-{short}.json"
     check_writable(target)
     run = open_run(path, weights)
-    looked = looked_at(run, data, name, on_broken_row, console, reading, baseline, {"--protected": protected})
+    looked = looked_at(run, data, name, on_broken_row, console, reading, baseline, protected, "--protected")
     report = looked.report
     if protected:
         report.details["groups"] = fairness(run.experiment, report.evidence, looked.split.store, looked.sources, protected,
@@ -85,8 +85,9 @@ class Looked:
 
 
 def looked_at(run: Run, data: str, split: str, on_broken_row: str, console: Console, reading: dict[str, str] | None = None,
-              baseline: bool = True, columns: dict[str, tuple[str, ...]] | None = None) -> Looked:
-    """What `examine` does, with what it was done on. columns: by the flag that asks for them, those that the rows must have."""
+              baseline: bool = True, columns: tuple[str, ...] = (), flag: str = "--slice") -> Looked:
+    """What `examine` does, with what it was done on. columns: of the rows' sources, which `flag` names; that there are such is
+    looked at first."""
     task, settings = run.task, run.experiment.data
     preparer = _preparer(run, lambda text: console.say(in_own_words(text) if data else text))
     if data:
@@ -103,8 +104,7 @@ def looked_at(run: Run, data: str, split: str, on_broken_row: str, console: Cons
         asked = _chosen(run, splits, split, console.say)
         chosen = preparer.judged_with(asked)
         sources = sources_of(preparer, asked)
-    for flag, wanted in (columns or {}).items():
-        check_columns(sources, wanted, flag)
+    check_columns(sources, columns, flag)
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
     begin = time.monotonic()

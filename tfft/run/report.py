@@ -21,7 +21,7 @@ from tfft.evaluation.slices import compare, grouped
 from tfft.files import to_path, write_text
 from tfft.pages.quality import main_metric
 from tfft.pages.report import Found, report_page
-from tfft.run.columns import check_columns, column_values
+from tfft.run.columns import column_values
 from tfft.run.judge import Looked, check_writable, looked_at, own_splits
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report, quarters
@@ -59,9 +59,7 @@ def report_run(path: str, *, data: str, split: str, weights: str, columns: tuple
     name = data or split or next((one for one in ("test", "validation") if experiment.data.specs(one)), "")
     run = open_run(path, weights)
     if name:
-        looked = looked_at(run, data, name, on_broken_row, console, reading)
-        if columns:
-            check_columns(looked.sources, columns)
+        looked = looked_at(run, data, name, on_broken_row, console, reading, columns=columns)
         subject = _subject(run, name, looked, columns)
     else:
         subject = Subject(workdir, experiment, run.task, "", run.step, None, None, _readable(run))
