@@ -7,7 +7,8 @@ from tiny_run import make_run
 from tfft.assets import cache_folder
 from tfft.data.prepare import Preparer, open_splits
 from tfft.errors import UserError
-from tfft.run.columns import columns, own_sources
+from tfft.run.columns import check_columns, column_values
+from tfft.run.judge import sources_of
 
 
 def write(path, name: str, count: int) -> None:
@@ -40,15 +41,20 @@ def test_columns_of_a_share_of_some_rows_and_of_a_file(tiny_preset, folder):
     made = preparer(run)
     splits = open_splits(made)
     for name in ("train", "validation", "test"):
-        check(splits[name], columns(own_sources(made, name), splits[name].store, splits[name].rows, ["number", "age", "who"]))
-    store, rows = splits["test"].store, np.array([2, 0, 2])
-    assert columns(own_sources(made, "test"), store, rows, ["who"]) == {"who": ["b4", "b1", "b4"]}
-    with pytest.raises(UserError, match="^csv:b.csv: Unknown column 'ago'. Did you mean 'age'?"):
-        columns(own_sources(made, "test"), store, rows, ["ago"])
-    write(folder / "b.csv", "c", 3)
+        split = splits[name]
+        check(split, column_values(sources_of(made, split), split.store, split.rows, ("number", "age", "who")))
+    store, rows, sources = splits["test"].store, np.array([2, 0]), sources_of(made, splits["test"])
+    assert column_values(sources, store, rows, ("who",)) == {"who": ["b4", "b1"]}
+    assert column_values(sources, store, rows, ()) == {}
+    check_columns(sources, ("who", "age"))
+    with pytest.raises(UserError, match="^--protected=ago: Unknown column 'ago'. Did you mean 'age'?"):
+        check_columns(sources, ("ago",), "--protected")
+    (folder / "moved.csv").write_bytes((folder / "b.csv").read_bytes())  # its store is the same, and knows the other name
+    moved = preparer(run).source("csv:moved.csv")
+    assert column_values([(moved, 0)], preparer(run).store("csv:moved.csv"), rows, ("who",)) == {"who": ["b4", "b1"]}
     (folder / "b.csv").write_text("text,label,age,number\n\n\ngood film 1,pos,old,1\n")
-    with pytest.raises(UserError, match="it has changed meanwhile"):
-        columns(own_sources(made, "test"), store, rows, ["age"])
+    with pytest.raises(UserError, match="the file has changed meanwhile"):
+        column_values(sources_of(made, splits["test"]), store, rows, ("age",))
 
 
 def test_columns_of_a_mixture(tiny_preset, folder):
@@ -56,6 +62,6 @@ def test_columns_of_a_mixture(tiny_preset, folder):
     run = make_run(tiny_preset, folder / "run", train="", sources=sources)
     made = preparer(run)
     split = open_splits(made)["validation"]
-    found = columns(own_sources(made, "validation"), split.store, split.rows, ["number", "age", "who"])
+    found = column_values(sources_of(made, split), split.store, split.rows, ("number", "age", "who"))
     check(split, found)
     assert "".join(who[0] for who in found["who"]).strip("a") == "b" * 10

@@ -7,6 +7,8 @@ COMMANDS = {
     "init": "look at a file of rows, and write a config for it",
     "train": "fine-tune a pretrained Transformer",
     "evaluate": "judge a run on its test rows or on other data",
+    "report": "write a page on how good a run is, and where it fails",
+    "compare": "tell which of several runs is better, and how sure that is",
     "predict": "answer texts, or a file of them",
     "chat": "talk with a language model on the terminal",
     "calibrate": "fit a temperature on the validation rows, and when to abstain",

@@ -25,6 +25,10 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "W
 READING = command_line.define_reading("data")
 BASELINE = flags.DEFINE_bool("baseline", True, "Text classification: compare with a constant answer and a linear model; "
                              "--nobaseline does not.")
+PROTECTED = flags.DEFINE_list("protected", [], "Columns of the rows whose values are groups to be treated alike: what is found "
+                              "by group, and how far they are apart.")
+POSITIVE = flags.DEFINE_string("positive", "", "With --protected: the label whose rates are compared; '' each in its turn, and "
+                               "that is told which is most apart.")
 ENSEMBLE = flags.DEFINE_bool("ensemble", False, "Several --workdir are one model that answers by their mean, not a sequence; "
                              "each is judged by itself besides. A cross-validation's folder is one in any case.")
 TESTS = flags.DEFINE_string("tests", "", "A YAML file of behavioural tests (minimum, invariance, direction) to run instead; "
@@ -38,7 +42,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Of --robustness: another one makes other
 SERVER = flags.DEFINE_string("server", "", "With --tests, instead of --workdir: a served model, grpc://host:8500/imdb or "
                              "http://host:8501/imdb.")
 OUTPUT = flags.DEFINE_string("output", "", "Where the JSON report goes; '' is <workdir>/evaluation-<data>.json, or "
-                             "behaviour.json.")
+                             "behaviour.json. The page is written beside it (config.eval.report).")
 
 
 def main() -> int:
@@ -50,6 +54,10 @@ def main() -> int:
         raise UserError("Give --data or --split, not both.")
     if ON_BROKEN_ROW.value and not DATA.value:
         raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
+    if POSITIVE.value and not PROTECTED.value:
+        raise UserError("--positive goes with --protected: name the columns whose groups are compared.")
+    if PROTECTED.value and len(WORKDIR.value) > 1:
+        raise UserError("--protected is for one run; name one --workdir.")
     reading = READING()
     if ENSEMBLE.value and len(WORKDIR.value) < 2:
         raise UserError("--ensemble is of several runs: --workdir=runs/a --workdir=runs/b. A cross-validation's folder is one "
@@ -71,9 +79,11 @@ def main() -> int:
         return judge_sequence(WORKDIR.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value)
 
     from tfft.run.judge import judge
+    from tfft.run.report import beside
 
     return judge(WORKDIR.value[0], data=DATA.value, split=SPLIT.value, weights=WEIGHTS.value, output=OUTPUT.value,
-                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value, others=WORKDIR.value[1:])
+                 on_broken_row=ON_BROKEN_ROW.value, reading=reading, baseline=BASELINE.value, others=WORKDIR.value[1:],
+                 page=beside, protected=tuple(PROTECTED.value), positive=POSITIVE.value)
 
 
 def _behaviour() -> int:

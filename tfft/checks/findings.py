@@ -75,6 +75,14 @@ class Findings:
         return json.dumps({"splits": self.splits, "findings": [one.to_json() for one in self.found], "answers": self.answers,
                            "simple": self.simple, "judged": self.judged, "told": self.told}, indent=1, ensure_ascii=False)
 
+    @classmethod
+    def from_json(cls, text: str) -> "Findings":
+        """What `to_json` wrote. Raises: ValueError, KeyError or TypeError where it is something else."""
+        given = json.loads(text)
+        found = [Finding(**{**{key: value for key, value in one.items() if key != "share"},
+                            "examples": tuple(Example(**example) for example in one["examples"])}) for one in given["findings"]]
+        return cls(given["splits"], tuple(found), given["answers"], given["simple"], given["judged"], tuple(given["told"]))
+
 
 def worst_first(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """By severity, then as CHECKS has them, then by share."""

@@ -179,6 +179,7 @@ class Eval:
     min_delta: float = setting(0.0, "what counts as better", low=0)
     baseline: bool = setting(True, "text classification: compare the result with a constant answer's and a linear model's on "
                                    "the same rows", free=True)
+    report: bool = setting(True, "write <workdir>/report.html at the end of training and at each evaluate", free=True)
 
 
 @dataclasses.dataclass(frozen=True)

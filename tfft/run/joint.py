@@ -286,9 +286,10 @@ class JointSession(AnySession):
         if self.loop.start_step == step:
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
-        for name, value in used.items() if self.hosts.chief else ():
-            if said := self.members[name].compared(value):
+        for name, member in self.members.items() if self.hosts.chief else ():
+            if said := member.compared(used[name]) if name in used else "":
                 self.console.say(f"{name}: on the validation rows {said}")
+            member.write_page(self.console, state.evaluated_step, said)
         self.console.say("\n".join(["next:", *(f"  python -m tfft.evaluate --workdir={shlex.quote(str(member.workdir.path))}"
                                                for member in self.members.values())]))
         self._flush()

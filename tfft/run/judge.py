@@ -1,9 +1,11 @@
 """Evaluates a trained run on a split or on other data, and prints what a person wants to know."""
 
 import contextlib
+import dataclasses
 import json
 import re
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,27 +13,34 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.assets import cache_folder
+from tfft.config import split_share
 from tfft.data.prepare import Preparer, Split, load_splits, tell_unknown
+from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.evaluation.evaluator import Evaluator
 from tfft.evaluation.slices import by_length
 from tfft.files import is_remote, to_path, write_text
 from tfft.run.baseline import compared
+from tfft.run.columns import check_columns
 from tfft.run.ensemble import own_rows
+from tfft.run.fairness import fairness, groups_told
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report
 from tfft.training.summaries import Console, table
 
 MISTAKES_SHOWN = 5
+Page = Callable[[Run, str, "Looked", Path, Console], None]  # (run, what was judged, what was found, where it is written, ...)
 
 
 def judge(path: str, *, data: str, split: str, weights: str, output: str, on_broken_row: str = "",
-          reading: dict[str, str] | None = None, baseline: bool = True, others: Sequence[str] = ()) -> int:
+          reading: dict[str, str] | None = None, baseline: bool = True, others: Sequence[str] = (), page: "Page | None" = None,
+          protected: tuple[str, ...] = (), positive: str = "") -> int:
     """Prints metrics, the label table and the worst mistakes; writes them all as JSON. Returns the exit code.
 
     others: runs that answer together with the first. reading: settings of config.data that say how the files of `data` are
-    read; baseline: compare with simple methods.
+    read; baseline: compare with simple methods; page: writes a page beside the JSON; protected, positive: see
+    tfft.run.fairness.
     """
     console = Console()
     workdir = Workdir(path)
@@ -40,13 +49,19 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
     target = to_path(output) if output else workdir.path / f"{'ensemble' if others else 'evaluation'}-{short}.json"
     check_writable(target)
     run = open_run(path, weights, others)
-    report = examine(run, data, name, on_broken_row, console, reading, baseline)
+    looked = looked_at(run, data, name, on_broken_row, console, reading, baseline, protected, "--protected")
+    report = looked.report
+    if protected:
+        report.details["groups"] = fairness(run.experiment, report.evidence, looked.split.store, looked.sources, protected,
+                                            positive)
     print(told(run, name, report))
     try:
         write_text(target, report.to_json(data=name, step=run.step) + "\n")
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
     print(f"report: {target}")
+    if page and run.experiment.eval.report:
+        page(run, name, looked, target, console)
     return 0
 
 
@@ -54,6 +69,27 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
             baseline: bool = True) -> Report:
     """What a run makes of other data, or where there is none of a split of its own; with slices by length, and compared with
     simple methods."""
+    return looked_at(run, data, split, on_broken_row, console, reading, baseline).report
+
+
+@dataclasses.dataclass(frozen=True)
+class Looked:
+    """A report, and on which rows it is. split: these, with documents that they were judged together with; asked: without;
+    splits: the run's own, {} where nobody has read them; sources: what the rows were read from, and where in their store those
+    of each begin; seconds: that the model took, with its start."""
+
+    report: Report
+    split: Split
+    asked: Split
+    splits: dict[str, Split]
+    sources: list[tuple[Source, int]]
+    seconds: float
+
+
+def looked_at(run: Run, data: str, split: str, on_broken_row: str, console: Console, reading: dict[str, str] | None = None,
+              baseline: bool = True, columns: tuple[str, ...] = (), flag: str = "--slice") -> Looked:
+    """What `examine` does, with what it was done on. columns: of the rows' sources, which `flag` names; that there are such is
+    looked at first."""
     task, settings = run.task, run.experiment.data
     preparer = _preparer(run, lambda text: console.say(in_own_words(text) if data else text))
     if data:
@@ -61,16 +97,23 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
             fields = preparer.reading.fields
             others = by_its_own_rule(others, data, fields, preparer.cache, False, reading or {}, console.say)
             store = preparer.store(data, others)
-            chosen, splits = preparer.judged_with(Split(data, store, np.arange(len(store))), data, others), None
+            asked, splits = Split(data, store, np.arange(len(store))), None
+            chosen = preparer.judged_with(asked, data, others)
+            sources = [(preparer.source(data, others), 0)]
         tell_unknown({data: chosen}, console.say)
     else:
         if run.members:
             own_rows(run)
         splits = load_splits(preparer)
-        chosen = preparer.judged_with(_chosen(run, splits, split, console.say))
+        asked = _chosen(run, splits, split, console.say)
+        chosen = preparer.judged_with(asked)
+        sources = sources_of(preparer, asked)
+    check_columns(sources, columns, flag)
     if strangers := task.strangers(chosen.store, chosen.rows):
         console.say(strangers)
+    begin = time.monotonic()
     report, _ = judged(run, chosen, console)
+    seconds = time.monotonic() - begin
     report.details["slices"] = by_length(report.evidence, lambda rows: np.asarray(chosen.store.column("full_length")[rows]))
     report.details["compared"] = ""
     if run.members:
@@ -79,9 +122,22 @@ def examine(run: Run, data: str, split: str, on_broken_row: str, console: Consol
     wanted = baseline and run.experiment.eval.baseline and task.baselines_version
     if wanted and (data or split != "train"):  # all do well on what they have learnt from
         with contextlib.suppress(UserError):  # the training rows cannot be read any more
-            train = (splits or own_splits(run, lambda text: None))["train"]
-            report.details["compared"] = compared(run.workdir, run.experiment, task, train, chosen, report.metrics)
-    return report
+            splits = splits or own_splits(run, lambda text: None)
+            report.details["compared"] = compared(run.workdir, run.experiment, task, splits["train"], chosen, report.metrics)
+    return Looked(report, chosen, asked, splits or {}, sources, seconds)
+
+
+def sources_of(preparer: Preparer, split: Split) -> list[tuple[Source, int]]:
+    """What the rows of one of the experiment's splits were read from, and where in its store those of each source begin."""
+    made = []
+    for source, data in preparer.data.by_source().items():
+        spec = {"train": data.train, "validation": data.validation, "test": data.test}[split.name]
+        if source and source not in split.sources:
+            continue
+        reading = preparer.reading.sources[source] if source else preparer.reading
+        read = Source(data.train if split_share(spec) is not None else spec, data, reading.fields, preparer.cache)
+        made.append((read, split.sources[source].start if source else 0))
+    return made
 
 
 def told(run: Run, name: str, report: Report) -> str:
@@ -93,6 +149,7 @@ def told(run: Run, name: str, report: Report) -> str:
     if len(slices) > 1 and all(metric in part["metrics"] for part in slices):
         parts.append(table([(part["slice"], part["rows"], part["metrics"][metric]) for part in slices],
                            ("length", "rows", metric)))
+    parts += groups_told(report.details.get("groups", []))
     for part in report.tables:
         parts += [part.note] if part.note else []
         parts.append(table(part.shown or part.lines, part.header))

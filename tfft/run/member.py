@@ -10,9 +10,11 @@ from tfft.evaluation.evaluator import Evaluator
 from tfft.run.assembly import Built, Prepared
 from tfft.run.baseline import compared
 from tfft.run.mixture_table import mixture_table
+from tfft.run.report import PAGE, Subject, tell
 from tfft.run.workdir import Workdir, save_parts
+from tfft.tasks.base import Report
 from tfft.training.hosts import Hosts
-from tfft.training.summaries import Board, markdown, table
+from tfft.training.summaries import Board, Console, markdown, table
 from tfft.training.weights import save_weights
 
 
@@ -24,6 +26,8 @@ class Member:
     prepared: Prepared
     built: Built | None = None
     evaluator: Evaluator | None = None
+    judged: Split | None = None  # the evaluator's rows
+    best: tuple[int, Report] | None = None  # the step of the best weights, and what this process found of them
 
     @property
     def stores(self) -> dict[str, str]:
@@ -47,7 +51,7 @@ class Member:
     def make_evaluator(self, split: Split, hosts: Hosts, progress: Callable[[int, int], None], forward: Any = None,
                        hidden: Any = None) -> None:
         """Of the validation rows, as they are judged. forward, hidden: see Evaluator."""
-        prepared = self.prepared
+        prepared, self.judged = self.prepared, split
         self.evaluator = Evaluator(
             self.built.model, prepared.task, split.store, split.rows, pad_id=prepared.pad_id,
             batch_size=prepared.experiment.eval.global_batch_size, max_length=prepared.experiment.data.max_length,
@@ -57,6 +61,8 @@ class Member:
     def save_weights(self, which: str, step: int, metrics: dict[str, float]) -> None:
         """Writes the 'best' or the 'last' weights, with what was tuned with them."""
         tuned = self.evaluator.report.tuned if self.evaluator else None
+        if which == "best":
+            self.best = step, self.evaluator.report
         save_weights(self.workdir.weights(which), self.built.model.variables, {
             "step": str(step), "metrics": json.dumps(metrics), "tuned": json.dumps(tuned)})
 
@@ -67,6 +73,20 @@ class Member:
                    markdown(report.mistakes, ("row", "text", "label", "answer")) if report.mistakes else "none")
         for part in report.tables:
             board.text("validation", step, f"{prefix}{part.title}", markdown(part.lines, part.header))
+
+    def write_page(self, console: Console, evaluated: int, compared: str) -> None:
+        """Writes the run's page, of the weights that are used, or where this process has not judged these of those that it
+        judged last, at the step `evaluated`; nothing where there are validation rows and it judged none."""
+        prepared, used = self.prepared, None
+        if not prepared.experiment.eval.report or (self.evaluator and self.evaluator.report is None):
+            return
+        if self.evaluator:
+            best = self.best if prepared.experiment.export.weights == "best" else None
+            used = best or (evaluated, self.evaluator.report)
+            used[1].details["compared"] = compared
+        self.workdir.flush()
+        tell(lambda: Subject(self.workdir, prepared.experiment, prepared.task, "validation", *(used or (0, None)), self.judged,
+                             prepared.splits), [self.workdir.path / PAGE], console)
 
     def describe_batch(self, step: int) -> str:
         store = self.prepared.splits["train"].store

@@ -220,7 +220,8 @@ class Session(AnySession):
         if self.loop.start_step == step:
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
-        self._compare(state)
+        if self.hosts.chief:
+            self.member.write_page(self.console, state.evaluated_step, self._compare(state))
         if in_notebook():
             self.console.say("next: run.evaluate(), run.predict([...]), run.export()")
             self._flush()
@@ -238,12 +239,12 @@ class Session(AnySession):
             return [best]
         return [best, ("last", state.last, state.evaluated_step, ", which is used (config.export.weights)")]
 
-    def _compare(self, state) -> None:
+    def _compare(self, state) -> str:
         """Says whether the weights that are used are better than simple methods."""
-        if state.best is None or not self.hosts.chief:
-            return
-        if said := self.member.compared(self._judged(state)[-1][1]):
+        said = "" if state.best is None else self.member.compared(self._judged(state)[-1][1])
+        if said:
             self.console.say(f"on the validation rows {said}")
+        return said
 
 
 def facts(experiment: Experiment) -> dict[str, str]:

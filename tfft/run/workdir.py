@@ -157,6 +157,14 @@ class Workdir:
                             f"{', '.join(str(self.path / name) for name in made.tasks)}.")
         return made
 
+    def of_tasks(self) -> "list[Workdir]":
+        """The work directories of the tasks of a run of several; else itself."""
+        try:
+            several = json.loads(self.config.read_text("utf-8"))
+        except (OSError, ValueError):
+            return [self]
+        return [Workdir(self.path / name) for name in several["tasks"]] if is_multi_task(several) else [self]
+
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Adds one line to metrics.jsonl, in an object store not at once."""
         self._metrics.add(json.dumps(line) + "\n")
