@@ -5,6 +5,8 @@ import json
 import commands
 import pytest
 
+from tfft.config import resolve
+from tfft.errors import UserError
 from tfft.training.profiling import PARTS, Profiler, Span, part_of, shares, steps_of
 
 
@@ -35,6 +37,13 @@ def test_a_loop_stops_where_a_profile_begins_and_ends(tmp_path):
     profiler = Profiler("3:25", tmp_path, print)
     assert [profiler.limit(step, step + 20) for step in (0, 3, 5, 10, 25)] == [3, 23, 25, 25, 45]
     assert Profiler("", tmp_path, print).limit(0, 20) == Profiler("3:25", tmp_path, print, writes=False).limit(0, 20) == 20
+
+
+@pytest.mark.parametrize("text", ["10", "20:10", "0:5", "3:3", "a:b", "1:2:3", "-1:4"])
+def test_what_is_no_profile(text):
+    with pytest.raises(UserError, match=rf"^config\.train\.profile={text} must be FROM:TO, the steps after FROM \(1 or later"):
+        resolve({"data": {"train": "csv:a.csv"}, "train": {"profile": text}})
+    assert resolve({"data": {"train": "csv:a.csv"}, "train": {"profile": "1:2"}}).train.profile == "1:2"
 
 
 @pytest.mark.slow
