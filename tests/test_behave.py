@@ -9,8 +9,12 @@ import pytest
 
 from tfft.behaviour.perturb import changed
 from tfft.data.conversation import Message
+from tfft.errors import UserError
+from tfft.run import robustness
+from tfft.run.workdir import open_run
 from tfft.tasks.causal_lm.rows import disturbed as disturbed_prompt
 from tfft.tasks.token_classification.rows import disturbed
+from tfft.training.summaries import Console
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Ann", "Bob", "is", "good", "bad", "film", "the", "a", "he", "she"]
 SUITE = """tests:
@@ -91,6 +95,14 @@ def test_words_that_tell_nothing_flip_nothing_and_the_case_that_counts_is_found(
     assert noise["case", "lower"]["metrics"]["accuracy"] < 0.7 > noise["case", "upper"]["metrics"]["accuracy"]
     assert noise["punctuation", "100%"]["changed"] == 0 and noise["punctuation", "100%"]["metrics"]["accuracy"] == clean
     assert noise["case", "lower"]["changed"] == report["robustness"]["rows"] == noise["typos", "15%"]["changed"]
+
+
+def test_where_no_noise_leaves_a_right_answer_it_is_told(biased, monkeypatch):
+    monkeypatch.setattr(robustness, "NOISES", ())
+    with pytest.raises(UserError, match="--robustness: what config.task.name=text_classification is judged by changes"):
+        robustness.measure(open_run(biased[0] / "run"), "test", 8, 0, Console())
+    with pytest.raises(UserError, match="The run has no dev split: name another --split"):
+        robustness.measure(open_run(biased[0] / "run"), "dev", 8, 0, Console())
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -106,6 +106,7 @@ def test_words_are_exchanged_whole_and_in_their_case(tmp_path):
     assert exchange("He met Mary, and SHE the heir.") == ("She met John, and HE the heir.", ("he / she", "John / Mary"))
     assert exchange("John's actor will see her; WILL") == ("Mary's actress will see his; ANN", (
         "John / Mary", "actor / actress", "his / her", "Will / Ann"))
+    assert exchange("O'Johns, he-man")[0] == "O'Johns, she-man" and exchange("")[0] == ""
     assert exchange("theatre, hers, Johnny") == ("theatre, hers, Johnny", ())
 
 
@@ -132,6 +133,7 @@ def test_templates():
     drawn = expanded("{x}{y}", slots, 4, 1, "")
     assert len(set(drawn)) == 4 and drawn == expanded("{x}{y}", slots, 4, 1, "")
     assert len({tuple(expanded("{x}{y}", slots, 4, seed, "")) for seed in range(9)}) > 2
+    assert expanded({"choices": ["{x}", "b"]}, slots, 0, 0, "") == [{"choices": ["a", "b"]}, {"choices": ["b", "b"]}]
     assert expanded({"question": "{x}?", "context": "{x} {y}"}, slots, 0, 0, "")[0] == {"question": "a?", "context": "a 1"}
     with pytest.raises(UserError, match=r"^t.yaml, line 3: Unknown slot 'xx'. Did you mean 'x'\? Known: x, y\. Slots have"):
         expanded("{xx}", slots, 0, 0, "t.yaml, line 3")
@@ -163,6 +165,7 @@ MINIMUM, INVARIANCE, DIRECTION = map(ONE.format, ("minimum", "invariance", "dire
     (MINIMUM + "    texts: [a]\n    expect: {label: no}", "line 5: label: a text is expected, not False. Write yes"),
     (MINIMUM + "    texts: [a]\n    expect: {value: [2, 1]}", r"line 5: value: a range \[low, high\] is expected"),
     (MINIMUM + "    texts: [a]\n    expect: {matches: '('}", "line 5: matches: '\\(' is no regular expression: "),
+    (INVARIANCE + "    texts: [{text: a, expect: {label: x}}]\n    change: upper", "line 4: expect: it goes with kind"),
     (MINIMUM + "    texts: [a]\n    texts: [b]", "line 5: texts is there twice"),
     (MINIMUM + "    template: 'I {feel} it'\n    expect: {label: x}", "line 4: Unknown slot 'feel'"),
     (INVARIANCE + "    texts: [a]", "line 2: test 'n' needs change:, one of typos, lower, "),
@@ -339,6 +342,9 @@ def test_flips_are_counted_by_columns_and_words(tmp_path):
     def values(rows):
         return [({"predicted_value": 2.0 if "she" in row["text"] else 1.0}, {}) for row in rows]
 
+    made = swapped([{"question": "who is he?", "context": "John"}], swaps, lambda rows: [
+        ({"answer": row["context"], "score": 0.5}, {}) for row in rows])
+    assert made.columns[0].rows == 1 and not made.columns[0].flipped  # Mary is asked for, and found
     made = swapped(rows, swaps, values)
     assert made.columns[0].flipped == 0 and made.columns[0].moved == pytest.approx(0.75)
 

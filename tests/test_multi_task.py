@@ -294,15 +294,19 @@ def test_replicas_and_micro_batches_train_alike(folder, thin_preset):
 
 
 @pytest.mark.slow
-def test_killed_is_like_whole(folder, thin_preset, tmp_path):
+def test_killed_is_like_whole(folder, thin_preset, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
     names = killed_is_like_whole([
         f"--config={ROOT}/configs/my_tasks.py", f"--config.tasks.topics.data.train=csv:{folder}/topics.csv",
         f"--config.tasks.entities.data.train=conll:{folder}/entities.conll", f"--config.model.backbone={thin_preset}",
         "--config.model.dropout=0.2", "--config.adaptation.method=lora", "--config.tasks.topics.data.max_length=16",
         "--config.tasks.entities.data.max_length=16", "--config.train.global_batch_size=8",
-        "--config.train.ema_decay=0.9", "--config.train.checkpoint_every_steps=5"], str(folder / "cache"), tmp_path, 25,
+        "--config.train.ema_decay=0.9", "--config.train.checkpoint_every_steps=5", "--config.track=wandb"],
+        str(folder / "cache"), tmp_path, 25,
         ("topics", "entities"))
     assert any(name.endswith("query_adapted/a") for name in names)
+    told = [path.read_bytes() for path in sorted(tmp_path.glob("killed/wandb/offline-run-*/*.wandb"))]
+    assert len(told) == 2 and b"validation/topics/accuracy" in told[1] and b"train/entities/loss" in told[1]
 
 
 def test_each_folder_is_an_ordinary_run(trained, tmp_path, capsys):

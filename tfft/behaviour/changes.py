@@ -17,14 +17,16 @@ OF_TEXT = Callable[[str], str]
 
 
 class Change(NamedTuple):
-    """A change, as it is told, and of a text."""
+    """A change, as it is told, and of a text. everywhere: of all that is asked, and of an answer in its words, unless
+    fields are named: a name that is exchanged in a question is so in its context."""
 
     title: str
     of: OF_TEXT
+    everywhere: bool = False
 
     def __call__(self, row: Row, fields: tuple[str, ...] = ()) -> Row:
         """The row with its fields changed: those named, else as above."""
-        chosen = fields or changed_fields(row)
+        chosen = fields or (tuple(row) if self.everywhere else changed_fields(row))
         return {name: of_field(name, value, self.of) if name in chosen else value for name, value in row.items()}
 
 
@@ -83,4 +85,4 @@ def replaced(words: dict[str, str]) -> Change:
 
 
 def exchanged(exchange: Exchange, title: str) -> Change:
-    return Change(f"swap {title}", lambda text: exchange(text)[0])
+    return Change(f"swap {title}", lambda text: exchange(text)[0], everywhere=True)

@@ -34,6 +34,16 @@ def said(answer: Answer) -> Any:
     return None if found == [None] else found
 
 
+def stays(before: Answer, after: Answer, of: Callable[[str], str] | None = None) -> bool:
+    """Whether an answer says the same; of: a change of the text, after which a text that is answered may be changed alike."""
+    one, other = said(before), said(after)
+    return one == other or of is not None and not before[1] and _changed(one, of) == other
+
+
+def _changed(value: Any, of: Callable[[str], str]) -> Any:
+    return of(value) if isinstance(value, str) else [_changed(one, of) for one in value] if isinstance(value, list) else value
+
+
 def _said(value: Any) -> Any:
     if isinstance(value, float) or _is_vector(value):
         return None

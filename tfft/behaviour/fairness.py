@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tfft.behaviour.changes import Row, changed_fields, of_field
-from tfft.behaviour.expect import Answer, apart, said, shown
+from tfft.behaviour.changes import Row, of_field
+from tfft.behaviour.expect import Answer, apart, shown, stays
 from tfft.behaviour.judging import KEPT, Failure, as_text
 from tfft.behaviour.swaps import Exchange, Swaps
 
@@ -47,15 +47,16 @@ class Swapped(NamedTuple):
 
 def swapped(rows: list[Row], swaps: Swaps, answers: Callable[[list[Row]], list[Answer]]) -> Swapped:
     """Every two columns of a swap file exchanged in each row that has a word of them."""
-    changed = [(place, pair, made, found) for pair in swaps.pairs()
-               for place, made, found in _changed(rows, Exchange(swaps, pair))]
-    needed = sorted({place for place, _, _, _ in changed})
+    changed = [(place, pair, made, found, exchange) for pair in swaps.pairs() for exchange in [Exchange(swaps, pair)]
+               for place, made, found in _changed(rows, exchange)]
+    needed = sorted({place for place, *_ in changed})
     before = dict(zip(needed, answers([rows[place] for place in needed]), strict=True))
-    after = answers([made for _, _, made, _ in changed])
+    after = answers([made for _, _, made, _, _ in changed])
     columns: dict[str, list] = {}
     words: dict[str, list] = {}
-    for (place, pair, made, found), answer in zip(changed, after, strict=True):
-        one = (rows[place], made, swaps.title(pair), before[place], answer)
+    for (place, pair, made, found, exchange), answer in zip(changed, after, strict=True):
+        flipped = not stays(before[place], answer, lambda text, exchange=exchange: exchange(text)[0])
+        one = (rows[place], made, swaps.title(pair), before[place], answer, flipped)
         columns.setdefault(swaps.title(pair), []).append(one)
         for title in found:
             words.setdefault(title, []).append(one)
@@ -74,15 +75,14 @@ def _changed(rows: list[Row], exchange: Exchange):
             found.update(dict.fromkeys(pairs))  # noqa: B023 - called at once
             return made
 
-        chosen = changed_fields(row)
-        made = {name: of_field(name, value, of) if name in chosen else value for name, value in row.items()}
+        made = {name: of_field(name, value, of) for name, value in row.items()}
         if made != row:
             yield place, made, tuple(found)
 
 
 def _flips(title: str, several: list[tuple]) -> Flips:
-    flipped = [one for one in several if said(one[3]) != said(one[4])]
+    flipped = [one for one in several if one[5]]
     worst = sorted(flipped or several, key=lambda one: -apart(one[3], one[4]))[:KEPT]
     return Flips(title, len(several), len(flipped), statistics.fmean(apart(one[3], one[4]) for one in several), [
         Failure(as_text(row), as_text(made), change, shown(before), shown(answer), "another answer" if flipped else "moved")
-        for row, made, change, before, answer in worst])
+        for row, made, change, before, answer, _ in worst])

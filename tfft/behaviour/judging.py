@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tfft.behaviour.changes import Change, Row
-from tfft.behaviour.expect import CHECKS, SLACK, Answer, apart, measured, said, shown
+from tfft.behaviour.expect import CHECKS, SLACK, Answer, apart, measured, said, shown, stays
 from tfft.behaviour.suite import Case, Test
 from tfft.errors import UserError, unknown
 
@@ -111,10 +111,10 @@ def run_test(test: Test, answers: Answers, own_rows: Callable[[int], list[Row]])
     needed = sorted({place for place, _, _ in pairs})
     before = dict(zip(needed, answers([rows[place] for place in needed]), strict=True))
     after = answers([made for _, _, made in pairs])
-    judge = _stays if test.kind == "invariance" else _moves
     failed, failures = 0, []
     for (place, change, made), answer in zip(pairs, after, strict=True):
-        if why := judge(test, before[place], answer):
+        of = change.of if change.everywhere else None
+        if why := _stays(test, before[place], answer, of) if test.kind == "invariance" else _moves(test, before[place], answer):
             failed += 1
             if len(failures) < KEPT:
                 failures.append(_failure(rows[place], made, change, before[place], answer, why))
@@ -139,10 +139,10 @@ def _minimum(test: Test, answers: Answers) -> Outcome:
     return Outcome(test, len(test.cases), failed, 0, failures)
 
 
-def _stays(test: Test, before: Answer, after: Answer) -> str:
+def _stays(test: Test, before: Answer, after: Answer, of: Callable[[str], str] | None) -> str:
     if said(before) is None and test.tolerance is None:
         raise UserError(f"{test.place}: these answers are numbers, which any change moves: {test.name!r} needs a tolerance:")
-    if said(before) != said(after):
+    if not stays(before, after, of):
         return "another answer"
     moved = apart(before, after)
     return f"moved by {moved:.3f}" if test.tolerance is not None and moved > test.tolerance + SLACK else ""

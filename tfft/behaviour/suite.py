@@ -126,7 +126,8 @@ def _cases(section: Section, key: str, shared: dict, seed: int, common: tuple[Ex
     place, sample = section.places[key], whole(section, "sample", 0)
     if key == "template":
         template = section["template"]
-        if not isinstance(template, str | dict) or isinstance(template, dict) and not all(map(is_text, template.values())):
+        if not isinstance(template, str | dict) or isinstance(template, dict) and not all(
+                is_text(one) or isinstance(one, list) and all(map(is_text, one)) for one in template.values()):
             section.fail("template", f"a text with slots, or texts by name, is expected, not {template!r:.40}.")
         made = expanded(template, {**shared, **named_texts(section, "slots")}, sample, seed, place)
         return [Case(one, common, place) for one in made]
@@ -142,6 +143,8 @@ def _cases(section: Section, key: str, shared: dict, seed: int, common: tuple[Ex
 def _case(section: Section, one: Any, common: tuple[Expected, ...]) -> Case:
     """A text; or texts by name, with what is expected of this one alone."""
     if isinstance(one, Section):
+        if "expect" in one and section["kind"] != "minimum":
+            one.fail("expect", f"it goes with kind: minimum, not with {section['kind']}.")
         asked = {name: value for name, value in one.items() if name != "expect"}
         return Case(asked, _expected(one, "expect") if "expect" in one else common, one.place)
     if not is_text(one) or not one.strip():

@@ -44,8 +44,9 @@ class Exchange:
             if first and second and first != second:
                 for word, other in ((first, second), (second, first)):
                     self._into.setdefault(word, (other, f"{first} / {second}"))
-        longest = sorted(self._into, key=len, reverse=True)
-        self._found = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)", re.IGNORECASE) if longest else None
+        self._by_start: dict[str, list[str]] = {}  # of long lists few words are looked for in a text
+        for word in self._into:
+            self._by_start.setdefault(_words(word)[0], []).append(word)
 
     def __call__(self, text: str) -> tuple[str, tuple[str, ...]]:
         pairs: dict[str, None] = {}
@@ -59,8 +60,16 @@ class Exchange:
             pairs[title] = None
             return into if word == known else as_written(into, word)
 
-        made = self._found.sub(other, text) if self._found else text
+        there = [word for start in set(_words(text)) for word in self._by_start.get(start, ())]
+        longest = sorted(there, key=lambda word: (-len(word), word))
+        found = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)"
+        made = re.sub(found, other, text, flags=re.IGNORECASE) if there else text
         return made, tuple(pairs)
+
+
+def _words(text: str) -> list[str]:
+    """Its words in lower case; of what has none the text itself."""
+    return re.findall(r"\w+", text.lower()) or [text.lower()]
 
 
 def _same(known: str, word: str) -> bool:

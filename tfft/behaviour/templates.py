@@ -23,17 +23,20 @@ def slots_of(template: str, place: str) -> list[str]:
     return names
 
 
-def expanded(template: str | dict[str, str], slots: dict[str, list[str]], sample: int, seed: int, place: str) -> list:
+def expanded(template: str | dict[str, str | list[str]], slots: dict[str, list[str]], sample: int, seed: int,
+             place: str) -> list:
     """All texts, or rows of them, that a template makes; a sample of them where it is not 0. Raises: UserError.
 
     ("a {x} film", {"x": ["good", "bad"]}) -> ["a good film", "a bad film"]
     """
     parts = template if isinstance(template, dict) else {"": template}
-    names = list(dict.fromkeys(name for part in parts.values() for name in slots_of(part, place)))
+    texts = [text for part in parts.values() for text in (part if isinstance(part, list) else [part])]
+    names = list(dict.fromkeys(name for text in texts for name in slots_of(text, place)))
     for name in names:
         if name not in slots:
             raise UserError(f"{place}: {unknown('slot', name, slots)} Slots have lists of words under slots:.")
-    made = [{key: part.format(**words) for key, part in parts.items()} for words in _words(names, slots, sample, seed)]
+    made = [{key: [text.format(**words) for text in part] if isinstance(part, list) else part.format(**words)
+             for key, part in parts.items()} for words in _words(names, slots, sample, seed)]
     return made if isinstance(template, dict) else [one[""] for one in made]
 
 

@@ -191,6 +191,7 @@ def _check_one(e: Experiment) -> None:
     if train.schedule == "exponential" and train.end_learning_rate_fraction <= 0:
         raise UserError("config.train.schedule=exponential needs end_learning_rate_fraction above 0, e.g. 0.01.")
     _check_cache(e)
+    _check_profile(train.profile)
     if e.model.frozen_layers == -1 and train.layer_decay != 1.0:
         raise UserError("config.train.layer_decay has no layer to act on where model.frozen_layers=-1.")
     if e.model.start and e.adaptation.start:
@@ -229,6 +230,13 @@ def no_activation_cache(e: Experiment) -> str:
 def _check_cache(e: Experiment) -> None:
     if e.train.activation_cache != "none" and (reason := no_activation_cache(e)):
         raise UserError(f"config.train.activation_cache={e.train.activation_cache} {reason}.")
+
+
+def _check_profile(text: str) -> None:
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    if text and (not found or not 1 <= int(found[1]) < int(found[2])):
+        raise UserError(f"config.train.profile={text} must be FROM:TO, the steps after FROM (1 or later: the first step is not "
+                        "like the others) to TO, such as 10:20.")
 
 
 def _no_fgm(e: Experiment) -> str:

@@ -164,6 +164,8 @@ class Train:
     checkpoint_every_steps: int = setting(0, "0: by checkpoint_minutes", low=0, free=True)
     checkpoint_minutes: float = setting(2.0, "time between checkpoints; each evaluation saves one too", low=0, free=True)
     keep_checkpoints: int = setting(2, "resumable checkpoints kept", low=2, free=True)
+    profile: str = setting("", "FROM:TO: TensorBoard's profile of the steps after FROM, to TO, such as 10:20; the summary says "
+                               "where their time went", free=True)
     summary_every_steps: int = setting(10, "steps between two points in TensorBoard", low=1, free=True)
 
 

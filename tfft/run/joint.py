@@ -19,7 +19,7 @@ from tfft.run import activations
 from tfft.run.assembly import Built, Prepared, build_together, fixed_bytes, make_feed, prepare
 from tfft.run.curve import Curve
 from tfft.run.member import Member
-from tfft.run.session import AnySession, facts
+from tfft.run.session import AnySession, facts, told_profile
 from tfft.run.tracking import Tracking
 from tfft.run.workdir import Workdir
 from tfft.training.cluster import Cluster
@@ -233,8 +233,9 @@ class JointSession(AnySession):
         every = self.config.eval.every_steps or self.epoch_steps
         return (step // every + 1) * every
 
-    def _begin_tracking(self) -> None:
-        self.tracking.start(self.config.name, self.config)
+    @property
+    def tracked(self) -> MultiTask:
+        return self.config
 
     # ---- hooks of the loop
 
@@ -274,6 +275,7 @@ class JointSession(AnySession):
                 ("time in training steps", f"{duration(state.seconds)}, {state.seconds / max(1, step):.3g} s each"),
                 ("memory for weights, gradients, optimizer",
                  f"{fixed_bytes([member.built.model for member in self.members.values()], self.optimizer) / 1e9:.2f} GB")]
+        rows += told_profile(state.profile)
         if state.best is not None:
             rows.append((f"best validation {MEAN}", f"{state.best:.4f} at step {state.best_step:,}"))
         used = {}  # what the weights that are used reach

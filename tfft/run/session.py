@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfft import __version__
-from tfft.config import Experiment, default_experiment, differences
+from tfft.config import Experiment, MultiTask, any_to_json, default_experiment, differences
 from tfft.data.plan import PlanSettings
 from tfft.data.prepare import describe_data
 from tfft.evaluation.evaluator import Evaluator
@@ -42,7 +42,8 @@ class AnySession:
             console.say(f"continuing at step {loop.start_step:,} of {self.total_steps:,}")
         if not loop.start_step:
             self.board.text("train", 0, "config", "```\n" + self.workdir.config.read_text() + "\n```")
-        self._begin_tracking()
+            self.board.hparams(hyperparameters(self.tracked), str(self.workdir.path))
+        self.tracking.start(self.tracked.name, self.tracked)
         console.start("training", self.total_steps, loop.start_step)
         state = None
         try:
@@ -70,8 +71,9 @@ class AnySession:
         told = self.hosts.from_chief(plan.to_json() if plan else "")
         return PlanSettings.from_json(told) if told else None
 
-    def _begin_tracking(self) -> None:
-        """Tells the tracker what the run is."""
+    @property
+    def tracked(self) -> Experiment | MultiTask:
+        """What decides the run."""
         raise NotImplementedError
 
     def _flush(self) -> None:
@@ -174,8 +176,9 @@ class Session(AnySession):
             epoch += 1
         return end
 
-    def _begin_tracking(self) -> None:
-        self.tracking.start(self.experiment.name, self.experiment)
+    @property
+    def tracked(self) -> Experiment:
+        return self.experiment
 
     # ---- hooks of the loop
 
@@ -212,6 +215,7 @@ class Session(AnySession):
         if scale is not None:
             rows += [("steps skipped (float16 overflow)", f"{int(scale.skipped_steps.numpy()):,}"),
                      ("loss scale at the end", f"{float(scale.scale.numpy()):,.0f}")]
+        rows += told_profile(state.profile)
         if kept := kept_ranks(sections(self.built.backbone)[1]):
             rows += [("ranks of the last step, by matrix", kept)]
         if state.best is not None:
@@ -245,6 +249,27 @@ class Session(AnySession):
         if said:
             self.console.say(f"on the validation rows {said}")
         return said
+
+
+def hyperparameters(experiment: Experiment | MultiTask) -> dict[str, bool | float | str]:
+    """The settings of a run, flat: {"train.epochs": 2, "tasks.topics.train.head_rate": 10.0, ...}"""
+    made: dict[str, bool | float | str] = {}
+
+    def flatten(values: dict, prefix: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                flatten(value, f"{prefix}{name}.")
+            else:
+                made[f"{prefix}{name}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
+
+    flatten(json.loads(any_to_json(experiment)), "")
+    return made
+
+
+def told_profile(shares: dict[str, float]) -> list[tuple[str, str]]:
+    """Where the time of profiled steps went, as rows of the summary."""
+    told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    return [("time of the profiled steps", told)] if shares else []
 
 
 def facts(experiment: Experiment) -> dict[str, str]:

@@ -21,6 +21,7 @@ from tfft.training.checkpoints import Checkpoints
 from tfft.training.feed import Feed, Feeds
 from tfft.training.hosts import Hosts
 from tfft.training.optimizer import AdamW
+from tfft.training.profiling import Profiler
 from tfft.training.step import Trainer
 
 
@@ -36,6 +37,7 @@ class State:
     stopped_early: bool = False
     seconds: float = 0.0  # spent in training steps, over all sessions of the run
     of_tasks: dict[str, list] = dataclasses.field(default_factory=dict)  # of several: name -> [best, its step, last]
+    profile: dict[str, float] = dataclasses.field(default_factory=dict)  # where the time of profiled steps went
 
 
 class Goal(NamedTuple):
@@ -136,6 +138,7 @@ class Loop:
         self._controller = orbit.Controller(
             global_step=self.global_step, trainer=self._trainer, evaluator=self._evaluator, strategy=strategy,
             steps_per_loop=self.steps_per_loop, train_actions=[self._after_loop])
+        self._profiler = Profiler(train.profile, folder.parent / "tensorboard", hooks.warn, hosts.chief)
         self._output: dict[str, float] = {}
         self._signals = _Signals()
 
@@ -159,7 +162,7 @@ class Loop:
             while step < self.total_steps and not state.stopped_early:
                 boundary = min(self._next_evaluation(step), self.total_steps)
                 while step < boundary:
-                    step = self._train(step, min(step + self.steps_per_loop, boundary))
+                    step = self._train(step, self._profiler.limit(step, min(step + self.steps_per_loop, boundary)))
                     self.look(save=True)
                     self._save_now_and_then(step)
                 self._judge(step)
@@ -184,6 +187,7 @@ class Loop:
         raise Interrupted(number, step)
 
     def _judge(self, step: int) -> None:
+        self._keep_profile(self._profiler.stop)
         if self._evaluator is not None:
             if self._saved_step < step:
                 self._save(step)  # an evaluation may be long
@@ -196,15 +200,21 @@ class Loop:
         begin = time.monotonic()
         iterator, until = self._feed.take(first, limit)
         self._trainer.train_dataset = iterator  # Orbit calls iter() on it: an iterator answers with itself
-        with contextlib.redirect_stdout(io.StringIO()):  # Orbit prints every loop; the hooks do that for us
+        # Orbit prints every loop; the hooks do that for us
+        with self._profiler.step(first), contextlib.redirect_stdout(io.StringIO()):
             self._controller.train(until, checkpoint_at_completion=False)
         seconds = time.monotonic() - begin
+        self._keep_profile(lambda: self._profiler.after(until))
         bad = int(self._trainer.first_bad_step.numpy())
         if bad >= 0:
             raise UserError(self._not_finite(bad))
         self.state.seconds += seconds
         self.hooks.after_steps(first, until, self._output, seconds)
         return until
+
+    def _keep_profile(self, call: Callable[[], None]) -> None:
+        call()
+        self.state.profile = self._profiler.shares or self.state.profile
 
     def _after_loop(self, output) -> None:
         self._output = {name: float(value) for name, value in output.items()}

@@ -85,6 +85,11 @@ class Trainer(orbit.StandardTrainer):
             dense, tasks = [tf.convert_to_tensor(g) for g in gradients], len(of_tasks)
             loss, *summed = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *of_tasks, *dense])
             of_tasks, gradients = summed[:tasks], summed[tasks:]
+        with tf.name_scope("optimizer"):
+            return loss, *self._updated(loss, gradients), *of_tasks
+
+    def _updated(self, loss, gradients) -> tuple:
+        """Updates the weights by the gradients of all replicas: (their norm before clipping, learning rate)."""
         gradients = [_summed(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
         if self._loss_scale is not None:
             gradients = [_scaled(g, 1 / self._loss_scale.scale) for g in gradients]
@@ -98,7 +103,7 @@ class Trainer(orbit.StandardTrainer):
         else:  # moments have seen no skipped step, so their bias correction counts none
             self._optimizer.apply(gradients, self.global_step - self._loss_scale.skipped_steps, rate,
                                   when=tf.math.is_finite(loss) & tf.math.is_finite(norm))
-        return loss, norm, rate, *of_tasks
+        return norm, rate
 
     def _local_gradients(self, batch):
         """This replica's part of the loss and of the gradients (float16: times the loss scale), with what is asked of weights
@@ -196,7 +201,8 @@ class Trainer(orbit.StandardTrainer):
 
     def _back(self, tape: tf.GradientTape, made, slopes, also: list | None = None) -> list:
         """Gradients of the variables, and of what else is named, from those of what was made of them; None is 1."""
-        gradients = tape.gradient(made, [*(v.value for v in self._variables), *(also or [])], output_gradients=slopes)
+        with tf.name_scope("backward"):  # as tfft.training.profiling finds it
+            gradients = tape.gradient(made, [*(v.value for v in self._variables), *(also or [])], output_gradients=slopes)
         # an embedding's are sparse, and how many rows of it a batch names is no static shape
         return [tf.convert_to_tensor(g) for g in gradients] if self._xla else gradients
 

@@ -107,6 +107,13 @@ class Board:
         with self._writer(kind).as_default(step=step):
             tf.summary.text(name, markdown)
 
+    def hparams(self, values: dict[str, bool | float | str], trial: str) -> None:
+        """What a run differs in, for TensorBoard's tab that compares runs by it."""
+        from tensorboard.plugins.hparams import api
+
+        with self._writer("").as_default():
+            api.hparams(values, trial_id=trial)
+
     def flush(self) -> None:
         for writer in self._writers.values():
             writer.flush()
