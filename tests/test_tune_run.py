@@ -105,6 +105,7 @@ def test_a_study_killed_while_a_trial_trains_goes_on(config, tmp_path):
 @pytest.mark.parametrize("line, arguments, message", [
     ("", ["--space=train.epoch=whole(1,3)"], "Unknown setting 'epoch'. Did you mean 'epochs'?"),
     ("", ["--space=train.epochs=whole(1"], "cannot be read. Kinds are log(1e-5,1e-3)"),
+    ("", ["--space=model.frozen_layers=whole(0,4)"], "The space goes beyond the backbone: config.model.frozen_layers=4, but"),
     ("", ["--method=bayes"], "value should be one of <tpe|gp|random|grid>"),
     ("config.data.validation = ''", [], "Trials are compared on validation rows, and config.data.validation names none."),
     ("config.model.backbone = 'no/such'", [], "no/such"),
