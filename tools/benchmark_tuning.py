@@ -5,8 +5,9 @@
 
 The rows have the columns text and label; a quarter of them validates. The grid is of learning rate, layer decay, pooling and
 frozen layers. A method sees rate, decay and frozen layers as places in a row of numbers, pooling as names; its samplers are
-those of tfft tune. With --pruner it stops trials as tfft tune does, and pays for their epochs alone: the budget is then
-in epochs. Regret is the table's best metric less the best that was found.
+those of tfft tune. With --pruners=asha trials are stopped as tfft tune does, and pay for their epochs alone: the budget is in
+epochs. A table that is not whole yet is compared as far as it is so for some layer decays. Regret is the table's best metric
+less the best that was found.
 """
 
 import argparse
@@ -38,6 +39,7 @@ def fill(path: pathlib.Path, arguments: argparse.Namespace) -> None:
 
     points = list(itertools.product(*GRID.values()))
     random.Random(0).shuffle(points)
+    points.sort(key=lambda point: -point[1])  # a layer decay after the other
     done = known(path)
     for i, point in enumerate(points):
         if point in done:
@@ -58,7 +60,15 @@ def fill(path: pathlib.Path, arguments: argparse.Namespace) -> None:
         print(f"{i + 1}/{len(points)} {point} {metrics}", flush=True)
 
 
-def search(table: dict[tuple, list[float]], method: str, seed: int, budget: int, pruner: str) -> list[tuple[int, float]]:
+def whole_part(table: dict[tuple, list[float]]) -> tuple[dict[str, tuple], dict[tuple, list[float]]]:
+    """(grid, table) of the layer decays all of whose points are there."""
+    decays = tuple(decay for decay in GRID["train.layer_decay"] if all(
+        point in table for point in itertools.product(*{**GRID, "train.layer_decay": (decay,)}.values())))
+    return {**GRID, "train.layer_decay": decays}, {point: value for point, value in table.items() if point[1] in decays}
+
+
+def search(grid: dict[str, tuple], table: dict[tuple, list[float]], method: str, seed: int, budget: int,
+           pruner: str) -> list[tuple[int, float]]:
     """[(epochs paid so far, best metric so far)], one of each trial."""
     import optuna
 
@@ -66,14 +76,15 @@ def search(table: dict[tuple, list[float]], method: str, seed: int, budget: int,
     from tfft.tuning.samplers import make_pruner, make_sampler
     from tfft.tuning.study import suggest
 
-    space = {name: Choice(values) if name == "model.pooling" else Whole(0, len(values) - 1) for name, values in GRID.items()}
+    space = {name: Choice(values) if name == "model.pooling" else Whole(0, len(values) - 1)
+             for name, values in grid.items() if len(values) > 1}
     study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner))
     found, paid, best = [], 0, 0.0
     while paid < budget:
         study.sampler = make_sampler(method, space, seed, len(study.trials))
         trial = study.ask()
         chosen = assign(space, None, lambda name, kind, trial=trial: suggest(trial, name, kind))
-        point = tuple(value if name == "model.pooling" else GRID[name][value] for name, value in chosen.items())
+        point = tuple(chosen[name] if name == "model.pooling" else values[chosen.get(name, 0)] for name, values in grid.items())
         metrics, state = table[point], optuna.trial.TrialState.COMPLETE
         for epoch, metric in enumerate(metrics, 1):
             paid += 1
@@ -92,13 +103,15 @@ def compare(table: dict[tuple, list[float]], arguments: argparse.Namespace) -> N
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    grid, table = whole_part(table)
     tops = sorted((max(metrics) for metrics in table.values()), reverse=True)
     epochs = len(next(iter(table.values())))
     print(f"{len(table)} points of {epochs} epochs; best {tops[0]:.4f}, fifth {tops[4]:.4f}, "
           f"median {statistics.median(tops):.4f}, worst {tops[-1]:.4f}")
     for pruner in arguments.pruners.split(","):
         for method in METHODS:
-            runs = [search(table, method, seed, epochs * max(arguments.trials), pruner) for seed in range(arguments.seeds)]
+            most = epochs * max(arguments.trials)
+            runs = [search(grid, table, method, seed, most, pruner) for seed in range(arguments.seeds)]
             for trials in arguments.trials:
                 best = [max((value for paid, value in run if paid <= epochs * trials), default=0.0) for run in runs]
                 print(f"{pruner:6} {method:6} after {trials:2} whole trials' epochs: best {statistics.mean(best):.4f} "
