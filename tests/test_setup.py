@@ -20,7 +20,7 @@ DISTRIBUTIONS = {
 }
 # Imported by tfft and required by a declared package for good: tensorboard and protobuf by tensorflow, and so on.
 # IPython is imported in its own kernel alone.
-IMPLIED = {"ipython", "protobuf", "tensorboard", "tf-models-official"}
+IMPLIED = {"ipython", "protobuf", "tensorboard", "tf-models-official", "threadpoolctl"}
 
 
 def normal(name: str) -> str:
