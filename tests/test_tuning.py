@@ -26,6 +26,7 @@ from tfft.tuning.follow import metric_of, watch
 from tfft.tuning.gaussian import GaussianProcessSampler
 from tfft.tuning.samplers import make_sampler
 from tfft.tuning.study import suggest
+from tfft.tuning.written import config_file
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,14 @@ def test_what_a_study_writes(tmp_path):
     assert "http" not in page and "<script" not in page and page.count("<svg") == 3  # no network; three pictures
     assert page.count('<circle class="dot"') == 7 and page.count('<polyline class="run"') == 7
     assert 0 < sum(study.importances().values()) <= 1.0001
+
+
+def test_a_config_file_of_a_mixture_stands_by_itself(tmp_path):
+    sources = {"a": {"train": "csv:a.csv", "rate": 1.0}, "b": {"train": "csv:b.csv", "rate": 2.0}}
+    experiment = resolve({"data": {"sources": sources, "columns": ("x", "\"y")}, "adaptation": {"method": "lora"}})
+    (tmp_path / "made.py").write_text(config_file(experiment, {"data.sources.b.rate": 2.0}, "what", "made.py"))
+    assert resolve(load(str(tmp_path / "made.py"))) == experiment
+    assert "    config.data.sources.b.rate = 2.0  # found\n" in (tmp_path / "made.py").read_text()
 
 
 def test_asha_stops_the_poor_and_their_processes(tmp_path, monkeypatch):
