@@ -63,8 +63,8 @@ def test_imports_are_declared():
     assert not missing, f"declare in setup.cfg: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search", "tune")), ("tpu.txt", ("test",)),
-                                          ("beam.txt", ("test", "beam"))])
+@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search", "tune")),
+                                          ("tpu.txt", ("test",)), ("beam.txt", ("test", "beam"))])
 def test_constraints_pin_everything_that_is_declared(name, extras):
     declared = requirements().union(*(requirements(extra) for extra in extras))
     assert len(declared) > 10

@@ -25,7 +25,8 @@ def config_file(experiment: Experiment, searched: dict[str, Any], about: str, pa
     """Python whose get_config() gives the experiment. searched: settings that a comment marks as found by the search."""
     settings = changed(default_experiment(experiment.task.name), experiment)
     settings = {name: value for name, value in settings.items() if name not in searched} | searched
-    lines = [f"    config.{name} = {_python(value)}{'  # found' if name in searched else ''}" for name, value in settings.items()]
+    lines = [f"    config.{name} = {_python(value)}{'  # found' if name in searched else ''}"
+             for name, value in settings.items()]
     return TEMPLATE.format(about=about, path=path, task=_python(experiment.task.name), lines="\n".join(lines))
 
 
