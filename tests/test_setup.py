@@ -20,7 +20,7 @@ DISTRIBUTIONS = {
 }
 # Imported by tfft and required by a declared package for good: tensorboard and protobuf by tensorflow, and so on.
 # IPython is imported in its own kernel alone.
-IMPLIED = {"ipython", "protobuf", "tensorboard", "tf-models-official"}
+IMPLIED = {"ipython", "protobuf", "tensorboard", "tf-models-official", "threadpoolctl"}
 
 
 def normal(name: str) -> str:
@@ -63,7 +63,7 @@ def test_imports_are_declared():
     assert not missing, f"declare in setup.cfg: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search", "wandb")),
+@pytest.mark.parametrize("name, extras", [("default.txt", ("test", "bench", "preflight", "search", "tune", "wandb")),
                                           ("tpu.txt", ("test",)), ("beam.txt", ("test", "beam"))])
 def test_constraints_pin_everything_that_is_declared(name, extras):
     declared = requirements().union(*(requirements(extra) for extra in extras))

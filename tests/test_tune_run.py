@@ -87,15 +87,15 @@ def test_a_study_killed_while_a_trial_trains_goes_on(config, tmp_path):
                "--config.train.steps=2000", "--space=model.pooling=choice(mean,max)"]
     process = start(command, str(tmp_path / "cache"), program=("-m", "tfft"))
     trial = tmp_path / "study" / "trials" / "0000"
-    wait_for(lambda: saved(trial) >= 10, process)
+    wait_for(lambda: saved(trial) >= 10, process, seconds=300)
     values = json.loads((trial / "trial.json").read_text())["values"]
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     process = start(command, str(tmp_path / "cache"), program=("-m", "tfft"))
-    wait_for(lambda: (trial / "train.log").read_text().count("(resumed)") == 1, process)
+    wait_for(lambda: (trial / "train.log").read_text().count("(resumed)") == 1, process, seconds=300)
     assert "stopped by signal 15" in (trial / "process.log").read_text()
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 130 and "trial 0 goes on" in said and "the same command goes on with trial 0." in said
     known = json.loads((tmp_path / "study" / "trials.json").read_text())["trials"]
     assert [(one["number"], one["state"]) for one in known] == [(0, "running")]
@@ -105,6 +105,7 @@ def test_a_study_killed_while_a_trial_trains_goes_on(config, tmp_path):
 @pytest.mark.parametrize("line, arguments, message", [
     ("", ["--space=train.epoch=whole(1,3)"], "Unknown setting 'epoch'. Did you mean 'epochs'?"),
     ("", ["--space=train.epochs=whole(1"], "cannot be read. Kinds are log(1e-5,1e-3)"),
+    ("", ["--space=model.frozen_layers=whole(0,4)"], "The space goes beyond the backbone: config.model.frozen_layers=4, but"),
     ("", ["--method=bayes"], "value should be one of <tpe|gp|random|grid>"),
     ("config.data.validation = ''", [], "Trials are compared on validation rows, and config.data.validation names none."),
     ("config.model.backbone = 'no/such'", [], "no/such"),

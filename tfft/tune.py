@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from tfft import flags as command_line
-from tfft.config.space_checks import check_space, of_file, parse, usual_space
+from tfft.config.space_checks import check_space, check_space_limits, of_file, parse, usual_space
 from tfft.errors import UserError
 from tfft.files import local_path
 
@@ -54,12 +54,15 @@ def main() -> int:
     except ImportError as error:
         raise UserError('tfft tune needs Optuna: pip install "tfft[tune]"') from error
 
+    from tfft.assets import backbone_limits
     from tfft.run.fine_tune import resolve_assets
     from tfft.tuning.search import Budget, Search
     from tfft.tuning.study import Study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    resolve_assets(experiment)  # what every trial would be refused for
+    preset, _ = resolve_assets(experiment)  # what every trial would be refused for
+    max_length, num_layers = backbone_limits(preset)
+    check_space_limits(space, experiment, max_length=max_length, num_layers=num_layers)
     trials = TRIALS.value or (0 if MINUTES.value or STEPS.value or METHOD.value == "grid" else 20)
     study = Study(folder, experiment, space, storage=STORAGE.value, method=METHOD.value, pruner=PRUNER.value, seed=SEED.value)
     _say(f"{folder}: {len(space)} settings by {METHOD.value}, {'lowest' if study.lower else 'highest'} {study.metric}")

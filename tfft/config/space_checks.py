@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tfft.config.adaptation import LOW_RANK
-from tfft.config.experiment import Experiment
+from tfft.config.experiment import Experiment, check_limits
 from tfft.config.schema import build
-from tfft.config.space import Choice, Real, Space, Whole, choice, conditions, log, uniform, when, whole
+from tfft.config.space import Choice, Real, Space, Whole, choice, conditions, log, plain, uniform, when, whole
 from tfft.config.writing import Writing
 from tfft.errors import UserError, unknown
 
@@ -101,6 +101,20 @@ def check_space(space: dict[str, Any], e: Experiment) -> Space:
         for value in kind.samples:
             _fits(probe, value, f"The space of {name}, {kind}")
     return _ordered(space)
+
+
+def check_space_limits(space: Space, e: Experiment, *, max_length: int | None, num_layers: int | None) -> None:
+    """Checks a space against the limits of the config's backbone, where all trials have that one. Raises: UserError."""
+    if "model.backbone" in space:
+        return
+    limited = ("data.max_length", "model.frozen_layers")
+    most = {name: max(plain(kind).samples) for name, kind in space.items() if name in limited}
+    data = dataclasses.replace(e.data, max_length=most.get("data.max_length", e.data.max_length))
+    model = dataclasses.replace(e.model, frozen_layers=most.get("model.frozen_layers", e.model.frozen_layers))
+    try:
+        check_limits(dataclasses.replace(e, data=data, model=model), max_length=max_length, num_layers=num_layers)
+    except UserError as error:
+        raise UserError(f"The space goes beyond the backbone: {error}") from error
 
 
 def _check_kind(name: str, kind: Any) -> None:

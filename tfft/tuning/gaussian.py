@@ -87,21 +87,22 @@ def improvement(places: np.ndarray, values: np.ndarray, running: np.ndarray, can
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+    from threadpoolctl import threadpool_limits
 
     scale = values.std() or 1.0
     scaled = (values - values.mean()) / scale
     kernel = Matern(np.ones(places.shape[1]), (0.05, 20.0), nu=2.5) + WhiteKernel(0.1, (1e-4, 1.0))
     process = GaussianProcessRegressor(kernel, n_restarts_optimizer=1, random_state=0)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):  # of such small matrices threads make nothing but waiting
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound
         process.fit(places, scaled)
         if len(running):
             expected = process.predict(running)
             process = GaussianProcessRegressor(process.kernel_, optimizer=None).fit(
                 np.concatenate([places, running]), np.concatenate([scaled, expected]))
-    mean, deviation = process.predict(candidates, return_std=True)
+        mean, deviation = process.predict(candidates, return_std=True)
+        best = process.predict(places).min()  # of what is expected there: a lucky trial is no bar to jump over
     deviation = np.maximum(deviation, 1e-9)
-    best = process.predict(places).min()  # of what is expected there: a lucky trial is no bar to jump over
     z = (best - mean) / deviation
     return deviation * (z * norm.cdf(z) + norm.pdf(z))
 

@@ -53,7 +53,7 @@ def _table(study: Study, trials: list[Trial], best: list[Trial]) -> str:
     heads = ["trial", "state", study.metric, *study.space, "steps", "seconds", ""]
     rows = ["<tr>" + "".join(f"<th>{html.escape(head)}</th>" for head in heads) + "</tr>"]
     for place, trial in enumerate([*best, *others]):
-        cells = [trial.number, trial.state, "" if trial.metric is None else f"{trial.metric:.4f}",
+        cells = [trial.title, trial.state, "" if trial.metric is None else f"{trial.metric:.4f}",
                  *(trial.values.get(name, "") for name in study.space), f"{trial.steps:,}", f"{trial.seconds:.0f}"]
         rows.append(f'<tr{" class=first" if place == 0 and best else ""}>' + "".join(
             f"<td>{html.escape(f'{cell:.4g}' if isinstance(cell, float) else str(cell))}</td>" for cell in cells)

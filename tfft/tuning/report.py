@@ -52,7 +52,7 @@ def table(study: Study, trials: list[Trial]) -> str:
     """Trials as aligned columns; a failed one's reason at the end of its row."""
     names = list(study.space)
     header = ["trial", "state", study.metric, *(name.rpartition(".")[2] for name in names), "steps", "seconds"]
-    rows = [[str(trial.number), trial.state, "" if trial.metric is None else f"{trial.metric:.4f}",
+    rows = [[trial.title, trial.state, "" if trial.metric is None else f"{trial.metric:.4f}",
              *(shown(trial.values.get(name)) for name in names), f"{trial.steps:,}", f"{trial.seconds:.0f}"]
             for trial in trials]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]

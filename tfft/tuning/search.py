@@ -63,11 +63,11 @@ class Search:
         return 128 + stop.number if stop.number else 0
 
     def tidy(self) -> None:
-        """Writes the study's files, and deletes the weights of trials that are not among the best."""
+        """Writes the study's files, and deletes the weights of trials that are neither among the best nor the config itself."""
         with self._study.alone():
             kept = {trial.number for trial in self._study.best()[:self._keep]}
             for trial in self._study.trials():
-                if trial.state != "running" and trial.number not in kept:
+                if trial.state != "running" and trial.number not in kept and not (trial.own and trial.state == "done"):
                     for name in WEIGHTS:
                         remove_tree(self._study.path(trial.number) / name)
             publish(self._study, self._experiment)

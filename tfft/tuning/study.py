@@ -34,7 +34,8 @@ STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped early", Trial
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What is known of a trial. values: of the space's settings. evaluations: the metric by the number of its evaluation."""
+    """What is known of a trial. values: of the space's settings. evaluations: the metric by the number of its evaluation. own:
+    whether it is the config as it is."""
 
     number: int
     state: str
@@ -44,6 +45,27 @@ class Trial:
     steps: int
     seconds: float
     reason: str
+    own: bool
+
+    @property
+    def title(self) -> str:
+        return f"{self.number}{' (config)' if self.own else ''}"
+
+
+class JournalLock:
+    """Who writes the journal. Optuna's own locks are files, which a process that is killed leaves behind: others then wait for
+    half a minute. This one goes with its process, as those of trials do."""
+
+    def __init__(self, path: Path):
+        self._path, self._file = path, None
+
+    def acquire(self) -> bool:
+        self._file = open(self._path, "a")  # noqa: SIM115 - held until it is released
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        self._file.close()
 
 
 @dataclasses.dataclass
@@ -74,8 +96,7 @@ class Study:
             self._remember(shown := re.sub(r"(://[^:/@]*):[^@/]*@", r"\1@", storage))
             with told(shown):
                 self._optuna = optuna.create_study(
-                    storage=storage or optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(
-                        str(folder / JOURNAL))), pruner=make_pruner(pruner), study_name=folder.resolve().name,
+                    storage=storage or journal(folder / JOURNAL), pruner=make_pruner(pruner), study_name=folder.resolve().name,
                     direction="minimize" if self.lower else "maximize", load_if_exists=True)
             self._check()
 
@@ -119,7 +140,7 @@ class Study:
             self.outside = str(error)
             return
         if self._method != "grid":
-            self._optuna.enqueue_trial({name: stored(value) for name, value in own.items()})
+            self._optuna.enqueue_trial({name: stored(value) for name, value in own.items()}, {"own": True})
 
     outside = ""  # a setting of the config that its space does not have
 
@@ -148,7 +169,8 @@ class Study:
         known = one.user_attrs
         values = {name: self._value(name, value) for name, value in one.params.items()}
         return Trial(one.number, STATES[one.state], {name: values[name] for name in self.space if name in values}, one.value,
-                     dict(one.intermediate_values), known.get("steps", 0), known.get("seconds", 0.0), known.get("reason", ""))
+                     dict(one.intermediate_values), known.get("steps", 0), known.get("seconds", 0.0), known.get("reason", ""),
+                     known.get("own", False))
 
     def _value(self, name: str, value: Any) -> Any:
         """Of what the storage has: '["query"]' -> ("query",)."""
@@ -241,6 +263,12 @@ class Study:
                 self._optuna, evaluator=optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0))
         except (ValueError, RuntimeError):
             return {}  # no setting that all trials have varies
+
+
+def journal(path: Path) -> optuna.storages.JournalStorage:
+    """A storage in one file, which several processes share."""
+    lock = JournalLock(path.with_name(f".{path.name}.lock"))
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path), lock))
 
 
 def suggest(trial: optuna.Trial, name: str, kind: Any) -> Any:

@@ -6,6 +6,7 @@ TensorFlow begins anew in each trial, and a crash is the end of one trial alone.
 
 import ctypes
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -51,11 +52,16 @@ def write_hyperparameters(board: Path, values: dict[str, Any]) -> None:
     import tensorflow as tf
     from tensorboard.plugins.hparams import api
 
-    with tf.summary.create_file_writer(str(board)).as_default():
+    writer = tf.summary.create_file_writer(str(board))
+    with writer.as_default():
         api.hparams({name: value if isinstance(value, (str, int, float)) else str(value) for name, value in values.items()},
                     trial_id=board.parent.name)
+    writer.close()
 
 
 if __name__ == "__main__":
     ends_with_its_parent()
-    sys.exit(exit_code(lambda: run(Path(sys.argv[1]))))
+    ended = exit_code(lambda: run(Path(sys.argv[1])))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended)  # all is written; to let go of TensorFlow piece by piece would take seconds
