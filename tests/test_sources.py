@@ -296,8 +296,8 @@ def test_every_data_setting_is_in_the_fingerprint_or_known_to_be_irrelevant():
     used = set(TextClassificationData.__dataclass_fields__) - {
         "train", "validation", "test", "tfds_data_dir", "train_rows", "validation_rows", "test_rows", "split_seed",
         "max_length", "truncation", "head_fraction", "cache", "augmentation", "sources", "mixture", "folds"}
-    assert used == {"text_column", "text_pair_column", "label_column", "id_column", "group_column", "columns", "sentence_column", "header",
-                    "delimiter", "quoting", "encoding", "where", "on_broken_row", "labels_file",
+    assert used == {"text_column", "text_pair_column", "label_column", "id_column", "group_column", "columns",
+                    "sentence_column", "header", "delimiter", "quoting", "encoding", "where", "on_broken_row", "labels_file",
                     "label_separator", "labels", "label_columns", "label_values",
                     "label_normalisation"}, "a new setting: does it alter rows?"
 
