@@ -11,11 +11,16 @@ from commands import arguments, run, saved, start, wait_for
 from conftest import write_reviews
 from safetensors.numpy import load_file
 
+from tfft.assets import cache_folder
+from tfft.checks.rows import together
+from tfft.data.prepare import Preparer, open_splits
 from tfft.data.splits import split_hash
 from tfft.errors import UserError
+from tfft.run.check_data import beliefs
 from tfft.run.workdir import open_run
 from tfft.serving.export import export
 from tfft.serving.prediction import Predictor
+from tfft.training.summaries import Console
 
 pytestmark = pytest.mark.slow
 SHORT = ("--config.train.epochs=1", "--config.data.test=20%", "--config.data.group_column=author", "--config.data.id_column=id")
@@ -91,6 +96,19 @@ def test_a_fold_is_the_run_that_its_config_says(folder, tiny_preset, rows, tmp_p
         assert ours and all((ours[name] == theirs[name]).all() for name in theirs)
     stores = {json.loads((workdir / f"fold-{i}" / "environment.json").read_text())["stores"]["train"] for i in (1, 2, 3)}
     assert len(stores) == 1
+
+
+def test_check_data_asks_each_row_of_the_run_that_held_it_out(folder):
+    workdir, _ = folder
+    opened = open_run(workdir)
+    cache = cache_folder(opened.experiment.data.cache)
+    splits = open_splits(Preparer(opened.experiment.data, opened.reading(cache), cache, lambda text: None))
+    rows = together(splits)
+    made = beliefs(opened, opened.task, splits, rows, opened.task.truth(rows.store, rows.rows), Console(quiet=True))
+    own = made.probabilities[rows.split == rows.names.index("train")]
+    expected = [[float(row["probability:neg"]), float(row["probability:pos"])] for row in answers(workdir / "out_of_fold.csv")]
+    np.testing.assert_allclose(own, expected, atol=2e-6)
+    assert np.isfinite(made.probabilities).all() and made.what == "the run of another fold"
 
 
 # ---- all runs as one
