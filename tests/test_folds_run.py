@@ -161,8 +161,11 @@ def test_other_settings_and_other_weights(folder, tiny_preset, rows):
     command = arguments(tiny_preset, rows, workdir, "--folds=3", *SHORT, "--config.train.checkpoint_every_steps=1")
     _, error = run([*command, "--config.train.l2=0.1"], cache, 2)
     assert "holds a cross-validation with other settings" in error and "train.l2: 0.0 -> 0.1" in error
-    _, error = run([argument for argument in command if argument != "--folds=3"], cache, 2)
+    single = [argument for argument in command if argument != "--folds=3"]
+    _, error = run(single, cache, 2)
     assert "holds a cross-validation" in error
+    _, error = run([*single, "--weights=last"], cache, 2)
+    assert "--weights goes with --folds" in error
     out, error = run([*command, "--weights=best"], cache)
     assert "plan:" not in error and "chosen on the very rows that judge it" in out
     assert open_run(workdir).which == "best"

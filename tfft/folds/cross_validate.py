@@ -111,7 +111,7 @@ def _judge(experiment: Experiment, workdir: Workdir) -> Fold:
     report = examine(run, "", folds.split, "", Console(quiet=True), baseline=False)
     write_text(workdir.path / f"evaluation-{folds.split}.json", report.to_json(data=folds.split, step=run.step) + "\n")
     splits = own_splits(run, lambda text: None)
-    if run.task.answers_rows:
+    if run.task.answers_rows and not is_remote(workdir.path):
         answer(run, splits[folds.split])
     made = Fold(folds.fold, folds.repeat, folds.split, experiment.export.weights, run.step, report.judged,
                 len(splits["train"].rows), run.task.tunes, report.metrics)
