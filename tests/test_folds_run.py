@@ -169,3 +169,7 @@ def test_other_settings_and_other_weights(folder, tiny_preset, rows):
     out, error = run([*command, "--weights=best"], cache)
     assert "plan:" not in error and "chosen on the very rows that judge it" in out
     assert open_run(workdir).which == "best"
+    result = workdir / "fold-3" / "fold.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "store": "another"}))
+    _, error = run([*command, "--weights=best"], cache, 2)
+    assert "fold-3 are not those of" in error and "a library that reads them has changed in between" in error
