@@ -11,11 +11,16 @@ from commands import arguments, run, saved, start, wait_for
 from conftest import write_reviews
 from safetensors.numpy import load_file
 
+from tfft.assets import cache_folder
+from tfft.checks.rows import together
+from tfft.data.prepare import Preparer, open_splits
 from tfft.data.splits import split_hash
 from tfft.errors import UserError
+from tfft.run.check_data import beliefs
 from tfft.run.workdir import open_run
 from tfft.serving.export import export
 from tfft.serving.prediction import Predictor
+from tfft.training.summaries import Console
 
 pytestmark = pytest.mark.slow
 SHORT = ("--config.train.epochs=1", "--config.data.test=20%", "--config.data.group_column=author", "--config.data.id_column=id")
@@ -93,6 +98,19 @@ def test_a_fold_is_the_run_that_its_config_says(folder, tiny_preset, rows, tmp_p
     assert len(stores) == 1
 
 
+def test_check_data_asks_each_row_of_the_run_that_held_it_out(folder):
+    workdir, _ = folder
+    opened = open_run(workdir)
+    cache = cache_folder(opened.experiment.data.cache)
+    splits = open_splits(Preparer(opened.experiment.data, opened.reading(cache), cache, lambda text: None))
+    rows = together(splits)
+    made = beliefs(opened, opened.task, splits, rows, opened.task.truth(rows.store, rows.rows), Console(quiet=True))
+    own = made.probabilities[rows.split == rows.names.index("train")]
+    expected = [[float(row["probability:neg"]), float(row["probability:pos"])] for row in answers(workdir / "out_of_fold.csv")]
+    np.testing.assert_allclose(own, expected, atol=2e-6)
+    assert np.isfinite(made.probabilities).all() and made.what == "the run of another fold"
+
+
 # ---- all runs as one
 
 
@@ -143,8 +161,15 @@ def test_other_settings_and_other_weights(folder, tiny_preset, rows):
     command = arguments(tiny_preset, rows, workdir, "--folds=3", *SHORT, "--config.train.checkpoint_every_steps=1")
     _, error = run([*command, "--config.train.l2=0.1"], cache, 2)
     assert "holds a cross-validation with other settings" in error and "train.l2: 0.0 -> 0.1" in error
-    _, error = run([argument for argument in command if argument != "--folds=3"], cache, 2)
+    single = [argument for argument in command if argument != "--folds=3"]
+    _, error = run(single, cache, 2)
     assert "holds a cross-validation" in error
+    _, error = run([*single, "--weights=last"], cache, 2)
+    assert "--weights goes with --folds" in error
     out, error = run([*command, "--weights=best"], cache)
     assert "plan:" not in error and "chosen on the very rows that judge it" in out
     assert open_run(workdir).which == "best"
+    result = workdir / "fold-3" / "fold.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "store": "another"}))
+    _, error = run([*command, "--weights=best"], cache, 2)
+    assert "fold-3 are not those of" in error and "a library that reads them has changed in between" in error

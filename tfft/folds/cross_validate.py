@@ -23,7 +23,7 @@ RESULT = "fold.json"
 @dataclasses.dataclass(frozen=True)
 class Fold:
     """How the run of a fold did on the rows that it held out. split: what it calls them; weights: best or last; tuned: whether
-    something besides (thresholds) was chosen on its validation rows."""
+    something besides (thresholds) was chosen on its validation rows; store: the rows' own name."""
 
     fold: int
     repeat: int
@@ -33,6 +33,7 @@ class Fold:
     rows: int
     train_rows: int
     tuned: bool
+    store: str
     metrics: dict[str, float]
 
     @staticmethod
@@ -66,15 +67,24 @@ def cross_validate(experiment: Experiment, path: str) -> int:
                 if found is None and (code := fine_tune(one, str(own.path))):
                     return code
                 found = _judge(one, own)
+        if done and found.store != done[0].store:
+            raise UserError(f"The training rows of {own.path} are not those of {workdir.path}/fold-1: a file, the tokenizer or "
+                            "a library that reads them has changed in between. Choose another --workdir for the rows as they "
+                            "are now.")
         done.append(found)
+    _report(experiment, workdir, done)
+    return 0
+
+
+def _report(experiment: Experiment, workdir: Workdir, done: list[Fold]) -> None:
+    """Prints and writes what all folds say."""
     made = summary.Summary.of(experiment, done)
-    target = _out_of_fold(workdir, list(runs), done)
+    target = _out_of_fold(workdir, list(fold_runs(experiment)), done)
     print(made.told())
     write_text(workdir.path / "cv.json", made.to_json(target.name if target else "") + "\n")
     print(f"report: {workdir.path / 'cv.json'}" + (f"\nanswers to the rows each run held out: {target}" if target else ""))
     print(f"next, all runs as one model:\n  python -m tfft.evaluate --workdir={workdir.path}\n"
           f"  python -m tfft.export --workdir={workdir.path}")
-    return 0
 
 
 def begin(workdir: Workdir, experiment: Experiment) -> None:
@@ -111,10 +121,10 @@ def _judge(experiment: Experiment, workdir: Workdir) -> Fold:
     report = examine(run, "", folds.split, "", Console(quiet=True), baseline=False)
     write_text(workdir.path / f"evaluation-{folds.split}.json", report.to_json(data=folds.split, step=run.step) + "\n")
     splits = own_splits(run, lambda text: None)
-    if run.task.answers_rows:
+    if run.task.answers_rows and not is_remote(workdir.path):
         answer(run, splits[folds.split])
     made = Fold(folds.fold, folds.repeat, folds.split, experiment.export.weights, run.step, report.judged,
-                len(splits["train"].rows), run.task.tunes, report.metrics)
+                len(splits["train"].rows), run.task.tunes, splits["train"].store.folder.name, report.metrics)
     made.write(workdir)
     return made
 

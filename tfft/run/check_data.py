@@ -13,14 +13,14 @@ from tfft.checks.counts import answers, counted
 from tfft.checks.findings import SHOWN, Finding, Findings, worst_first
 from tfft.checks.rows import Rows, together
 from tfft.checks.suspects import Beliefs, suspects
-from tfft.config import Experiment
+from tfft.config import Experiment, is_all_folds
 from tfft.data.prepare import Preparer, Split, open_splits
 from tfft.data.scratch import parts, scratch
 from tfft.errors import UserError
 from tfft.files import to_path, write_text
 from tfft.models.backbone import load_tokenizer, tokenizer_fingerprint
 from tfft.run.continued import learnt_from
-from tfft.run.judge import check_writable, judged
+from tfft.run.judge import check_writable, judged, own_splits
 from tfft.run.workdir import Run, open_run
 from tfft.tasks.base import Task, Truth
 from tfft.tasks.table import TASKS
@@ -81,20 +81,29 @@ def look_over(task: Task, splits: dict[str, Split], run: Run | None, console: Co
 
 
 def beliefs(run: Run, task: Task, splits: dict[str, Split], rows: Rows, truth: Truth, console: Console) -> Beliefs | None:
-    """What the run's model makes of all rows; None where it has no probabilities of single rows."""
+    """What the run's model makes of all rows; None where it has no probabilities of single rows. Where the run is a
+    cross-validation's, each training row is asked of a model that has not learnt from it."""
     if not truth.names or not (truth.one or truth.several):
         return None
     made = scratch((len(rows.rows), len(truth.names)))
     made[:] = np.nan
+    folds = bool(run.members) and is_all_folds(run.experiment)
     for name, split in splits.items():
-        report, _ = judged(run, split, console)
-        if (found := task.beliefs(report)) is None:
-            return None
-        at = np.flatnonzero(rows.split == rows.names.index(name))  # in the order of the split's own rows
-        at = at[np.searchsorted(split.rows, found[0])]
-        for part in parts(len(at), len(truth.names)):
-            made[at[part]] = found[1][part]
-    return Beliefs(made, "the run's model")
+        place = np.flatnonzero(rows.split == rows.names.index(name))  # in the order of the split's own rows
+        for model, own in _held_out(run) if folds and name == "train" else [(run, split)]:
+            report, _ = judged(model, own, console)
+            if (found := task.beliefs(report)) is None:
+                return None
+            at = place[np.searchsorted(split.rows, found[0])]
+            for part in parts(len(at), len(truth.names)):
+                made[at[part]] = found[1][part]
+    return Beliefs(made, "the run of another fold" if folds else "the run's model")
+
+
+def _held_out(run: Run) -> list[tuple[Run, Split]]:
+    """Each run of the first repeat of a cross-validation, and the rows it held out."""
+    return [(member, own_splits(member, lambda text: None)[member.experiment.data.folds.split])
+            for member in run.members[:run.experiment.data.folds.number]]
 
 
 def _simple(task: Task, splits: dict[str, Split]) -> tuple[dict[str, dict[str, float]], str]:
