@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -52,6 +53,13 @@ def wait_for(happened, process: Forked | subprocess.Popen, seconds: float = 120)
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+def page_of(workdir: Path) -> list[str]:
+    """The titles of the sections of the page that a training left."""
+    page = (workdir / "report.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>") and page.endswith("</html>\n")
+    return re.findall("<h2>(.*?)</h2>", page)
 
 
 def killed_is_like_whole(settings: list[str], cache: str, folder: Path, step: int, tasks: tuple[str, ...] = ("",)) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import language
 import pytest
 import tensorflow as tf
-from commands import ROOT, killed_is_like_whole
+from commands import ROOT, killed_is_like_whole, page_of
 from served import serving, settings
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from test_masked_lm_run import settings_of
@@ -65,6 +65,7 @@ def trained(model, tmp_path_factory):
 def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     run = str(trained / "run")
     report = judged_right(trained / "run", rows=6)
+    assert {"How good", "Slices", "Sample answers", "Training", "Data"} <= set(page_of(trained / "run"))
     # the last word of two, and the end of the answer; each response is " bad bad<|im_end|>"
     assert report["tokens"] == report["rows"] * 3
 

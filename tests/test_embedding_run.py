@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import ROOT, killed_is_like_whole, run
+from commands import ROOT, killed_is_like_whole, page_of, run
 from served import serving, settings
 
 from tfft.data.retrieval import METRICS
@@ -41,6 +41,7 @@ def trained(tiny_preset, tmp_path_factory):
 def test_train_evaluate_predict_and_export(trained, capsys):
     folder, said = trained
     cache = str(folder / "cache")
+    assert {"How good", "Slices", "Training", "Data"} <= set(page_of(folder / "run"))
     assert "texts that belong to each" in said and "--text='...'" in said
     out, _ = run(["evaluate", f"--workdir={folder}/run", "--split=validation"], cache)
     report = json.loads((folder / "run" / "evaluation-validation.json").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import ROOT, killed_is_like_whole
+from commands import ROOT, killed_is_like_whole, page_of
 from served import serving, settings
 
 from tfft.config import resolve
@@ -56,6 +56,7 @@ def trained(tiny_preset, tmp_path_factory):
 def test_train_evaluate_predict_export_and_serve(trained, capsys):
     run = str(trained / "run")
     assert "its head for masked words is new" in (trained / "run" / "train.log").read_text()
+    assert page_of(trained / "run")[:4] == ["How good", "Slices", "Mistakes", "Training"]
     lines = [json.loads(line) for line in (trained / "run" / "metrics.jsonl").read_text().splitlines()]
     judged = [line for line in lines if line["kind"] == "validation"]
     assert len(judged) == 12 and judged[-1]["perplexity"] < 2  # 2.5 without a look at the others

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import ROOT, killed_is_like_whole, run
+from commands import ROOT, killed_is_like_whole, page_of, run
 from conftest import write_reviews
 from safetensors.numpy import load_file
 from stores import make_store
@@ -133,6 +133,8 @@ def trained(thin_preset, tmp_path_factory):
 
 def test_what_is_told_of_a_mixture(trained, capsys):
     log = (trained / "run" / "train.log").read_text()
+    assert page_of(trained / "run")[:3] == ["How good", "Slices", "Details"]
+    assert "<h3>By source</h3>" in (trained / "run" / "report.html").read_text()
     assert "few: tokenising" in log and "accuracy by source: few 0." in log and "passes an epoch" in log
     lines = [json.loads(line) for line in (trained / "run" / "metrics.jsonl").read_text().splitlines()]
     judged = [line for line in lines if line["kind"] == "validation"]

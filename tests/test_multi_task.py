@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, killed_is_like_whole
+from commands import ROOT, killed_is_like_whole, page_of
 from forked import Forked
 
 import tfft
@@ -380,6 +380,8 @@ def test_what_cannot_go_on(trained, folder, thin_preset, tmp_path):
     runs = tfft.fine_tune(config, str(trained))
     assert list(runs) == ["entities", "pairs", "topics"] and runs["topics"].history == lines(trained / "topics")
     assert "finished already" in (trained / "train.log").read_text()
+    pages = {name: set(page_of(trained / name)) for name in runs}  # "pairs" has no validation rows
+    assert all({"Training", "Data"} <= titles and ("How good" in titles) == (name != "pairs") for name, titles in pages.items())
     changed = dataclasses.replace(config, parts={**config.parts, "pairs": Part(weight=1.0)})
     with pytest.raises(UserError, match="tasks.pairs.weight: 0.5 -> 1.0"):
         fine_tune(changed, str(trained))

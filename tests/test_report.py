@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import ROOT
+from playwright.sync_api import sync_playwright
 from tiny_run import make_run
 
 from tfft.checks.findings import Example, Finding, Findings
@@ -234,6 +236,7 @@ def rows_of(page: str, title: str) -> dict[str, list[str]]:
     return {line[0]: line[1:] for line in lines if line}
 
 
+@pytest.mark.slow
 def test_a_biased_slice_is_found(biased):
     trained, page = biased
     found = rows_of(page, "By shop")
@@ -243,6 +246,7 @@ def test_a_biased_slice_is_found(biased):
     assert {line[-1] for line in rows_of(page, "By length").values()} <= {"", "too few rows to tell"}
 
 
+@pytest.mark.slow
 def test_the_page_that_training_leaves(biased):
     titles = ["How good", "Slices", "Details", "Confusion", "Calibration", "Thresholds", "Mistakes", "Training", "Data",
               "Settings and versions"]
@@ -253,6 +257,27 @@ def test_the_page_that_training_leaves(biased):
         assert "accuracy beside simple methods: " in text and "train 300, validation 150" in text and "duplicate" in text
         assert "train.peak_learning_rate 0.02" in " ".join(text.split()) and "judged.csv:" in text
     assert len(biased[1]) < 200_000
+
+
+@pytest.mark.slow
+def test_in_a_browser_light_and_dark_wide_and_narrow(biased, tmp_path):
+    if (path := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")) is None:
+        pytest.skip("there is no Chromium on this machine (.ci/run installs one)")
+    (tmp_path / "page.html").write_text(biased[1])
+    asked, papers = [], set()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        for scheme, width in (("light", 1100), ("dark", 360)):
+            with browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme) as context:
+                tab = context.new_page()
+                tab.on("request", lambda request: asked.append(request.url))
+                tab.goto(f"file://{tmp_path}/page.html")
+                assert tab.evaluate("document.documentElement.scrollWidth") == width  # nothing runs over the edge
+                papers.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+                assert tab.locator("section:has(h2)").count() == len(Checked(biased[1]).titles)
+                assert tab.locator("svg").evaluate_all("all => all.every(one => one.getBoundingClientRect().height > 10)")
+        browser.close()
+    assert set(asked) == {f"file://{tmp_path}/page.html"} and len(papers) == 2
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import language
 import pytest
 import t5
 import tensorflow as tf
-from commands import ROOT, killed_is_like_whole
+from commands import ROOT, killed_is_like_whole, page_of
 from served import serving, settings
 from test_masked_lm_run import settings_of
 from written import judged_right
@@ -56,6 +56,7 @@ def trained(tiny_preset, tmp_path_factory):
 def test_train_evaluate_predict_export_and_serve(trained, capsys):
     run = str(trained / "run")
     judged_right(trained / "run", rows=6)
+    assert {"How good", "Slices", "Sample answers", "Training", "Data"} <= set(page_of(trained / "run"))
 
     capsys.readouterr()
     assert predict_texts(run, "", [{"text": "the film was good"}, {"text": "bad"}, {"text": " "}]) == 0

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import ROOT, killed_is_like_whole, run
+from commands import ROOT, killed_is_like_whole, page_of, run
 
 pytestmark = pytest.mark.slow
 TAGS = {"good": "B-X", "fine": "I-X", "bad": "B-Y", "poor": "I-Y"}  # fine stands after good alone, poor after bad
@@ -69,6 +69,7 @@ def trained(tiny_preset, tmp_path_factory):
 @pytest.mark.parametrize("name", ["conll", "spans"])
 def test_entities_are_learnt(trained, name):
     folder, _, said = trained
+    assert {"How good", "Slices", "Details", "Training", "Data"} <= set(page_of(folder / name))
     report = json.loads((folder / name / "evaluation-validation.json").read_text())
     assert report["metrics"]["f1"] > 0.9 and report["metrics"]["token_accuracy"] > 0.95
     assert "entities (IOB2, learnt as IO" in said[name][0] and "X (" in said[name][0]

@@ -55,7 +55,7 @@ def data_checks(findings: Findings | None, told: str) -> Markup:
                  for example in one.examples[:EXAMPLES]]
         lines.append((tag("span", one.severity, class_=kinds[one.severity]), one.name, one.count, f"{one.share:.2%}",
                       [one.what, tag("div", f"{one.advice}.") if one.advice else "", *shown]))
-    parts.append(table(("", "check", "rows", "share", "what"), lines, long=("what",)) if lines
+    parts.append(table(("how bad", "check", "rows", "share", "what"), lines, long=("what",), stacked=True) if lines
                  else tag("p", "Nothing odd was found."))
     return section("Data", *parts)
 
