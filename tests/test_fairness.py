@@ -103,7 +103,7 @@ def test_a_biased_group_is_found_and_told():
     assert gaps["demographic_parity_difference"]["label"] == "x" and all(gaps[name]["p"] <= 0.05 for name in GAPS)
     assert gaps["demographic_parity_difference"]["interval"][0] > 0.2 and both["column"] == "side and odd"
     assert len(both["groups"]) == 8 and both["groups"][0]["group"] == "left, 0"
-    out = "\n".join(groups_told([result]))
+    out = " ".join("\n".join(groups_told([result])).split())
     assert "worst group: middle, accuracy 0." in out and "more than chance (p < 0.05): accuracy, demographic parity" in out
     even = by_groups(one, {"odd": [str(i % 2) for i in range(600)]}, "accuracy", False, "y")[0]
     assert even["label"] == "y" and "nothing here is more than chance" in "\n".join(groups_told([even]))

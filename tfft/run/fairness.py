@@ -1,5 +1,6 @@
 """How an evaluation treats the groups that columns of the rows name: each group's figures, the gaps between them, in words."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ SMALL = 30      # rows of a group, below which its figures say little
 MOST = 50       # groups
 RESAMPLES = 400  # of a group's metric
 ALPHA = 0.05
+SHOWN = ("selection rate", "TPR", "FPR", "accuracy of it")  # RATES
+WIDTH = 120
 
 
 def fairness(experiment: Experiment, evidence: Evidence | None, store: TokenStore, sources: list[tuple[Source, int]],
@@ -127,7 +130,7 @@ def _told(one: dict[str, Any]) -> list[str]:
     metric, with_rates = one["metric"], "gaps" in one
     lines = [(group["group"], group["rows"], _between(group), *(_rate_told(rate) for rate in group.get("rates", {}).values()),
               "few" if group["few"] else "") for group in one["groups"]]
-    header = ("group", "rows", f"{metric} (95%)", *(RATES if with_rates else ()), "")
+    header = ("group", "rows", f"{metric} (95%)", *(SHOWN if with_rates else ()), "")
     parts = [f"by {one['column']}" + (f", rates of label {one['label']!r}" if with_rates else ""), table(lines, header)]
     worst, gap = one["worst_group"], one["metric_gap"]
     said = [f"worst group: {worst['group']}, {metric} {worst['value']:.4f}, {gap['difference']:.4f} from the best; "
@@ -138,7 +141,7 @@ def _told(one: dict[str, Any]) -> list[str]:
     said.append("p: how often groups dealt out by chance are so far apart" + verdict(one))
     if small := [group["group"] for group in one["groups"] if group["few"]]:
         said.append(f"fewer than {SMALL} rows, which say little: {', '.join(small[:8])}{', ...' if len(small) > 8 else ''}")
-    return [*parts, *(f"  {line}" for line in said)]
+    return [*parts, *(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    ") for line in said)]
 
 
 def verdict(one: dict[str, Any]) -> str:
