@@ -36,7 +36,8 @@ def test_a_loop_stops_where_a_profile_begins_and_ends(tmp_path):
     assert steps_of("10:20") == (10, 20) and steps_of("") == (0, 0)
     profiler = Profiler("3:25", tmp_path, print)
     assert [profiler.limit(step, step + 20) for step in (0, 3, 5, 10, 25)] == [3, 23, 25, 25, 45]
-    assert Profiler("", tmp_path, print).limit(0, 20) == Profiler("3:25", tmp_path, print, writes=False).limit(0, 20) == 20
+    assert Profiler("3:25", tmp_path, print, writes=False).limit(0, 20) == 3  # hosts go on together, of which one writes
+    assert Profiler("", tmp_path, print).limit(0, 20) == 20
 
 
 @pytest.mark.parametrize("text", ["10", "20:10", "0:5", "3:3", "a:b", "1:2:3", "-1:4"])

@@ -49,8 +49,8 @@ class Profiler:
         self.shares: dict[str, float] = {}
 
     def limit(self, step: int, limit: int) -> int:
-        """The step up to which the loop may go at once."""
-        return min((end for end in (self.first, self.last) if step < end < limit), default=limit) if self._writes else limit
+        """The step up to which the loop may go at once, on every host the same."""
+        return min((end for end in (self.first, self.last) if step < end < limit), default=limit)
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[None]:
