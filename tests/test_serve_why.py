@@ -42,7 +42,8 @@ class Cues(tf.Module):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     base, model, number = tmp_path_factory.mktemp("models"), Cues(), Similarity()
-    for name, signature, held in (("cues", model.serve, model), ("several", model.several, model), ("number", number.serve, number)):
+    for name, signature, held in (("cues", model.serve, model), ("several", model.several, model),
+                                  ("number", number.serve, number)):
         tf.saved_model.save(held, str(base / name / "1"), signatures=signature)
     write_page(base / "cues", {"fields": ["text", "text_pair"], "shows": "labels"})
     with serving(settings(base / "cues", base / "several", base / "number")) as made:

@@ -4,7 +4,7 @@
 const PARTS = 128; // that a row's words are left out in; where they are more, neighbours go together
 const AT_ONCE = 16; // rows of a request
 const LETTERS = 1 << 20; // of a request
-const SHARE = 0.05; // of the largest number: what is less has no colour
+const SHARE = 0.1; // of the largest number: what is less has no colour
 const NAMED = 5; // words that are named on each side
 let explaining = {}; // what is being explained; another object ends it
 
@@ -109,6 +109,7 @@ function why(answer, row) { // a button, and what it brings
   const button = element("button", "Why?"), made = element("section"), told = element("p", "", "soft");
   button.type = "button";
   made.id = "why";
+  made.tabIndex = -1;
   made.setAttribute("aria-label", "Why");
   told.setAttribute("role", "status");
   button.onclick = async () => {
@@ -117,7 +118,10 @@ function why(answer, row) { // a button, and what it brings
     try {
       const all = pieces(row);
       const found = await lost(model, row, all, (words) => { told.textContent = words; });
-      if (found) made.replaceChildren(...chooser(all, found));
+      if (!found) return;
+      made.replaceChildren(...chooser(all, found));
+      button.remove();
+      made.focus(); // where the keyboard goes on
     } catch (error) {
       const failed = element("p", error.message, "error");
       failed.setAttribute("role", "alert");
