@@ -27,6 +27,7 @@ from tfft.tasks.records import (
     PARTS,
     Context,
     Evidence,
+    Explained,
     Judged,
     Learnt,
     Nothing,
@@ -39,8 +40,8 @@ from tfft.tasks.records import (
 )
 
 __all__ = [
-    "MISTAKES", "NASTY", "PARTS", "Context", "Evidence", "Judged", "Learnt", "Nothing", "Report", "Served", "Structured",
-    "Table", "Task", "Truth", "quarters",
+    "MISTAKES", "NASTY", "PARTS", "Context", "Evidence", "Explained", "Judged", "Learnt", "Nothing", "Report", "Served",
+    "Structured", "Table", "Task", "Truth", "quarters",
 ]
 
 
@@ -272,6 +273,13 @@ class Task(ABC):
     def beliefs(self, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
         """(rows int64[n], probabilities float32[n,L]) that an evaluation found of the names of `truth`; None without such."""
         return None
+
+    # ---- what tfft explain asks
+
+    def explained(self, encoder) -> Explained:
+        """What of the answers can be explained. encoder: of `reading`. Raises: UserError."""
+        raise UserError("tfft explain says which words make a model choose a label or a number, and this run's task "
+                        f"{self.settings.name} answers with neither.")
 
     # ---- prediction
 
