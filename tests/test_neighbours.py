@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -11,8 +12,8 @@ from tiny_run import make_run
 
 from tfft.data.tokenize import features
 from tfft.errors import UserError
-from tfft.explaining import nearest
-from tfft.explaining.nearest import Neighbours, told
+from tfft.explaining import command, nearest
+from tfft.explaining.nearest import Neighbours, lines
 from tfft.serving.prediction import Predictor
 from tfft.training.summaries import Console
 
@@ -70,7 +71,7 @@ def test_windows_of_a_row_are_one_vector():
 
 def test_lines_have_no_control_characters_and_an_end():
     one = nearest.Neighbour(3, "a.csv:4", {"text": "\x1b[31m" + "x" * 200, "text_pair": "y"}, "'pos'", 0.98765)
-    line, = told([one])
+    line, = lines([one])
     assert line.startswith("0.988  'pos'   [31mxxx") and line.endswith("\u2026  (a.csv:4)") and "\x1b" not in line
 
 
@@ -79,3 +80,17 @@ def test_a_backbone_that_makes_no_vector_is_refused(run):
     other = keras.Model(given, keras.ops.cast(given["encoder_token_ids"], "float32"))
     with pytest.raises(UserError, match="Leave --nearest out"):
         Neighbours(dataclasses.replace(run, backbone=other), Console(quiet=True))
+
+
+def test_the_command_names_them(run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "open_run", lambda *_: run)
+    own = Neighbours(run, Console(quiet=True))({"text": "bad"}, 1)[0]  # a training row: it is its own nearest one
+    rows = [own.texts, {"text": "<b>good</b>"}]
+    for name in ("why.json", "why.html"):
+        command.explain("run", "", rows, "", 0, method="occlusion", label="", output=str(tmp_path / name), nearest=3)
+    made = json.loads((tmp_path / "why.json").read_text("utf-8"))
+    assert [len(one["nearest"]) for one in made] == [3, 3]
+    assert made[0]["nearest"][0]["text"] == rows[0]["text"] and made[0]["nearest"][0]["cosine"] == pytest.approx(1, abs=1e-5)
+    page = (tmp_path / "why.html").read_text("utf-8")
+    assert page.count("<li>") == 6 and rows[0]["text"] in page and "<b>" not in page
+    assert f"nearest training rows:\n    1.000  {own.answer}  {rows[0]['text'][:20]}" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """What `tfft explain` does."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ from tfft.errors import UserError
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.explanation import Explanation
 from tfft.explaining.html import page
+from tfft.explaining.nearest import Neighbours
 from tfft.explaining.terminal import told
 from tfft.files import to_path, write_text
 from tfft.run.judge import check_writable
@@ -22,21 +24,24 @@ from tfft.training.summaries import Console
 
 
 def explain(workdir: str, weights: str, given: list[dict[str, str]], data: str, count: int, *, method: str, label: str,
-            output: str) -> int:
+            output: str, nearest: int = 0) -> int:
     """Prints why a run answers rows as it does: those given, or the first `count` of a source. Returns the exit code.
 
-    output: a file for all of it besides, .html or .json.
+    output: a file for all of it besides, .html or .json. nearest: how many training rows are named with each.
     """
     target = to_path(output) if output else None
     if target:
         check_writable(target)
     run = open_run(workdir, weights)
     explainer = Explainer(run, method, label)
+    neighbours = Neighbours(run, Console()) if nearest else None
     rows = rows_of(run, data, count) if data else [(row, "") for row in given]
     made: list[Explanation] = []
     sys.stdout.reconfigure(errors="backslashreplace")
     for row, place in rows:
+        near = tuple(neighbours(row, nearest)) if neighbours else ()
         for one in explainer(row, place):
+            one = dataclasses.replace(one, nearest=near)
             print(told(one, sys.stdout.isatty() and not os.environ.get("NO_COLOR")) + "\n", flush=True)
             made.append(one)
     if target:

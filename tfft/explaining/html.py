@@ -4,6 +4,7 @@ import html
 import json
 
 from tfft.explaining.explanation import Explanation
+from tfft.explaining.nearest import Neighbour
 from tfft.explaining.terminal import headline, notes, parts
 
 STYLE = """
@@ -43,7 +44,14 @@ def _section(one: Explanation) -> str:
     for field in one.row:
         named = f'<p class="soft">{html.escape(field)}</p>' if len(one.row) > 1 else ""
         lines.append(f'{named}<p class="text">{_marked(one, field)}</p>')
+    if one.nearest:
+        lines.append('<p class="soft">nearest training rows</p>\n<ol>' + "".join(_near(near) for near in one.nearest) + "</ol>")
     return "<section>\n" + "\n".join(lines) + "\n</section>"
+
+
+def _near(one: Neighbour) -> str:
+    text = html.escape(" | ".join(one.texts.values()).encode("utf-8", "replace").decode())
+    return f'<li>{text} <span class="soft">{html.escape(one.answer)}, {one.cosine:.3f}, {html.escape(one.place)}</span></li>'
 
 
 def _marked(one: Explanation, field: str) -> str:

@@ -40,6 +40,9 @@ class Neighbour(NamedTuple):
     answer: str
     cosine: float
 
+    def to_json(self) -> dict:
+        return {"place": self.place, "answer": self.answer, "cosine": round(self.cosine, 6), **self.texts}
+
 
 class Neighbours:
     """The training rows of a run, by the vectors that its model's head is given: the pooled output of the backbone as it was
@@ -130,7 +133,7 @@ def _mean(vectors: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
     return unit(made)
 
 
-def told(found: Sequence[Neighbour], width: int = 80) -> list[str]:
+def lines(found: Sequence[Neighbour], width: int = 80) -> list[str]:
     """A line each: the cosine, the answer, the texts, the place."""
     def short(one: Neighbour) -> str:
         text = " | ".join("".join(c if c.isprintable() else " " for c in text) for text in one.texts.values())

@@ -6,6 +6,7 @@ import textwrap
 import numpy as np
 
 from tfft.explaining.explanation import COMPLETE, Explanation
+from tfft.explaining.nearest import lines
 
 FOR, AGAINST = (195, 153, 117, 75), (230, 223, 216, 209)  # of 256 colours: blues and oranges, which everybody can tell apart
 SHARE = 0.1  # of the largest attribution: words of less are plain
@@ -23,7 +24,8 @@ def told(explanation: Explanation, colours: bool) -> str:
             named + text, WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
     strongest = np.argsort(-np.abs(one.attribution), kind="stable")[:STRONGEST]
     made.append("  most: " + ", ".join(f"{_shown(one.text(one.words[i]))} {one.attribution[i]:+.2f}" for i in strongest))
-    return "\n".join([*made, *(f"  {note}" for note in notes(one))])
+    near = ["  nearest training rows:", *(f"    {line}" for line in lines(one.nearest))] if one.nearest else []
+    return "\n".join([*made, *(f"  {note}" for note in notes(one)), *near])
 
 
 def headline(one: Explanation) -> str:
