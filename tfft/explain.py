@@ -10,14 +10,15 @@ from absl import flags
 from tfft import flags as command_line
 from tfft.errors import UserError
 
-METHODS = ("integrated_gradients", "gradient_x_input", "occlusion")
+METHODS = ("integrated_gradients", "gradient_x_input", "occlusion", "attention_rollout")
 WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of the run.")
 TEXT = flags.DEFINE_multi_string("text", [], "A text whose answer is explained; may be given several times.")
 TEXT_PAIR = flags.DEFINE_multi_string("text_pair", [], "The second text of each --text, for runs on pairs.")
 DATA = flags.DEFINE_string("data", "", "Instead of --text: a source of rows with the run's text columns, e.g. csv:test.csv.")
 ROWS = flags.DEFINE_integer("rows", 20, "How many of them: the first ones.", lower_bound=1)
 METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "How: slopes of the model on the way from the text without words "
-                           "to the text (they sum to the difference), slopes at the text, or leaving out one word at a time.")
+                           "to the text (they sum to the difference), slopes at the text, leaving out one word at a time, "
+                           "or what attention mixes, which says what was read and not what for.")
 LABEL = flags.DEFINE_string("label", "", "The label that is explained; '': each that is answered.")
 NEAREST = flags.DEFINE_integer("nearest", 0, "How many of the training rows that the model finds most like each text are named "
                                "besides.", lower_bound=0)

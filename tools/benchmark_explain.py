@@ -1,11 +1,11 @@
 """How faithful explanations are: deletion and insertion curves (Samek et al. 2017; Petsiuk et al. 2018) against random order.
 
-    python tools/benchmark_explain.py --workdir=runs/films --data=csv:test.csv --rows=40
+    python tools/benchmark_explain.py --workdir=runs/films --data=csv:test.csv --rows=40 --every=25
 
-Deletion: the words of a row are left out, those that speak most for its answer first; the probability of that answer should fall
-soon, so a small area under it is good. Insertion: they are put back into an empty text in the same order; a large area is good. Both
-are the mean probability over 11 equal steps from nothing done to all done. The model is asked as a user asks it: no masks. Orders by
-chance are drawn three times a row.
+Deletion: the words of a row are left out, those that speak most for its answer first; the probability of that answer should
+fall soon, so a small area under it is good. Insertion: they are put back into an empty text in the same order; a large area is
+good. Both are areas over ten equal steps from nothing done to all done. The model is asked as a user asks it: no masks. Orders
+by chance are drawn three times a row.
 """
 
 import argparse

@@ -10,8 +10,11 @@ from tfft.errors import UserError, unknown
 from tfft.explaining.explanation import Explanation
 from tfft.explaining.gradients import Slopes
 from tfft.explaining.occlusion import occluded
+from tfft.explaining.rollout import Rollout
 from tfft.run.workdir import Run
 from tfft.serving.prediction import Predictor, decoded
+
+SLOPES = ("integrated_gradients", "gradient_x_input")
 
 
 class Explainer:
@@ -28,7 +31,8 @@ class Explainer:
         if label and label not in names:
             raise UserError(f"--label={label}: {unknown('label', label, names)}")
         self._label = names.index(label) if label else -1
-        self._slopes = None if method == "occlusion" else Slopes(run, self._explained.outputs)
+        self._rollout = Rollout(run) if method == "attention_rollout" else None
+        self._slopes = Slopes(run, self._explained.outputs) if method in SLOPES else None
 
     def __call__(self, row: dict[str, str], place: str = "") -> Iterator[Explanation]:
         """One explanation, or where an answer has several labels one of each."""
@@ -43,15 +47,19 @@ class Explainer:
                 read = [word for word, there in zip(words, seen, strict=True) if there]
                 attribution[seen], found["value"] = occluded(self.predictor, self._explained, row, read, at)
             else:
-                of_token, found = self._by_slopes(row, owner, at)
+                of_token, found = self._by_tokens(row, owner, at)
+                if self._rollout:
+                    found = {"value": float(self._explained.response(response, at)[0])}
                 attribution = np.bincount(owner[owner >= 0], of_token[owner >= 0], len(words))
             yield Explanation(row, place, answer, self._method, self._explained.names[at], self._explained.what, words=words,
                               attribution=attribution, seen=seen, **found)
 
-    def _by_slopes(self, row: dict[str, str], owner: np.ndarray, at: int) -> tuple[np.ndarray, dict]:
+    def _by_tokens(self, row: dict[str, str], owner: np.ndarray, at: int) -> tuple[np.ndarray, dict]:
         """float64[S] of the example's own tokens, and what else an Explanation has of them."""
         examples, _ = self.predictor.encode([row])
         inputs = features(examples, self.predictor.encoder.pad_id, tuple(self._run.model.input), multiple=8)
+        if self._rollout:
+            return self._rollout(inputs)[:len(owner)], {}
         if self._method == "gradient_x_input":
             of_token, value = self._slopes.times_input(inputs, at)
             return of_token[:len(owner)], {"value": value}
