@@ -156,7 +156,7 @@ def test_help_lists_the_commands(folder, arguments):
     assert made.returncode == 0 and made.stderr == ""
     assert [line.split()[0] for line in made.stdout.splitlines()[2:]] == [
         "init", "train", "evaluate", "report", "compare", "predict", "chat", "calibrate", "export", "extend", "index",
-        "search", "mine", "serve", "check_data", "plan", "lr_find", "tune", "prepare", "preflight"]
+        "search", "mine", "serve", "explain", "check_data", "plan", "lr_find", "tune", "prepare", "preflight"]
 
 
 def test_version(folder):
@@ -168,13 +168,14 @@ def test_version(folder):
 def test_unknown_command(folder):
     assert told(folder, "-m", "tfft", "trian", "--config=x") == (
         "tfft: error: Unknown command 'trian'. Did you mean 'train'? Known: init, train, evaluate, report, compare, predict, "
-        "chat, calibrate, export, extend, index, search, mine, serve, check_data, plan, lr_find, tune, prepare, preflight.")
+        "chat, calibrate, export, extend, index, search, mine, serve, explain, check_data, plan, lr_find, tune, prepare, "
+        "preflight.")
 
 
 @pytest.mark.parametrize("command, flag", [("train", "--workdir"), ("evaluate", "--split"), ("predict", "--text"),
                                            ("export", "--output"), ("plan", "--config"), ("init", "--yes"),
                                            ("serve", "--workdir"), ("check_data", "--fail_on"), ("compare", "--slice"),
-                                           ("tune", "--space")])
+                                           ("tune", "--space"), ("explain", "--method")])
 def test_help_of_a_command_lists_its_flags_without_tensorflow(folder, command, flag):
     made = run(folder, "-X", "importtime", "-m", "tfft", command, "--help")
     assert made.returncode == 0 and "tensorflow" not in made.stderr and "absl" in made.stderr

@@ -19,10 +19,11 @@ def make_run(preset: str, path, problem: str = "single_label", tuned=None, **dat
     settings = {"train": "csv:train.csv", "max_length": 16, "cache": str(path.parent / "cache"), **data}
     experiment = resolve({"task": {"problem": problem}, "data": settings, "model": {"backbone": preset}})
     task = TASKS[experiment.task.name](experiment.task, LABELS[problem])
-    model = task.build_model(load_backbone(preset, precision="float32", dropout=-1), experiment.model, seed=0)
+    backbone = load_backbone(preset, precision="float32", dropout=-1)
+    model = task.build_model(backbone, experiment.model, seed=0)
     kernel = model.get_layer("head").kernel
     kernel.assign(np.random.default_rng(0).normal(0, 3, kernel.shape))
     path.mkdir()
     (path / "config.json").write_text(to_json(experiment))
     (path / "environment.json").write_text(json.dumps({"stores": {}}))
-    return Run(Workdir(path), experiment, task, model, load_tokenizer(preset), 7, tuned)
+    return Run(Workdir(path), experiment, task, model, load_tokenizer(preset), 7, tuned, backbone=backbone)

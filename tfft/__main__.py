@@ -18,6 +18,7 @@ COMMANDS = {
     "search": "find texts in an index",
     "mine": "find hard negatives for training pairs",
     "serve": "answer by REST and gRPC as TF Serving does",
+    "explain": "show which words make a run answer so",
     "check_data": "find leaks, copies and doubtful labels before training",
     "plan": "look at data, lengths, steps and time before training",
     "lr_find": "see at which learning rates the loss falls",

@@ -1,5 +1,6 @@
 """Texts to token ids with TensorFlow ops: the very function that training, evaluation, prediction and the export use."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +13,7 @@ from tfft.errors import UserError
 # Tokenizers whose pretrained models saw two end tokens between the texts of a pair (as their KerasHub packers have it).
 DOUBLE_SEPARATOR = ("RobertaTokenizer", "XLMRobertaTokenizer")
 NOTHING_BEFORE = ("T5Tokenizer",)  # whose start token is the decoder's
+TRACE = 1 << 24  # above every token id; see TextTokenizer.traced
 
 
 class Tokens(NamedTuple):
@@ -72,6 +74,23 @@ class TextTokenizer(tf.Module):
         """How many tokens of a pair's texts are kept, of so many int32[B] each."""
         keep = tf.minimum(first, tf.maximum(budget - other, budget - budget // 2))
         return keep, tf.minimum(other, budget - keep)
+
+    def traced(self, *texts: tf.Tensor) -> tuple[tf.RaggedTensor, list[tf.RaggedTensor]]:
+        """Where the tokens of examples are from: ragged int32[B,(n)], the n-th token of the first text TRACE + n, of the second
+        2 x TRACE + n, others as they are; and the token ids of each text, uncut.
+
+        "a fine film" -> [101, TRACE, TRACE + 1, TRACE + 2, 102]
+        """
+        found: list[tf.RaggedTensor] = []
+
+        def numbered(given: tf.Tensor) -> tf.RaggedTensor:
+            found.append(self.ids(given))
+            number = tf.ragged.range(found[-1].row_lengths())
+            return number.with_values(TRACE * len(found) + tf.cast(number.values, tf.int32))
+
+        other = copy.copy(self)
+        other.ids = numbered
+        return other(*texts).token_ids, found
 
     def ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Token ids without special tokens."""

@@ -15,14 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfft.behaviour.perturb import changed
 from tfft.config import Experiment, Model, by_source
 from tfft.data.pipeline import Targets
 from tfft.data.prepare import Reading
-from tfft.data.row_tokens import row_tokens
-from tfft.data.store import Ragged, TokenStore
+from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.models.backbone import load_backbone
+from tfft.tasks.knowing import Knowing
 from tfft.tasks.nasty import NASTY
 from tfft.tasks.records import (
     MISTAKES,
@@ -30,6 +29,7 @@ from tfft.tasks.records import (
     Chances,
     Context,
     Evidence,
+    Explained,
     Judged,
     Learnt,
     Nothing,
@@ -42,12 +42,12 @@ from tfft.tasks.records import (
 )
 
 __all__ = [
-    "MISTAKES", "NASTY", "PARTS", "Chances", "Context", "Evidence", "Judged", "Learnt", "Nothing", "Report", "Served",
-    "Structured", "Table", "Task", "Truth", "quarters",
+    "MISTAKES", "NASTY", "PARTS", "Chances", "Context", "Evidence", "Explained", "Judged", "Learnt", "Nothing", "Report",
+    "Served", "Structured", "Table", "Task", "Truth", "quarters",
 ]
 
 
-class Task(ABC):
+class Task(Knowing, ABC):
     """One task: its settings and what it has learnt. Tensors of a batch have B examples of S tokens."""
 
     asked: tuple[str, ...] = ("text",)  # names that asked fields can have
@@ -246,51 +246,6 @@ class Task(ABC):
         """What simple methods, learnt from the training rows, reach on others, by what they are: their metrics. (store, rows)
         each; raise baselines_version with every change."""
         return {}
-
-    # ---- what tfft check_data asks; rows int64[n] ascend
-
-    def truth(self, store: TokenStore, rows: np.ndarray) -> Truth | None:
-        """What rows are to be answered with; None where nobody said."""
-        return None
-
-    def doubts(self, store: TokenStore, rows: np.ndarray) -> list[tuple[int, int, str]]:
-        """(place in rows, character of its text, why) of answers that are at odds with those of other rows, the most doubtful
-        first, where `truth` has none that a linear model can be asked for."""
-        return []
-
-    def identity(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
-        """uint64[n]: alike where two rows say the same. Here: what is asked."""
-        return np.asarray(store.column("text_hash")[rows])
-
-    def wording(self, store: TokenStore, rows: np.ndarray) -> Ragged:
-        """Tokens of each row by which it is found to be nearly another one."""
-        return row_tokens(store, rows)
-
-    def shared(self, store: TokenStore, rows: np.ndarray) -> np.ndarray | None:
-        """uint64[n]: alike where rows have a text in common that is no copy by itself, such as a context; None without such."""
-        return None
-
-    def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
-        """bool[n]: whether some of a row is in none of its examples. Here: its longest one is shorter than the row was."""
-        examples = store.examples_of(rows)
-        longest = np.zeros(len(rows), np.int64)
-        np.maximum.at(longest, np.searchsorted(rows, store.row_of(examples)), np.asarray(store.lengths[examples]))
-        return np.asarray(store.column("full_length")[rows]) > longest
-
-    def oddities(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
-        """`remarks` without what follows from `truth`."""
-        return self.remarks(name, store, rows)
-
-    def beliefs(self, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
-        """(rows int64[n], probabilities float32[n,L]) that an evaluation found of the names of `truth`; None without such."""
-        return None
-
-    def disturbed(self, values: dict[str, Any], kind: str, share: float, seed: int) -> dict[str, Any] | None:
-        """A row's values, what is asked changed as `tfft.behaviour.perturb` does, and with it what says where in it something
-        stands; None where a kind of change leaves no right answer. Of a question that alone."""
-        names = ("question",) if "question" in values else self.asked
-        return {name: changed(value, kind, share, seed) if name in names and isinstance(value, str) else value
-                for name, value in values.items()}
 
     # ---- prediction
 

@@ -38,7 +38,9 @@ class Rest:
         self.draining = False
         self._silent: set = set()  # connections that have not sent the head of a request yet
         files = importlib.resources.files("tfft.serving.server")
-        self._page = files.joinpath("page.html").read_bytes().replace(b"/* chat.js */", files.joinpath("chat.js").read_bytes())
+        self._page = files.joinpath("page.html").read_bytes()
+        for name in ("chat.js", "why.js"):
+            self._page = self._page.replace(f"/* {name} */".encode(), files.joinpath(name).read_bytes())
         self._page_headers = page_headers(self._page)
 
     def runner(self) -> web.AppRunner:

@@ -22,6 +22,7 @@ from tfft.tasks.text_classification import baseline, losses, metrics, serving
 from tfft.tasks.text_classification.advice import advice
 from tfft.tasks.text_classification.calibration import Calibration, calibrate
 from tfft.tasks.text_classification.evidence import evidence
+from tfft.tasks.text_classification.explained import explained
 from tfft.tasks.text_classification.labels import (
     LabelColumn,
     Labels,
@@ -262,6 +263,9 @@ class TextClassificationTask(base.Task):
 
     def beliefs(self, report: LabelReport) -> tuple[np.ndarray, np.ndarray]:
         return report.rows, report.probabilities
+
+    def explained(self, encoder) -> base.Explained:
+        return explained(self, encoder)
 
     # ---- logits -> answers
 
