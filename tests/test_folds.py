@@ -85,6 +85,14 @@ def made(**folds):
     return resolve({"data": {"train": "csv:a.csv", "folds": {"number": 3, **folds}}})
 
 
+def test_a_source_may_name_the_best_weights_by_its_folds():
+    sources = {name: {"train": f"csv:{name}.csv"} for name in "ab"}
+    data = {"train": "", "validation": "", "sources": sources}
+    resolve({"data": {**data, "folds": {"number": 3}}, "eval": {"metric": "a/accuracy", "patience": 2}})
+    with pytest.raises(UserError, match="this source has no validation rows"):
+        resolve({"data": data, "eval": {"metric": "a/accuracy"}})
+
+
 def test_a_run_of_each_fold():
     runs = fold_runs(made(repeats=2))
     assert list(runs) == [f"fold-{i}" for i in range(1, 7)]

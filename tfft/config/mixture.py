@@ -124,7 +124,7 @@ def check_metric(e, known: tuple[str, ...]) -> None:
     source, slash, metric = e.eval.metric.rpartition("/") if e.data.sources else ("", "", e.eval.metric)
     if slash and source not in e.data.sources:
         raise UserError(f"config.eval.metric={e.eval.metric}: {unknown('source', source, e.data.sources)}")
-    if slash and not e.data.by_source()[source].validation:
+    if slash and not e.data.by_source()[source].validation and not e.data.folds.number:
         raise UserError(f"config.eval.metric={e.eval.metric}: this source has no validation rows. Set "
                         f"--config.data.sources.{source}.validation=10%.")
     if metric not in known:
