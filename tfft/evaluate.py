@@ -1,6 +1,6 @@
 """Judge a run: python -m tfft.evaluate --workdir=runs/imdb [--data=csv:mine.csv | --split=validation]
 
-How it behaves: --tests=tests.yaml (exit code 1 where one fails), --swap=names.csv, --robustness; docs/knowing.md has them.
+How it behaves: --tests=tests.yaml (exit code 1 where one fails), --swap=names.csv, --robustness; docs/behaviour.md has them.
 
 Several in their order, each on the rows of all: python -m tfft.evaluate --workdir=runs/october --workdir=runs/november
 Several as one that answers by the mean of all: python -m tfft.evaluate --workdir=runs/a --workdir=runs/b --ensemble

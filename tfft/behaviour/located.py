@@ -67,5 +67,5 @@ def read_yaml(path: str) -> Section:
     finally:
         loader.dispose()
     if not isinstance(made, Section):
-        raise UserError(f"{path}: it has no keys. Write tests: and below it a list, as docs/knowing.md shows.")
+        raise UserError(f"{path}: it has no keys. Write tests: and below it a list, as docs/behaviour.md shows.")
     return made

@@ -1,4 +1,4 @@
-"""Behavioural tests in a YAML file, in the style of CheckList (Ribeiro et al. 2020): docs/knowing.md shows one.
+"""Behavioural tests in a YAML file, in the style of CheckList (Ribeiro et al. 2020): docs/behaviour.md shows one.
 
     tests:
       - name: praise
