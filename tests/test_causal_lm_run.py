@@ -65,7 +65,7 @@ def trained(model, tmp_path_factory):
 def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     run = str(trained / "run")
     report = judged_right(trained / "run", rows=6)
-    assert {"How good", "Slices", "Sample answers", "Training", "Data"} <= set(page_of(trained / "run"))
+    assert {"How good", "Sample answers", "Training", "Data"} <= set(page_of(trained / "run"))
     # the last word of two, and the end of the answer; each response is " bad bad<|im_end|>"
     assert report["tokens"] == report["rows"] * 3
 

@@ -56,7 +56,7 @@ def trained(tiny_preset, tmp_path_factory):
 def test_train_evaluate_predict_export_and_serve(trained, capsys):
     run = str(trained / "run")
     judged_right(trained / "run", rows=6)
-    assert {"How good", "Slices", "Sample answers", "Training", "Data"} <= set(page_of(trained / "run"))
+    assert {"How good", "Sample answers", "Training", "Data"} <= set(page_of(trained / "run"))
 
     capsys.readouterr()
     assert predict_texts(run, "", [{"text": "the film was good"}, {"text": "bad"}, {"text": " "}]) == 0

@@ -7,7 +7,7 @@ import numpy as np
 
 RESAMPLES = 1000
 LEAST = 200         # resamples, of however many rows
-DRAWN = 50_000_000  # rows in all resamples, from which on there are fewer of these
+DRAWN = 20_000_000  # rows in all resamples, from which on there are fewer of these
 FEW = 100           # rows, below which an interval by percentile is too narrow
 
 

@@ -50,9 +50,11 @@ def judge_search(judged: Judged) -> Report:
     gained = np.where(nearest >= 0, _looked_up(pairs, relevant, grade), 0)
     each, hits = retrieval.each(gained, best, wanted), gained > 0
 
+    examples = judged.examples
+
     def answer(query: int) -> tuple[str, str]:
         rank = int(hits[query].argmax()) + 1 if hits[query].any() else 0
-        other = store.row_of(judged.examples[found[text_at[nearest[query, 0]]]][np.newaxis])[0]
+        other = store.row_of(examples[found[text_at[nearest[query, 0]]]][np.newaxis])[0]
         return f"found as number {rank}" if rank else f"not among {hits.shape[1]}", f"a text of {store.place(other)}"
 
     return _report(judged, len(asked), each, asked[query_at], ~hits[:, 0], cosine[:, 0], answer)

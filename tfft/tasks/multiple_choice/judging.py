@@ -29,12 +29,13 @@ def judge(judged: Judged, binary: bool) -> Report:
 
 def _evidence(judged: Judged, ranked: "Ranked", right: np.ndarray, each: dict[str, np.ndarray]) -> Evidence:
     first, last = judged.of_rows()
+    store, rows = judged.store, judged.rows
 
     def texts(place: int) -> list[str]:
-        return choice_texts(judged.store, int(judged.rows[place]))
+        return choice_texts(store, int(rows[place]))
 
     return Evidence(
-        judged.rows, each["accuracy"], "accuracy",
+        rows, each["accuracy"], "accuracy",
         lambda places: {name: float(values[places].mean()) for name, values in each.items()},
         lambda i: " / ".join(text for text, good in zip(texts(i), right[first[i]:last[i]], strict=True) if good),
         lambda i: texts(i)[ranked.best[i] - first[i]])
