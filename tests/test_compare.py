@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from tfft.errors import UserError
 from tfft.run import candidate, compare
 from tfft.run.compared_slices import VALUES, by_value
 from tfft.run.comparison import Pair
+from tfft.tasks.base import Evidence
+from tfft.training.summaries import Console
 
 ROWS = [(f"{first} film {'a ' * (i % 5)}{i}", "pos" if first in ("good", "fine") else "neg", "old" if i % 4 else "new")
         for i, first in enumerate(["good", "bad", "fine", "poor"] * 60)]
@@ -213,3 +216,32 @@ def test_what_is_refused_before_tensorflow(runs, tmp_path, cache):
                            (("a", "none"), "none is not the workdir of a run")):
         said = run(["compare", *(str(tmp_path / name) for name in names)], cache, code=2)[1]
         assert message in said.replace(f"{tmp_path}/", "") and "loading TensorFlow" not in said
+
+
+def made_up(path: str, metric: str, score, figures, task="token_classification") -> candidate.Candidate:
+    """A run of which each row has a score, and some rows figures."""
+    store, n = SimpleNamespace(column=lambda name: np.full(len(score), 5), place=str, texts=lambda row: [str(row)]), len(score)
+    experiment = resolve({"task": {"name": task}, "data": {"train": "csv:a.csv"}, "eval": {"metric": metric}})
+    evidence = Evidence(np.arange(n), score, metric, figures, str, str)
+    return candidate.Candidate(path, experiment, evidence, store, [], None, np.arange(n), [""] * n, None, {})
+
+
+def test_a_metric_is_not_the_mean_of_scores_of_its_name():
+    """F1 of all entities is no mean of rows; of a loss, which is a row's score below 0, less is better."""
+    def compared(metric, task, one, other, figure):
+        return compare.comparison([made_up(name, metric, sign * made, lambda places, made=made: figure(made, places), task)
+                                   for name, made in (("a", one), ("b", other))], "rows", (), Console(quiet=True))
+
+    right, size = (np.random.default_rng(0).random(300) < 0.6) * 1.0, np.where(np.arange(300) % 3, 9.0, 1.0)
+    better, sign = np.maximum(right, np.arange(300) % 5 == 0), 1
+    found = compared("f1", "token_classification", right, better,
+                     lambda made, places: {"f1": float(np.average(made[places], weights=size[places]))})
+    pair, apart = found.pairs[0], better - right
+    assert pair.difference == pytest.approx(np.average(apart, weights=size)) != pytest.approx(apart.mean())
+    assert pair.verdict == "better" and not pair.mean
+    sign = -1
+    found = compared("loss", "causal_lm", 2 - right, 2 - better, lambda made, places: {"loss": float(made[places].mean())})
+    pair = found.pairs[0]
+    assert pair.difference < 0 and pair.lower and pair.verdict == "better" and pair.rows_better == apart.sum()
+    found = compared("loss", "causal_lm", 2 - right, 2 - better, lambda made, places: {})
+    assert found.metric == "loss, a row's mean" and found.pairs[0].difference > 0 and found.pairs[0].verdict == "better"

@@ -97,7 +97,7 @@ def test_a_biased_group_is_found_and_told():
     chosen = np.eye(3, dtype=bool)[found.argmax(axis=1)]
     one = evidence(made._replace(found=found), chosen, holds)
     names = np.array(["left", "right", "middle", "none"])[group].tolist()
-    result, both = by_groups(one, {"side": names, "odd": [str(i % 2) for i in range(600)]}, "macro_f1", False, "")[::2]
+    result, both = by_groups(one, {"side": names, "odd": [str(i % 2) for i in range(600)]}, "accuracy", False, "")[::2]
     assert result["worst_group"]["group"] == "middle" and result["metric"] == "accuracy" and result["metric_gap"]["p"] < 0.01
     gaps = result["gaps"]
     assert gaps["demographic_parity_difference"]["label"] == "x" and all(gaps[name]["p"] <= 0.05 for name in GAPS)
@@ -148,4 +148,13 @@ def test_a_metric_that_no_group_has_gives_way_to_the_score():
     score = np.array([1.0, 0, 1, 1] * 10)
     one = Evidence(np.arange(40), score, "accuracy", lambda places: {"auc": 0.5} if len(set(places % 2)) == 2 else {}, str, str)
     (found,) = by_groups(one, {"half": [str(i % 2) for i in range(40)]}, "auc", False, "")
-    assert found["metric"] == "accuracy" and found["worst_group"]["group"] == "1" and found["worst_group"]["value"] == 0.5
+    worst = found["worst_group"]
+    assert found["metric"] == "accuracy of a row, on average" and (worst["group"], worst["value"]) == ("1", 0.5)
+
+
+def test_less_of_a_loss_is_better():
+    """A language model's rows have -loss as their score, and the loss itself as a figure."""
+    loss = np.array([1.0, 2.0] * 30)
+    one = Evidence(np.arange(60), -loss, "loss", lambda places: {"loss": float(loss[places].mean())}, str, str)
+    (found,) = by_groups(one, {"half": [str(i % 2) for i in range(60)]}, "loss", True, "")
+    assert found["worst_group"]["group"] == "1" and found["worst_group"]["value"] == 2 and found["metric_gap"]["p"] == 0.001

@@ -20,6 +20,7 @@ from tfft.training.summaries import Console
 SLICED = 400   # resamples of a slice
 CHANGED = 20   # rows that one run alone answers rightly, in the JSON
 WORSE = 1      # the exit code of --fail_if_worse
+OF_ROWS = ", a row's mean"  # a score as a metric: it may have the name of one that is not the mean of its rows
 LEAST = 0.5    # of the rows of each run, so many must be the others' too
 
 
@@ -50,8 +51,7 @@ def comparison(found: list[Candidate], name: str, slices: tuple[str, ...], conso
     """Each run against the first, on the rows that all were judged on."""
     check_same_scores(found)
     places, said = common_rows(found)
-    metric = metric_of(found, places)
-    lower = metric in TASKS[found[0].experiment.task.name].lower_is_better
+    metric, lower = metric_of(found, places)
     parts = slices_of(found[0], places[0], slices)
     console.say(f"comparing on {len(places[0]):,} rows")
     pairs = [_pair(found[0], one, places[0], at, metric, lower, parts)
@@ -118,17 +118,19 @@ def _labelled_otherwise(found: list[Candidate]) -> int:
     return sum(not set.intersection(*(answers[asked] for answers in several)) for asked in shared)
 
 
-def metric_of(found: list[Candidate], places: list[np.ndarray]) -> str:
-    """The first run's metric, where parts of the rows have it; else what a row's score is called."""
-    wanted = found[0].experiment.eval.metric.rpartition("/")[2]
-    known = all(wanted in one.evidence.figures(at) for one, at in zip(found, places, strict=True))
-    return wanted if known else found[0].evidence.what
+def metric_of(found: list[Candidate], places: list[np.ndarray]) -> tuple[str, bool]:
+    """(the first run's metric, where parts of the rows have it, else what a row's score is called; whether less is better)."""
+    experiment = found[0].experiment
+    wanted = experiment.eval.metric.rpartition("/")[2]
+    if all(wanted in one.evidence.figures(at) for one, at in zip(found, places, strict=True)):
+        return wanted, wanted in TASKS[experiment.task.name].lower_is_better
+    return f"{found[0].evidence.what}{OF_ROWS}", False
 
 
 def _figure(one: Candidate, metric: str):
-    """places int64[m] -> {metric: of these rows}."""
+    """places int64[m] -> {metric: of these rows, ...}."""
     evidence = one.evidence
-    if metric == evidence.what:
+    if metric == f"{evidence.what}{OF_ROWS}":
         return lambda places: {metric: float(evidence.score[places].mean())}
     return evidence.figures
 
@@ -163,20 +165,24 @@ def _between(draws: np.ndarray) -> tuple[float, float]:
 
 
 def _slice(kind: str, title: str, places: np.ndarray, at, there, one: Candidate, other: Candidate, metric: str) -> Slice:
-    """The rows of one label have its share of right ones as their figure: metrics of many labels say little of one."""
-    named = metric if kind != "label" else one.evidence.what
+    """The rows of one label have their mean score as a figure: metrics of many labels say little of one."""
+    named = metric if kind != "label" else f"{one.evidence.what}{OF_ROWS}"
     before, after = _figure(one, named), _figure(other, named)
     own, theirs = at[places], there[places]
     had, has = before(own).get(named), after(theirs).get(named)
     if had is None or has is None or not np.isfinite([had, has]).all():
-        return Slice(kind, title, len(places), named, None, None, (float("-inf"), float("inf")))
+        return Slice(kind, title, len(places), _short(named), None, None, (float("-inf"), float("inf")))
 
     def apart(drawn: np.ndarray) -> dict[str, float]:
         pair = before(own[drawn]), after(theirs[drawn])
         return {named: pair[1][named] - pair[0][named]} if all(named in part for part in pair) else {}
 
-    return Slice(kind, title, len(places), named, had, has,
+    return Slice(kind, title, len(places), _short(named), had, has,
                  _between(resampled(apart, len(places), resamples=SLICED).get(named, np.zeros(0))))
+
+
+def _short(metric: str) -> str:
+    return metric.removesuffix(OF_ROWS)
 
 
 def _data(one: Candidate, other: Candidate) -> list[str]:

@@ -67,14 +67,13 @@ def _column(evidence: Evidence, column: str, values: list[str], metric: str, low
         raise UserError(f"--protected={column}: the column has {len(names):,} different values; {MOST} groups are the most "
                         "that are compared. Give the rows a column of fewer.")
     places = [np.flatnonzero(group == i) for i in range(len(names))]
-    named = metric if metric in evidence.figures(np.arange(len(group))) else evidence.what
-    groups = [_group(evidence, str(name), at, named) for name, at in zip(names, places, strict=True)]
-    if not (known := [one for one in groups if one["value"] is not None]):  # of one kind of rows there is no AUC
-        named, lower = evidence.what, False
-        groups = known = [_group(evidence, str(name), at, named) for name, at in zip(names, places, strict=True)]
+    groups = [_group(evidence, str(name), at, metric) for name, at in zip(names, places, strict=True)]
+    if not (known := [one for one in groups if one["value"] is not None]):  # AUC of many labels, or of rows of one kind
+        metric, lower = f"{evidence.what} of a row, on average", False
+        groups = known = [_group(evidence, str(name), at, "") for name, at in zip(names, places, strict=True)]
     worst = (max if lower else min)(known, key=lambda one: one["value"])
     best = (min if lower else max)(known, key=lambda one: one["value"])
-    found = {"column": column, "metric": named, "groups": groups,
+    found = {"column": column, "metric": metric, "groups": groups,
              "worst_group": {"group": worst["group"], "value": worst["value"], "interval": worst["interval"]},
              "metric_gap": {"difference": abs(best["value"] - worst["value"]), "of": evidence.what,
                             "p": gap_by_chance(evidence.score, group, len(names))}}
@@ -84,8 +83,9 @@ def _column(evidence: Evidence, column: str, values: list[str], metric: str, low
 
 
 def _group(evidence: Evidence, name: str, places: np.ndarray, metric: str) -> dict[str, Any]:
+    """metric: '' is the mean score of a row."""
     def figure(at: np.ndarray) -> dict[str, float]:
-        if metric == evidence.what:
+        if not metric:
             return {metric: float(evidence.score[at].mean())}
         return {key: value for key, value in evidence.figures(at).items() if key == metric}
 
