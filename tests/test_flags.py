@@ -171,9 +171,9 @@ def test_unknown_command(folder):
         "calibrate, export, extend, index, search, mine, serve, check_data, plan, lr_find, prepare, preflight.")
 
 
-@pytest.mark.parametrize("command, flag", [("train", "--workdir"), ("evaluate", "--split"), ("predict", "--text"),
-                                           ("export", "--output"), ("plan", "--config"), ("init", "--yes"),
-                                           ("serve", "--workdir"), ("check_data", "--fail_on")])
+@pytest.mark.parametrize("command, flag", [("train", "--workdir"), ("evaluate", "--split"), ("report", "--slice"),
+                                           ("predict", "--text"), ("export", "--output"), ("plan", "--config"),
+                                           ("init", "--yes"), ("serve", "--workdir"), ("check_data", "--fail_on")])
 def test_help_of_a_command_lists_its_flags_without_tensorflow(folder, command, flag):
     made = run(folder, "-X", "importtime", "-m", "tfft", command, "--help")
     assert made.returncode == 0 and "tensorflow" not in made.stderr and "absl" in made.stderr
