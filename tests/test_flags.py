@@ -172,10 +172,10 @@ def test_unknown_command(folder):
         "preflight.")
 
 
-@pytest.mark.parametrize("command, flag", [("train", "--workdir"), ("evaluate", "--split"), ("predict", "--text"),
-                                           ("export", "--output"), ("plan", "--config"), ("init", "--yes"),
-                                           ("serve", "--workdir"), ("check_data", "--fail_on"), ("compare", "--slice"),
-                                           ("tune", "--space"), ("explain", "--method")])
+@pytest.mark.parametrize("command, flag", [("train", "--workdir"), ("evaluate", "--split"), ("report", "--slice"),
+                                           ("predict", "--text"), ("export", "--output"), ("plan", "--config"),
+                                           ("init", "--yes"), ("serve", "--workdir"), ("check_data", "--fail_on"),
+                                           ("compare", "--slice"), ("tune", "--space"), ("explain", "--method")])
 def test_help_of_a_command_lists_its_flags_without_tensorflow(folder, command, flag):
     made = run(folder, "-X", "importtime", "-m", "tfft", command, "--help")
     assert made.returncode == 0 and "tensorflow" not in made.stderr and "absl" in made.stderr
