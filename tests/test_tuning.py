@@ -270,6 +270,16 @@ def bowl(a: float, b: float, c: str, d: int = 0) -> float:
     return (math.log10(a) + 3) ** 2 / 4 + 4 * (b - 0.7) ** 2 + (0.3 if c != "y" else 0.05 * abs(d - 3))
 
 
+def test_a_study_by_a_gaussian_process(tmp_path):
+    space = {"train.peak_learning_rate": log(1e-5, 1e-2), "adaptation.method": choice("none", "lora"),
+             "adaptation.targets": when("adaptation.method", "lora", choice((), ("query", "value")))}
+    study, search = make(tmp_path / "toy", space, {"trials": 10}, method="gp")
+    search.run()
+    assert [trial.state for trial in study.trials()] == ["done"] * 10  # two of them by the model
+    lora = [trial.values for trial in study.trials() if trial.values["adaptation.method"] == "lora"]
+    assert lora and all(values["adaptation.targets"] in ((), ("query", "value")) for values in lora)
+
+
 def test_a_gaussian_process_keeps_away_from_trials_that_run():
     known = {"b": optuna.distributions.FloatDistribution(0, 1)}
     study = optuna.create_study(direction="maximize", sampler=GaussianProcessSampler(known, seed=0, startup=4))
