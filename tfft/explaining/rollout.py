@@ -2,7 +2,8 @@
 attention says and nothing else happens to them.
 
 A layer passes on half of a token itself, by its residual, and half by attention, the mean of its heads: A = (P + I) / 2. Over
-all layers that is the product of their A. It says what was read, not what for: it is never negative, and the same for every label.
+all layers that is the product of their A. It says what was read, not what for: it is never negative, and the same for every
+label.
 """
 
 import keras
@@ -35,8 +36,8 @@ class Rollout:
         usual = encoder and all(isinstance(layer, keras_hub.layers.TransformerEncoder) for layer in encoder)
         if not usual or run.experiment.adaptation.method == "prompt":
             raise UserError("--method=attention_rollout follows attention from layer to layer, as BERT, RoBERTa, DistilBERT "
-                            f"and ALBERT have them, and in this run's model ({run.experiment.model.backbone}, adaptation.method="
-                            f"{run.experiment.adaptation.method}) that cannot be done. Use --method=occlusion, which asks "
+                            f"and ALBERT have them, and in this run's model ({run.experiment.model.backbone}, "
+                            f"adaptation.method={run.experiment.adaptation.method}) that cannot be done. Use --method=occlusion, which asks "
                             "nothing but the model's answers.")
         self._first = run.experiment.model.pooling in FIRST
         watched, scores = {id(layer): Watched(layer) for layer in encoder}, []  # ALBERT calls one many times
