@@ -1,6 +1,7 @@
 """The page at /, in the system's Chromium, headless, driven by Playwright. .ci/run installs Chromium where it can."""
 
 import json
+import math
 import os
 import shutil
 
@@ -72,6 +73,35 @@ def test_a_person_asks_and_sees_the_answer(page: Page, tiny_saved, tmp_path):
         expect(page.get_by_role("alert")).to_contain_text("this text fails")
         assert page.evaluate("window.hacked === undefined")
         assert page.evaluate("performance.getEntriesByType('resource').every(e => e.name.startsWith(location.origin))")
+
+
+@pytest.mark.slow
+def test_why_colours_words_by_what_the_answer_loses_without_them(page: Page, tiny_saved, tmp_path):
+    with serving(settings(versions(tmp_path / "tiny", tiny_saved, 1))) as served:
+        page.goto(served.url)
+        text = "<img src=x> don't \u6771\u4eac " + "\U0001F600 word " * 3
+        page.get_by_label("Text", exact=True).fill(text)
+        page.locator("#ask").click()
+        page.get_by_role("button", name="Why?").click()
+        answer, = served.predict([text])
+        expect(page.locator("#answer h3")).to_have_text(f"Why {answer['label']}")
+        words = page.locator("mark.why").all_text_contents()
+        assert words == ["<", "img", "src", "=", "x", ">", "don't", "\u6771", "\u4eac", *["\U0001F600", "word"] * 3]
+        assert page.locator(".passage").inner_text().strip() == text.strip() and page.locator("main img").count() == 0
+
+        place = answer["label_names"].index(answer["label"])
+
+        def odds(one):
+            return math.log(one["scores"][place] / one["scores"][1 - place])
+
+        without = served.predict([text.replace("don't", "")])[0]
+        shown = float(page.locator("mark.why", has_text="don't").get_attribute("title"))
+        assert shown == pytest.approx(odds(answer) - odds(without), abs=2e-3) and shown
+
+        page.locator("#input-text").fill("word " * 300)
+        page.locator("#ask").click()
+        page.get_by_role("button", name="Why?").click()
+        expect(page.locator("mark.why")).to_have_count(60)
 
 
 OUTPUTS = {

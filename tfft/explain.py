@@ -19,6 +19,8 @@ ROWS = flags.DEFINE_integer("rows", 20, "How many of them: the first ones.", low
 METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "How: slopes of the model on the way from the text without words "
                            "to the text (they sum to the difference), slopes at the text, or leaving out one word at a time.")
 LABEL = flags.DEFINE_string("label", "", "The label that is explained; '': each that is answered.")
+NEAREST = flags.DEFINE_integer("nearest", 0, "So many training rows that look most alike to the model are shown besides.",
+                               lower_bound=0)
 OUTPUT = flags.DEFINE_string("output", "", "Where all of it goes besides: a .html or .json file.")
 WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
 
@@ -44,7 +46,7 @@ def main() -> int:
     from tfft.explaining.command import explain
 
     return explain(WORKDIR.value, WEIGHTS.value, rows, DATA.value, ROWS.value, method=METHOD.value, label=LABEL.value,
-                   output=OUTPUT.value)
+                   output=OUTPUT.value, nearest=NEAREST.value)
 
 
 def _given(fields: set[str]) -> list[dict[str, str]]:

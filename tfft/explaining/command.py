@@ -12,6 +12,7 @@ from tfft.errors import UserError
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.explanation import Explanation
 from tfft.explaining.html import page
+from tfft.explaining.nearest import Neighbours
 from tfft.explaining.terminal import told
 from tfft.files import to_path, write_text
 from tfft.run.judge import check_writable
@@ -22,10 +23,10 @@ from tfft.training.summaries import Console
 
 
 def explain(workdir: str, weights: str, given: list[dict[str, str]], data: str, count: int, *, method: str, label: str,
-            output: str) -> int:
+            output: str, nearest: int = 0) -> int:
     """Prints why a run answers rows as it does: those given, or the first `count` of a source. Returns the exit code.
 
-    output: a file for all of it besides, .html or .json.
+    output: a file for all of it besides, .html or .json; nearest: training rows that are shown beside each.
     """
     target = to_path(output) if output else None
     if target:
@@ -33,10 +34,13 @@ def explain(workdir: str, weights: str, given: list[dict[str, str]], data: str, 
     run = open_run(workdir, weights)
     explainer = Explainer(run, method, label)
     rows = rows_of(run, data, count) if data else [(row, "") for row in given]
+    neighbours = Neighbours(run, explainer.predictor, Console()) if nearest else None
     made: list[Explanation] = []
     sys.stdout.reconfigure(errors="backslashreplace")
     for row, place in rows:
+        near = neighbours(row, nearest) if neighbours else []
         for one in explainer(row, place):
+            one.nearest = near
             print(told(one, sys.stdout.isatty() and not os.environ.get("NO_COLOR")) + "\n", flush=True)
             made.append(one)
     if target:

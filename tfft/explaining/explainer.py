@@ -16,6 +16,7 @@ from tfft.serving.prediction import Predictor, decoded
 
 class Explainer:
     """A run's model, asked for its reasons by one method. label: the name of what is explained; "": what is answered.
+    names: of what can be.
 
     Raises: UserError where the task has nothing that can be explained so, or no such label.
     """
@@ -24,10 +25,10 @@ class Explainer:
         self._run, self._method = run, method
         self.predictor = Predictor(run, batch_size)
         self._explained = run.task.explained(self.predictor.encoder)
-        names = self._explained.names
-        if label and label not in names:
-            raise UserError(f"--label={label}: {unknown('label', label, names)}")
-        self._label = names.index(label) if label else -1
+        self.names = self._explained.names
+        if label and label not in self.names:
+            raise UserError(f"--label={label}: {unknown('label', label, self.names)}")
+        self._label = self.names.index(label) if label else -1
         self._slopes = None if method == "occlusion" else Slopes(run, self._explained.outputs)
 
     def __call__(self, row: dict[str, str], place: str = "") -> Iterator[Explanation]:
@@ -45,8 +46,12 @@ class Explainer:
             else:
                 of_token, found = self._by_slopes(row, owner, at)
                 attribution = np.bincount(owner[owner >= 0], of_token[owner >= 0], len(words))
-            yield Explanation(row, place, answer, self._method, self._explained.names[at], self._explained.what, words=words,
+            yield Explanation(row, place, answer, self._method, self.names[at], self._explained.what, words=words,
                               attribution=attribution, seen=seen, **found)
+
+    def values(self, rows: list[dict[str, str]], at: int) -> np.ndarray:
+        """float64[n]: the number `at` of names that is explained, of other rows."""
+        return self._explained.response(self.predictor(rows), at)
 
     def _by_slopes(self, row: dict[str, str], owner: np.ndarray, at: int) -> tuple[np.ndarray, dict]:
         """float64[S] of the example's own tokens, and what else an Explanation has of them."""

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from tfft.data.word_places import Word
+from tfft.explaining.nearest import Neighbour
 
 COMPLETE = 0.01  # what attributions may miss of the difference that they should sum to
 
@@ -16,7 +17,7 @@ class Explanation:
     row: the texts by field; place: of the row in its file, "" without; answer: what is predicted, for a reader; name, what: of
     the number ("neg", "log odds"); value: it, for the whole row; attribution float64[W]: of each word; seen bool[W]: whether it
     is in what the model read. rest: what the same number is where nothing of the texts is left (integrated gradients); steps:
-    gradients that each of those attributions is the mean of.
+    gradients that each of those attributions is the mean of. nearest: training rows that look alike to the model.
     """
 
     row: dict[str, str]
@@ -31,6 +32,7 @@ class Explanation:
     seen: np.ndarray
     rest: float | None = None
     steps: int = 0
+    nearest: list[Neighbour] = dataclasses.field(default_factory=list)
 
     def text(self, word: Word) -> str:
         return self.row[word.field][word.start:word.end]
@@ -57,4 +59,5 @@ class Explanation:
                   "attribution": round(float(value), 6), **({} if seen else {"cut_off": True})}
                  for word, value, seen in zip(self.words, self.attribution, self.seen, strict=True)]
         return {"place": self.place, **self.row, "answer": self.answer, "method": self.method, "explained": self.name,
-                "of": self.what, "value": round(self.value, 6), **ends, "words": words}
+                "of": self.what, "value": round(self.value, 6), **ends, "words": words, "nearest": [
+                    {**one._asdict(), "similarity": round(one.similarity, 6)} for one in self.nearest]}

@@ -26,7 +26,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def page(explanations: list[Explanation], title: str) -> str:
     """The file's text."""
-    title = html.escape(title)
+    title = _escaped(title)
     legend = ('<p class="soft"><mark class="for" style="--share:1">blue</mark> words speak for what is explained, '
               '<mark class="against" style="--share:1">orange</mark> ones against it; the stronger, the more. Point at a word '
               "for its number.</p>")
@@ -38,11 +38,15 @@ def page(explanations: list[Explanation], title: str) -> str:
 
 
 def _section(one: Explanation) -> str:
-    lines = [f"<h2>{html.escape(json.dumps(one.answer, ensure_ascii=False))}</h2>",
-             *(f'<p class="soft">{html.escape(line)}</p>' for line in (one.place, headline(one), *notes(one)) if line)]
+    lines = [f"<h2>{_escaped(json.dumps(one.answer, ensure_ascii=False))}</h2>",
+             *(f'<p class="soft">{_escaped(line)}</p>' for line in (one.place, headline(one), *notes(one)) if line)]
     for field in one.row:
-        named = f'<p class="soft">{html.escape(field)}</p>' if len(one.row) > 1 else ""
+        named = f'<p class="soft">{_escaped(field)}</p>' if len(one.row) > 1 else ""
         lines.append(f'{named}<p class="text">{_marked(one, field)}</p>')
+    if one.nearest:
+        items = "".join(f'<li>{_escaped(" / ".join(near.texts))} <span class="soft">{_escaped(near.right)}, cosine '
+                        f"{near.similarity:.3f}, {_escaped(near.place)}</span></li>" for near in one.nearest)
+        lines.append(f'<p class="soft">nearest training rows</p><ol>{items}</ol>')
     return "<section>\n" + "\n".join(lines) + "\n</section>"
 
 
@@ -50,7 +54,12 @@ def _marked(one: Explanation, field: str) -> str:
     values = iter(value for word, value in zip(one.words, one.attribution, strict=True) if word.field == field)
     made = []
     for text, share in parts(one, field):
-        text = html.escape(text.encode("utf-8", "replace").decode())  # half a surrogate pair is in no file
+        text = _escaped(text)
         made.append(text if share is None else f'<mark class="{"for" if share > 0 else "against"}" '
                     f'style="--share:{abs(share):.3f}" title="{next(values):+.3f}">{text}</mark>')
     return "".join(made)
+
+
+def _escaped(text: str) -> str:
+    """Half a surrogate pair is in no file."""
+    return html.escape(text.encode("utf-8", "replace").decode())

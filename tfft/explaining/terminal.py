@@ -23,7 +23,12 @@ def told(explanation: Explanation, colours: bool) -> str:
             named + text, WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
     strongest = np.argsort(-np.abs(one.attribution), kind="stable")[:STRONGEST]
     made.append("  most: " + ", ".join(f"{_shown(one.text(one.words[i]))} {one.attribution[i]:+.2f}" for i in strongest))
-    return "\n".join([*made, *(f"  {note}" for note in notes(one))])
+    made += [f"  {note}" for note in notes(one)]
+    made += ["  nearest training rows:"] if one.nearest else []
+    for near in one.nearest:
+        text = textwrap.shorten(_shown(" / ".join(near.texts)), WIDTH, placeholder="...")
+        made.append(f"    {near.similarity:.3f} {near.right}: {text}  ({near.place})")
+    return "\n".join(made)
 
 
 def headline(one: Explanation) -> str:
