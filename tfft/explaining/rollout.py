@@ -37,8 +37,8 @@ class Rollout:
         if not usual or run.experiment.adaptation.method == "prompt":
             raise UserError("--method=attention_rollout follows attention from layer to layer, as BERT, RoBERTa, DistilBERT "
                             f"and ALBERT have them, and in this run's model ({run.experiment.model.backbone}, "
-                            f"adaptation.method={run.experiment.adaptation.method}) that cannot be done. Use --method=occlusion, which asks "
-                            "nothing but the model's answers.")
+                            f"adaptation.method={run.experiment.adaptation.method}) that cannot be done. Use "
+                            "--method=occlusion, which asks nothing but the model's answers.")
         self._first = run.experiment.model.pooling in FIRST
         watched, scores = {id(layer): Watched(layer) for layer in encoder}, []  # ALBERT calls one many times
 
