@@ -11,12 +11,13 @@ import tensorflow as tf
 from test_flags import folder, told  # noqa: F401
 from tiny_run import make_run
 
-from tfft.config import Adaptation
+from tfft.config import Adaptation, Model
 from tfft.data.tokenize import TextEncoder, TextTokenizer, features
 from tfft.data.word_places import WordPlaces, _together
 from tfft.errors import UserError
 from tfft.explaining import command, gradients
 from tfft.explaining.explainer import Explainer
+from tfft.explaining.gradients import Slopes
 from tfft.explaining.html import page
 from tfft.explaining.terminal import told as shown
 from tfft.serving.prediction import Predictor
@@ -139,6 +140,24 @@ def test_integrated_gradients_sum_to_the_difference(tiny_preset, tmp_path, kind)
         assert value == pytest.approx(expected, abs=1e-4)
     by_leaving_out, = explained(run, "Good films, a bad film", "occlusion", label)
     assert by_leaving_out.value == pytest.approx(one.value, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["albert", "deberta_v3", "roberta"])
+def test_every_family_is_split_at_its_embeddings(family, run):
+    """The ends are the model's own; ALBERT's layers are one, DeBERTa's see their distances too."""
+    backbone = families.backbone(family)
+    model = run.task.build_model(backbone, Model(), seed=0)
+    model.get_layer("head").kernel.assign(np.random.default_rng(0).normal(0, 2, (families.WIDTH, 2)))
+    slopes = Slopes(dataclasses.replace(run, backbone=backbone, model=model, tokenizer=families.tokenizer(family)),
+                    lambda logits, at: logits[:, at])
+    inputs = families.inputs(model, [[2, 7, 9, 11, 3, 0]], [5])
+    of_word = np.array([0, 1, 1, 1, 0, 0], bool)
+    made = slopes.integrated(inputs, tf.constant(of_word), 1)
+    assert made.value == pytest.approx(float(model(inputs)[0, 1]), abs=1e-5)
+    blank = {**inputs, "token_ids": tf.constant([[2, *[slopes._blank] * 3, 3, 0]])}
+    assert made.rest == pytest.approx(float(model(blank)[0, 1]), abs=1e-5)
+    assert made.attribution.sum() == pytest.approx(made.value - made.rest, rel=0.01, abs=1e-4)
+    assert not made.attribution[~of_word].any() and abs(made.attribution).max() > 1e-3
 
 
 def test_steps_are_doubled_until_the_sum_is_right(steep, monkeypatch):

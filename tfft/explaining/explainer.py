@@ -40,6 +40,7 @@ class Explainer:
         row = {name: row[name] for name in self.predictor.fields}
         response = self.predictor([row])
         answer, _ = self._run.task.answers({name: decoded(value) for name, value in response.items()})[0]
+        answer = {name: round(value, 6) if isinstance(value, float) else value for name, value in answer.items()}
         words, owner = self._explained.words(row)
         seen = np.isin(np.arange(len(words)), owner)
         for at in self._explained.answer(response) if self._label < 0 else [self._label]:
