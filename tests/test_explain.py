@@ -11,12 +11,13 @@ import tensorflow as tf
 from test_flags import folder, told  # noqa: F401
 from tiny_run import make_run
 
-from tfft.config import Adaptation
+from tfft.config import Adaptation, Model
 from tfft.data.tokenize import TextEncoder, TextTokenizer, features
 from tfft.data.word_places import WordPlaces, _together
 from tfft.errors import UserError
-from tfft.explaining import command
+from tfft.explaining import command, gradients
 from tfft.explaining.explainer import Explainer
+from tfft.explaining.gradients import Slopes
 from tfft.explaining.html import page
 from tfft.explaining.terminal import told as shown
 from tfft.serving.prediction import Predictor
@@ -47,8 +48,20 @@ def trained(tiny_preset, tmp_path_factory):
         texts.append({"text": " ".join(words)})
     predictor = Predictor(made)
     inputs = features(predictor.encode(texts)[0], predictor.encoder.pad_id, tuple(made.model.input))
-    made.model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    made.model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                       jit_compile=False)
     made.model.fit(inputs, labels, batch_size=64, epochs=30, verbose=0)
+    return made
+
+
+@pytest.fixture(scope="module")
+def steep(tiny_preset, tmp_path_factory):
+    """A run whose output is anything but linear between two texts."""
+    made = make_run(tiny_preset, tmp_path_factory.mktemp("runs") / "steep")
+    draw = np.random.default_rng(2)
+    for variable in made.backbone.trainable_variables:
+        if len(variable.shape) > 1:
+            variable.assign(draw.normal(0, 0.4, variable.shape))
     return made
 
 
@@ -129,16 +142,32 @@ def test_integrated_gradients_sum_to_the_difference(tiny_preset, tmp_path, kind)
     assert by_leaving_out.value == pytest.approx(one.value, abs=1e-4)
 
 
-def test_steps_are_doubled_until_the_sum_is_right(run, monkeypatch):
-    from tfft.explaining import gradients
+@pytest.mark.parametrize("family", ["albert", "deberta_v3", "roberta"])
+def test_every_family_is_split_at_its_embeddings(family, run):
+    """The ends are the model's own; ALBERT's layers are one, DeBERTa's see their distances too."""
+    backbone = families.backbone(family)
+    model = run.task.build_model(backbone, Model(), seed=0)
+    model.get_layer("head").kernel.assign(np.random.default_rng(0).normal(0, 2, (families.WIDTH, 2)))
+    slopes = Slopes(dataclasses.replace(run, backbone=backbone, model=model, tokenizer=families.tokenizer(family)),
+                    lambda logits, at: logits[:, at])
+    inputs = families.inputs(model, [[2, 7, 9, 11, 3, 0]], [5])
+    of_word = np.array([0, 1, 1, 1, 0, 0], bool)
+    made = slopes.integrated(inputs, tf.constant(of_word), 1)
+    assert made.value == pytest.approx(float(model(inputs)[0, 1]), abs=1e-5)
+    blank = {**inputs, "token_ids": tf.constant([[2, *[slopes._blank] * 3, 3, 0]])}
+    assert made.rest == pytest.approx(float(model(blank)[0, 1]), abs=1e-5)
+    assert made.attribution.sum() == pytest.approx(made.value - made.rest, rel=0.01, abs=1e-4)
+    assert not made.attribution[~of_word].any() and abs(made.attribution).max() > 1e-3
 
-    exact, = explained(run, "good films, a bad film")
+
+def test_steps_are_doubled_until_the_sum_is_right(steep, monkeypatch):
+    exact, = explained(steep, "good films, a bad film")
     monkeypatch.setattr(gradients, "FIRST_STEPS", 1)
-    made, = explained(run, "good films, a bad film")
-    assert 1 < made.steps <= 16 and made.missing < 0.01
+    made, = explained(steep, "good films, a bad film")
+    assert 1 < made.steps < 512 and made.missing < 0.01 and exact.missing < 0.01
     np.testing.assert_allclose(made.attribution, exact.attribution, atol=0.02 * abs(exact.attribution).max())
     monkeypatch.setattr(gradients, "MOST_STEPS", 1)
-    rough, = explained(run, "good films, a bad film")
+    rough, = explained(steep, "good films, a bad film")
     assert rough.steps == 1 and rough.missing > 0.01 and "still miss" in shown(rough, False)
     assert rough.to_json()["complete"] is False
 
@@ -156,16 +185,16 @@ def test_occlusion_is_what_is_lost_without_each_word(run):
     assert one.attribution.any()
 
 
-def test_gradient_times_input_is_a_directional_derivative(run):
-    """Summed over all tokens it is d/dt of the output at t x input, t = 1."""
-    explained(run, "good film", "gradient_x_input")
-    explainer = EXPLAINERS[run.workdir.path, "gradient_x_input", ""]
+def test_gradient_times_input_is_a_directional_derivative(steep):
+    """Of a token it is d/dt of the output where what the encoder gets for it is t times that, at t = 1."""
+    explained(steep, "good film", "gradient_x_input")
+    explainer = EXPLAINERS[steep.workdir.path, "gradient_x_input", ""]
     slopes, predictor = explainer._slopes, explainer.predictor
-    inputs = features(predictor.encode([{"text": "good film"}])[0], 0, tuple(run.model.input), multiple=8)
+    inputs = features(predictor.encode([{"text": "good film"}])[0], 0, tuple(steep.model.input), multiple=8)
     of_token, _ = slopes.times_input(inputs, 1)
-    x = slopes._begin(inputs)
-    up, down = (slopes._slope(inputs, x * (1 + step), tf.constant(1))[0].numpy()[0] for step in (1e-2, -1e-2))
-    assert of_token.sum() == pytest.approx((up - down) / 2e-2, rel=0.02)
+    x, token = slopes._begin(inputs), tf.one_hot(1, inputs["token_ids"].shape[1])[:, tf.newaxis]
+    up, down = (slopes._slope(inputs, x * (1 + step * token), tf.constant(1))[0].numpy()[0] for step in (1e-2, -1e-2))
+    assert of_token[1] == pytest.approx((up - down) / 2e-2, rel=0.02) and abs(of_token[1]) > 0.01
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "gradient_x_input", "occlusion"])
@@ -184,12 +213,12 @@ def test_a_cue_that_decides_has_the_largest_attribution(trained, method):
 # ---- what is written
 
 def test_pages_escape_what_texts_say(run):
-    one, = explained(run, '<script>alert("x")</script> good & bad')
+    one, = explained(run, '<script>"x"</script> good & bad')
     made = page([one], "Why <b> answers so")
     assert "<script" not in made and "&lt;script" not in made.replace("&lt;</mark>", "") and "Why &lt;b&gt;" in made
     assert made.count("<mark") == 2 + len(one.words) and "http" not in made.replace("http-equiv", "")
     plain, coloured = shown(one, False), shown(one, True)
-    assert "\x1b[" in coloured and "\x1b" not in plain and "by integrated gradients" in plain and "[+" in plain
+    assert "\x1b[" in coloured and "\x1b" not in plain and "by integrated gradients" in plain and "[" in plain
     assert "\x1b" not in shown(dataclasses.replace(one, row={"text": one.row["text"].replace("a", "\x1b")}), False)
 
 

@@ -44,9 +44,9 @@ def asked(one: Explanation, order: np.ndarray) -> list[dict[str, str]]:
     return made
 
 
-def areas(predictor, explained, at: int, one: Explanation, orders: list[np.ndarray]) -> np.ndarray:
+def areas(explainer: Explainer, at: int, one: Explanation, orders: list[np.ndarray]) -> np.ndarray:
     """float64[orders,2]: the areas under deletion and insertion."""
-    odds = explained.response(predictor([row for order in orders for row in asked(one, order)]), at)
+    odds = explainer.values([row for order in orders for row in asked(one, order)], at)
     curve = (1 / (1 + np.exp(-odds))).reshape(len(orders), 2, STEPS + 1)
     return np.trapezoid(curve, axis=2) / STEPS
 
@@ -70,7 +70,6 @@ def main() -> None:
         parser.error("the curves are of probabilities: name a run of text classification")
     explainers = {method: Explainer(run, method) for method in METHODS}
     first = next(iter(explainers.values()))
-    explained = run.task.explained(first.predictor.encoder)
     rows = [row for row, _ in rows_of(run, given.data, given.rows * given.every)][::given.every]
     random = np.random.default_rng(0)
     found: dict[str, list] = {method: [] for method in (*METHODS, "random order")}
@@ -87,7 +86,7 @@ def main() -> None:
                 steps.append(one.steps)
                 complete += one.missing <= COMPLETE
         drawn = [random.permutation(len(one.words)) for _ in range(DRAWS)]
-        made = areas(first.predictor, explained, explained.names.index(one.name), one, [*orders.values(), *drawn])
+        made = areas(first, first.names.index(one.name), one, [*orders.values(), *drawn])
         for method, area in zip(METHODS, made, strict=False):
             found[method].append(area)
         found["random order"].append(made[len(METHODS):].mean(axis=0))

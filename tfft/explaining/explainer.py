@@ -1,6 +1,6 @@
 """Rows in, explanations of their answers out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ SLOPES = ("integrated_gradients", "gradient_x_input")
 
 class Explainer:
     """A run's model, asked for its reasons by one method. label: the name of what is explained; "": what is answered.
+    names: of what can be.
 
     Raises: UserError where the task has nothing that can be explained so, or no such label.
     """
@@ -27,10 +28,10 @@ class Explainer:
         self._run, self._method = run, method
         self.predictor = Predictor(run, batch_size)
         self._explained = run.task.explained(self.predictor.encoder)
-        names = self._explained.names
-        if label and label not in names:
-            raise UserError(f"--label={label}: {unknown('label', label, names)}")
-        self._label = names.index(label) if label else -1
+        self.names = self._explained.names
+        if label and label not in self.names:
+            raise UserError(f"--label={label}: {unknown('label', label, self.names)}")
+        self._label = self.names.index(label) if label else -1
         self._rollout = Rollout(run) if method == "attention_rollout" else None
         self._slopes = Slopes(run, self._explained.outputs) if method in SLOPES else None
 
@@ -39,6 +40,7 @@ class Explainer:
         row = {name: row[name] for name in self.predictor.fields}
         response = self.predictor([row])
         answer, _ = self._run.task.answers({name: decoded(value) for name, value in response.items()})[0]
+        answer = {name: round(value, 6) if isinstance(value, float) else value for name, value in answer.items()}
         words, owner = self._explained.words(row)
         seen = np.isin(np.arange(len(words)), owner)
         for at in self._explained.answer(response) if self._label < 0 else [self._label]:
@@ -51,8 +53,12 @@ class Explainer:
                 if self._rollout:
                     found = {"value": float(self._explained.response(response, at)[0])}
                 attribution = np.bincount(owner[owner >= 0], of_token[owner >= 0], len(words))
-            yield Explanation(row, place, answer, self._method, self._explained.names[at], self._explained.what, words=words,
+            yield Explanation(row, place, answer, self._method, self.names[at], self._explained.what, words=words,
                               attribution=attribution, seen=seen, **found)
+
+    def values(self, rows: list[dict[str, str]], at: int) -> np.ndarray:
+        """float64[n]: the number `at` of names that is explained, of other rows."""
+        return self._explained.response(self.predictor(rows), at)
 
     def _by_tokens(self, row: dict[str, str], owner: np.ndarray, at: int) -> tuple[np.ndarray, dict]:
         """float64[S] of the example's own tokens, and what else an Explanation has of them."""
@@ -67,3 +73,9 @@ class Explainer:
         padded[:len(owner)] = owner >= 0
         made = self._slopes.integrated(inputs, tf.constant(padded), at)
         return made.attribution[:len(owner)], {"value": made.value, "rest": made.rest, "steps": made.steps}
+
+
+def explain_rows(run: Run, rows: Iterable[dict[str, str]], method: str = "occlusion") -> Iterator[list[Explanation]]:
+    """Why a run answers rows of asked fields so: of each row one explanation, or where several labels hold one of each."""
+    explainer = Explainer(run, method)
+    return (list(explainer(row)) for row in rows)

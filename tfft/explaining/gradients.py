@@ -44,8 +44,11 @@ class Slopes:
         mask = getattr(run.tokenizer, "mask_token_id", None)
         self._blank = int(run.tokenizer.pad_token_id if mask is None else mask)
         self._outputs, self._batch = outputs, batch
-        self._begin = tf.function(lambda inputs: self._lower(inputs, training=False), autograph=False, reduce_retracing=True)
-        self._slope = tf.function(self._value_and_slope, autograph=False, reduce_retracing=True)
+        one = {name: tf.TensorSpec([1, None], tf.int32) for name in run.model.input}
+        points = tf.TensorSpec([None, None, self._lower.output.shape[-1]], tf.float32)
+        self._begin = tf.function(lambda inputs: self._lower(inputs, training=False), autograph=False, input_signature=[one])
+        self._slope = tf.function(self._value_and_slope, autograph=False,
+                                  input_signature=[one, points, tf.TensorSpec([], tf.int32)])
 
     def _value_and_slope(self, inputs: dict, hidden: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """inputs int32[1,S], hidden float32[k,S,H] -> float32[k], and its slope float32[k,S,H]"""
