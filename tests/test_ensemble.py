@@ -51,7 +51,8 @@ def test_answers_are_the_mean_of_the_members(problem, output, thin_preset, tmp_p
     each = np.stack([Predictor(run)(ROWS)[output] for run in made])
     assert np.ptp(each, axis=0).max() > 0.05
     ensemble = joined(made)
-    for got in (Predictor(ensemble)(ROWS), ServedModel(ensemble).of_texts(text=tf.constant([row["text"] for row in ROWS]))):
+    for got in (Predictor(ensemble)(ROWS), ServedModel(ensemble).signatures["serving_default"](
+            text=tf.constant([row["text"] for row in ROWS]))):
         np.testing.assert_allclose(np.asarray(got[output]), each.mean(axis=0), atol=2e-6)
     assert (ensemble.tuned or {}).get("thresholds") == (pytest.approx([0.3, 0.65]) if tuned[0] else None)
     assert ensemble.model.count_params() == sum(run.model.count_params() for run in made)
