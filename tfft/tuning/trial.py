@@ -5,6 +5,7 @@ TensorFlow begins anew in each trial, and a crash is the end of one trial alone.
 """
 
 import ctypes
+import dataclasses
 import json
 import os
 import signal
@@ -38,6 +39,7 @@ def ends_with_its_parent() -> None:
 def run(folder: Path) -> int:
     """Trains, or goes on; the work directory's TensorBoard then knows the trial's values as hyperparameters."""
     experiment, values = described(folder)
+    experiment = dataclasses.replace(experiment, eval=dataclasses.replace(experiment.eval, report=False))  # of many, few are read
 
     from tfft.run.fine_tune import fine_tune
 
