@@ -165,7 +165,7 @@ def test_integrated_gradients_sum_to_the_difference(tiny_preset, tmp_path, kind)
 
 @pytest.mark.parametrize("family", ["albert", "deberta_v3", "roberta"])
 def test_every_family_is_split_at_its_embeddings(family, run):
-    """The ends are the model's own; ALBERT's layers are one, DeBERTa's see their distances too, RoBERTa's have adapters here."""
+    """The ends are the model's own; ALBERT's layers are one, DeBERTa's see their distances too, RoBERTa has adapters here."""
     backbone = families.backbone(family)
     if family == "roberta":
         backbone = choose_trained(backbone, Model(), Adaptation(method="lora", rank=2), seed=0)
