@@ -39,7 +39,8 @@ def ends_with_its_parent() -> None:
 def run(folder: Path) -> int:
     """Trains, or goes on; the work directory's TensorBoard then knows the trial's values as hyperparameters."""
     experiment, values = described(folder)
-    experiment = dataclasses.replace(experiment, eval=dataclasses.replace(experiment.eval, report=False))  # of many, few are read
+    quiet = dataclasses.replace(experiment.eval, report=False)  # of many pages few are read
+    experiment = dataclasses.replace(experiment, eval=quiet)
 
     from tfft.run.fine_tune import fine_tune
 
