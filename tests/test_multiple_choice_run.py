@@ -94,7 +94,7 @@ def test_what_is_learnt_and_told(trained):
     assert "candidates: " in said and "labels: indices from 0 (" in said and "steps in all" in said
     assert "is better than that of " in found["told"] and "place of the candidate" in found["told"]
     assert found["slices"] and found["slices"][0]["metrics"].keys() == found["metrics"].keys()
-    assert {"How good", "Slices", "Details", "Training", "Data"} <= set(page_of(folder / "quiz"))
+    assert {"How good", "Details", "Training", "Data"} <= set(page_of(folder / "quiz"))
     assert found["of all"] == pytest.approx(found["metrics"])
     assert "--question='...' --choices='...'" in said and "serving_default: choice string(None,)" in said
     assert "proven on" in said and "have no right candidate" in said and "1 or 0 for each candidate (" in said
