@@ -44,7 +44,7 @@ def trained(tiny_preset, tmp_path_factory):
 def test_train_evaluate_predict_and_export(trained):
     folder, said = trained
     cache = str(folder / "cache")
-    assert {"How good", "Slices", "Details", "Mistakes", "Training", "Data"} <= set(page_of(folder / "run"))
+    assert {"How good", "Slices", "Details", "Training", "Data"} <= set(page_of(folder / "run"))
     assert "300 where they say; 100 questions have none" in said and "--question='...' --context='...'" in said
     out, _ = run(["evaluate", f"--workdir={folder}/run", "--split=validation"], cache)
     report = json.loads((folder / "run" / "evaluation-validation.json").read_text())
