@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from tfft.assets import cache_folder
 from tfft.config import split_share
@@ -62,6 +63,7 @@ class Robustness(NamedTuple):
 
 def measure(run: Run, name: str, rows: int, seed: int, console: Console) -> Robustness:
     """rows: how many of the split at most, 0: all. Raises: UserError where there are none, or none has a right answer then."""
+    tf.get_logger().setLevel("ERROR")  # it warns of each further evaluation in one process
     data, cache = run.experiment.data, cache_folder(run.experiment.data.cache)
     if data.sources:
         raise UserError("--robustness is for runs of one source: the rows of a mixture are read in several ways.")
