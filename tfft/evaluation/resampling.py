@@ -38,6 +38,11 @@ def interval(figures: Callable[[np.ndarray], dict[str, float]], n: int, *, resam
 
     interval(lambda places: {"mean": x[places].mean()}, 10_000) -> {"mean": (m - 1.96 s, m + 1.96 s)}, s = x.std() / 100
     """
-    outside = (1 - level) / 2
-    return {name: Interval(*(float(v) for v in np.quantile(values, (outside, 1 - outside))))
+    return {name: between(values, level)
             for name, values in resampled(figures, n, resamples=resamples, seed=seed).items()}
+
+
+def between(draws: np.ndarray, level: float = 0.95) -> Interval:
+    """The middle part of resampled figures."""
+    outside = (1 - level) / 2
+    return Interval(*(float(end) for end in np.quantile(draws, (outside, 1 - outside))))

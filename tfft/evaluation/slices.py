@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from tfft.evaluation.pairs import ALPHA, holm
 from tfft.evaluation.resampling import LEAST, Interval, interval, resampled
 from tfft.tasks.base import Evidence, Judged, quarters
 
 SLICED = 300  # resamples of a slice
 ASKED = 10    # rows of a slice, below which nothing is concluded
 VALUES = 20   # of a column that are slices each
-ALPHA = 0.05
 
 
 def with_loss(evidence: Evidence | None, judged: Judged) -> Evidence | None:
@@ -74,11 +74,9 @@ def compare(evidence: Evidence, groups: list[tuple[str, np.ndarray]], metric: st
         known = error > 0 and rest is not None and m >= ASKED and np.isfinite(value - rest)
         apart = (value - rest) / (error * np.sqrt(n / m + n / (n - m))) if known else 0.0
         chances.append((2 * stats.norm.sf(abs(apart)), (apart < 0) != lower))
-    for rank, i in enumerate(sorted(range(len(found)), key=lambda i: chances[i][0])):
-        if chances[i][0] > ALPHA / (len(found) - rank) or not np.isfinite(every):
-            break
-        found[i] = found[i]._replace(verdict="worse" if chances[i][1] else "better")
-    return found
+    corrected = holm([p for p, _ in chances])
+    return [one._replace(verdict="worse" if worse else "better") if p <= ALPHA and np.isfinite(every) else one
+            for one, p, (_, worse) in zip(found, corrected, chances, strict=True)]
 
 
 def _figure(evidence: Evidence, metric: str) -> Callable[[np.ndarray], dict[str, float]]:

@@ -1,6 +1,6 @@
 """Rows in, explanations of their answers out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -73,9 +73,3 @@ class Explainer:
         padded[:len(owner)] = owner >= 0
         made = self._slopes.integrated(inputs, tf.constant(padded), at)
         return made.attribution[:len(owner)], {"value": made.value, "rest": made.rest, "steps": made.steps}
-
-
-def explain_rows(run: Run, rows: Iterable[dict[str, str]], method: str = "occlusion") -> Iterator[list[Explanation]]:
-    """Why a run answers rows of asked fields so: of each row one explanation, or where several labels hold one of each."""
-    explainer = Explainer(run, method)
-    return (list(explainer(row)) for row in rows)

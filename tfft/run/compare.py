@@ -7,8 +7,8 @@ import numpy as np
 
 from tfft.config import TASKS, differences
 from tfft.errors import UserError
-from tfft.evaluation.pairs import ALPHA, holm, of_draws, paired_test
-from tfft.evaluation.resampling import resampled
+from tfft.evaluation.pairs import holm, of_draws, paired_test
+from tfft.evaluation.resampling import between, resampled
 from tfft.files import to_path, write_text
 from tfft.run.candidate import Candidate, judge_candidate
 from tfft.run.compared_slices import slices_of
@@ -160,8 +160,7 @@ def _pair(one: Candidate, other: Candidate, at: np.ndarray, there: np.ndarray, m
 def _between(draws: np.ndarray) -> tuple[float, float]:
     if not len(draws) or not np.isfinite(draws).all():
         return float("-inf"), float("inf")
-    low, high = np.quantile(draws, (ALPHA / 2, 1 - ALPHA / 2))
-    return float(low), float(high)
+    return between(draws)
 
 
 def _slice(kind: str, title: str, places: np.ndarray, at, there, one: Candidate, other: Candidate, metric: str) -> Slice:

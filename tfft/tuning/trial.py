@@ -26,9 +26,9 @@ def describe(folder: Path, experiment_json: str, values: dict[str, Any]) -> None
     write_text(folder / DESCRIPTION, json.dumps({"values": values, "experiment": json.loads(experiment_json)}, indent=1) + "\n")
 
 
-def described(folder: Path) -> tuple[Experiment, dict[str, Any]]:
+def described(folder: Path) -> Experiment:
     known = json.loads((folder / DESCRIPTION).read_text("utf-8"))
-    return from_json(json.dumps(known["experiment"]), str(folder / DESCRIPTION)), known["values"]
+    return from_json(json.dumps(known["experiment"]), str(folder / DESCRIPTION))
 
 
 def ends_with_its_parent() -> None:
@@ -37,29 +37,13 @@ def ends_with_its_parent() -> None:
 
 
 def run(folder: Path) -> int:
-    """Trains, or goes on; the work directory's TensorBoard then knows the trial's values as hyperparameters."""
-    experiment, values = described(folder)
+    """Trains, or goes on."""
+    experiment = described(folder)
     quiet = dataclasses.replace(experiment.eval, report=False)  # of many pages few are read
-    experiment = dataclasses.replace(experiment, eval=quiet)
 
     from tfft.run.fine_tune import fine_tune
 
-    code = fine_tune(experiment, str(folder))
-    if not any((folder / "tensorboard").glob("events.*")):
-        write_hyperparameters(folder / "tensorboard", values)
-    return code
-
-
-def write_hyperparameters(board: Path, values: dict[str, Any]) -> None:
-    """What TensorBoard's HParams tab shows of a run: `tensorboard --logdir=STUDY/trials`."""
-    import tensorflow as tf
-    from tensorboard.plugins.hparams import api
-
-    writer = tf.summary.create_file_writer(str(board))
-    with writer.as_default():
-        api.hparams({name: value if isinstance(value, (str, int, float)) else str(value) for name, value in values.items()},
-                    trial_id=board.parent.name)
-    writer.close()
+    return fine_tune(dataclasses.replace(experiment, eval=quiet), str(folder))
 
 
 if __name__ == "__main__":
