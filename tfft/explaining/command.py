@@ -15,8 +15,8 @@ from tfft.explaining.explanation import Explanation
 from tfft.explaining.html import page
 from tfft.explaining.nearest import Neighbours
 from tfft.explaining.terminal import told
-from tfft.files import to_path, write_text
-from tfft.run.judge import check_writable
+from tfft.files import to_path
+from tfft.run.judge import check_writable, write_output
 from tfft.run.other_rows import by_its_own_rule, other_rows
 from tfft.run.workdir import Run, open_run
 from tfft.serving.asked_rows import AskedRows
@@ -65,8 +65,5 @@ def rows_of(run: Run, data: str, count: int) -> Iterator[tuple[dict[str, str], s
 def _write(target, explanations: list[Explanation], title: str) -> None:
     text = page(explanations, title) if target.suffix == ".html" else json.dumps(
         [one.to_json() for one in explanations], indent=1, ensure_ascii=False) + "\n"
-    try:
-        write_text(target, text)
-    except (OSError, UnicodeEncodeError) as error:
-        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
+    write_output(target, text)
     print(f"all of it: {target}")

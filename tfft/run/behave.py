@@ -15,9 +15,9 @@ from tfft.behaviour.values import ALL
 from tfft.data.prepare import Split
 from tfft.data.splits import draw
 from tfft.errors import UserError
-from tfft.files import to_path, write_text
+from tfft.files import to_path
 from tfft.run import robustness
-from tfft.run.judge import check_writable, own_split
+from tfft.run.judge import check_writable, own_split, write_output
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.fields import LISTS
 from tfft.training.summaries import Console, table
@@ -134,7 +134,4 @@ class _Rows:
 
 
 def _write(target: Path, found: dict[str, Any]) -> None:
-    try:
-        write_text(target, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
+    write_output(target, json.dumps(found, indent=1, ensure_ascii=False) + "\n")

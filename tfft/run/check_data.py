@@ -16,11 +16,10 @@ from tfft.checks.suspects import Beliefs, suspects
 from tfft.config import Experiment, is_all_folds
 from tfft.data.prepare import Preparer, Split, open_splits
 from tfft.data.scratch import parts, scratch
-from tfft.errors import UserError
-from tfft.files import to_path, write_text
+from tfft.files import to_path
 from tfft.models.backbone import load_tokenizer, tokenizer_fingerprint
 from tfft.run.continued import learnt_from
-from tfft.run.judge import check_writable, judged, own_splits
+from tfft.run.judge import check_writable, judged, own_splits, write_output
 from tfft.run.workdir import Run, open_run
 from tfft.tasks.base import Task, Truth
 from tfft.tasks.table import TASKS
@@ -125,10 +124,7 @@ def _report(findings: Findings, fail_on: tuple[str, ...], output: str) -> int:
     if output:
         target = to_path(output)
         check_writable(target)
-        try:
-            write_text(target, findings.to_json() + "\n")
-        except OSError as error:
-            raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
+        write_output(target, findings.to_json() + "\n")
         print(f"\nall of it, with more examples: {target}")
     failed = list(dict.fromkeys(one.name for one in findings.found if one.name in fail_on))
     if failed:

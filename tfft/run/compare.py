@@ -9,11 +9,11 @@ from tfft.config import TASKS, differences
 from tfft.errors import UserError
 from tfft.evaluation.pairs import holm, of_draws, paired_test
 from tfft.evaluation.resampling import between, resampled
-from tfft.files import to_path, write_text
+from tfft.files import to_path
 from tfft.run.candidate import Candidate, judge_candidate
 from tfft.run.compared_slices import slices_of
 from tfft.run.comparison import Comparison, Pair, Slice
-from tfft.run.judge import check_writable
+from tfft.run.judge import check_writable, write_output
 from tfft.run.workdir import Workdir
 from tfft.training.summaries import Console
 
@@ -39,10 +39,7 @@ def compare(paths: list[str], *, data: str, split: str, weights: str, output: st
     made = comparison(found, data or split, slices, console)
     print(made.told())
     if target:
-        try:
-            write_text(target, made.to_json() + "\n")
-        except OSError as error:
-            raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
+        write_output(target, made.to_json() + "\n")
         print(f"\nreport: {target}")
     return WORSE if fail_if_worse and any(pair.verdict == "worse" for pair in made.pairs) else 0
 

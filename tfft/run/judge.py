@@ -55,10 +55,7 @@ def judge(path: str, *, data: str, split: str, weights: str, output: str, on_bro
         report.details["groups"] = fairness(run.experiment, report.evidence, looked.split.store, looked.sources, protected,
                                             positive)
     print(told(run, name, report))
-    try:
-        write_text(target, report.to_json(data=name, step=run.step) + "\n")
-    except OSError as error:
-        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
+    write_output(target, report.to_json(data=name, step=run.step) + "\n")
     print(f"report: {target}")
     if page and run.experiment.eval.report:
         page(run, name, looked, target, console)
@@ -255,6 +252,14 @@ def check_writable(target: Path) -> None:
         raise UserError(f"Cannot write {target}: {target.parent} is no folder. Name another file with --output.") from error
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error.strerror or error}. Name another file with --output.") from error
+
+
+def write_output(target: Path, text: str) -> None:
+    """Raises: UserError where the file that --output names, or another in its place, cannot be written."""
+    try:
+        write_text(target, text)
+    except (OSError, UnicodeEncodeError) as error:
+        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
 
 
 def _warn_of_changes(workdir: Workdir, splits: dict[str, Split], say: Callable[[str], None]) -> None:

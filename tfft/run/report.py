@@ -22,7 +22,7 @@ from tfft.files import to_path, write_text
 from tfft.pages.quality import main_metric
 from tfft.pages.report import Found, report_page
 from tfft.run.columns import column_values
-from tfft.run.judge import Looked, check_writable, looked_at, own_splits
+from tfft.run.judge import Looked, check_writable, looked_at, own_splits, write_output
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Report, quarters
 from tfft.training.summaries import Console
@@ -63,7 +63,7 @@ def report_run(path: str, *, data: str, split: str, weights: str, columns: tuple
         subject = _subject(run, name, looked, columns)
     else:
         subject = Subject(workdir, experiment, run.task, "", run.step, None, None, _readable(run))
-    write(target, subject)
+    write_output(target, page(subject))
     print(f"report: {target}")
     return 0
 
@@ -85,14 +85,6 @@ def tell(subject: Callable[[], Subject], targets: list[Path], console: Console) 
         console.say(f"the report could not be made ({type(error).__name__}: {error}). tfft report makes it again.")
         return
     console.say(f"report: {targets[0]} (made in {time.monotonic() - begin:.1f} s)")
-
-
-def write(target: Path, subject: Subject) -> None:
-    """Raises: UserError where the file cannot be written."""
-    try:
-        write_text(target, page(subject))
-    except OSError as error:
-        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
 
 
 def page(subject: Subject) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 from tfft.config import TASKS
 from tfft.data.prepare import Split
 from tfft.errors import UserError
-from tfft.files import to_path, write_text
+from tfft.files import to_path
 from tfft.models.backbone import tokenizer_fingerprint
-from tfft.run.judge import check_writable, judged, judged_split
+from tfft.run.judge import check_writable, judged, judged_split, write_output
 from tfft.run.workdir import Run, open_run
 from tfft.training.summaries import Console, table
 
@@ -63,10 +63,7 @@ def judge_sequence(paths: list[str], *, split: str, weights: str, output: str) -
     made = Sequence(paths, metric, scores_of(runs, split, metric, console),
                     metric in TASKS[last.task.name].lower_is_better)
     print(made.told(split))
-    try:
-        write_text(target, made.to_json(split))
-    except OSError as error:
-        raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
+    write_output(target, made.to_json(split))
     print(f"report: {target}")
     return 0
 
