@@ -11,15 +11,8 @@ from absl import flags
 from tfft import flags as command_line
 from tfft.errors import UserError
 
-DATA = flags.DEFINE_string("data", "", "A source of labelled rows with the columns the runs were trained with, e.g. "
-                           "csv:more.csv.")
-SPLIT = flags.DEFINE_enum("split", "", ["", "train", "validation", "test"], "Which split of each run; '' is test where all "
-                          "have one, else validation.")
+DATA, SPLIT, WEIGHTS, ON_BROKEN_ROW, READING = command_line.define_judged(several=True)
 SLICE = flags.DEFINE_list("slice", [], "Columns of the rows by whose values the runs are compared besides.")
-WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
-ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "What a row of --data without text or label, or "
-                                  "against its format, does; '' is what config.data.on_broken_row says.")
-READING = command_line.define_reading("data")
 FAIL_IF_WORSE = flags.DEFINE_bool("fail_if_worse", False, "End with 1 where a run is worse than the first.")
 OUTPUT = flags.DEFINE_string("output", "", "Where all that was found goes as JSON.")
 RUNS = 100  # at most
@@ -30,10 +23,6 @@ def main(*runs: str) -> int:
         raise UserError("Name the runs, the one to compare with first: tfft compare runs/a runs/b")
     if twice := [path for path in runs if runs.count(path) > 1]:
         raise UserError(f"{twice[0]} is named twice.")
-    if DATA.value and SPLIT.value:
-        raise UserError("Give --data or --split, not both.")
-    if ON_BROKEN_ROW.value and not DATA.value:
-        raise UserError("--on_broken_row goes with --data: the runs' own splits are read as their configs say.")
     reading = READING()
 
     from tfft.run.workdir import Workdir

@@ -15,14 +15,7 @@ from tfft.errors import UserError
 
 WORKDIR = flags.DEFINE_multi_string("workdir", None, "Work directory of the run. Given several times: of runs that go on from "
                                     "each other, in their order; what each makes of the rows of all, and what is forgotten.")
-DATA = flags.DEFINE_string("data", "", "A source of labelled rows with the columns the run was trained with, e.g. "
-                           "csv:more.csv.")
-SPLIT = flags.DEFINE_enum("split", "", ["", "train", "validation", "test"], "Which split of the run; '' is test where the run "
-                          "has one, else validation.")
-WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
-ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "What a row of --data without text or label, or "
-                                  "against its format, does; '' is what config.data.on_broken_row says.")
-READING = command_line.define_reading("data")
+DATA, SPLIT, WEIGHTS, ON_BROKEN_ROW, READING = command_line.define_judged()
 BASELINE = flags.DEFINE_bool("baseline", True, "Text classification: compare with a constant answer and a linear model; "
                              "--nobaseline does not.")
 PROTECTED = flags.DEFINE_list("protected", [], "Columns of the rows whose values are groups to be treated alike: what is found "
@@ -50,10 +43,6 @@ def main() -> int:
         return _behaviour()
     if not WORKDIR.value:
         raise UserError("Name the run: --workdir=runs/imdb")
-    if DATA.value and SPLIT.value:
-        raise UserError("Give --data or --split, not both.")
-    if ON_BROKEN_ROW.value and not DATA.value:
-        raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
     if POSITIVE.value and not PROTECTED.value:
         raise UserError("--positive goes with --protected: name the columns whose groups are compared.")
     if PROTECTED.value and len(WORKDIR.value) > 1:

@@ -60,6 +60,39 @@ def define_reading(of: str) -> Callable[[], dict[str, str]]:
     return given
 
 
+class Judged(typing.NamedTuple):
+    """The flags of a command that judges runs. reading: as of `define_reading`, when all of them go together."""
+
+    data: flags.FlagHolder
+    split: flags.FlagHolder
+    weights: flags.FlagHolder
+    on_broken_row: flags.FlagHolder
+    reading: Callable[[], dict[str, str]]
+
+
+def define_judged(several: bool = False) -> Judged:
+    """Defines --data with how it is read, --split, --weights and --on_broken_row, of one run or of several together."""
+    were, each, has, own = ("runs were", "each run", "all have", "the runs' own splits are read as their configs say") \
+        if several else ("run was", "the run", "the run has", "the run's own splits are read as its config says")
+    data = flags.DEFINE_string("data", "", f"A source of labelled rows with the columns the {were} trained with, e.g. "
+                               "csv:more.csv.")
+    split = flags.DEFINE_enum("split", "", ["", "train", "validation", "test"], f"Which split of {each}; '' is test where "
+                              f"{has} one, else validation.")
+    weights = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
+    on_broken_row = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "What a row of --data without text or label, "
+                                      "or against its format, does; '' is what config.data.on_broken_row says.")
+    reading = define_reading("data")
+
+    def checked() -> dict[str, str]:
+        if data.value and split.value:
+            raise UserError("Give --data or --split, not both.")
+        if on_broken_row.value and not data.value:
+            raise UserError(f"--on_broken_row goes with --data: {own}.")
+        return reading()
+
+    return Judged(data, split, weights, on_broken_row, checked)
+
+
 def run(body: Callable[..., int | None], takes: int = 0) -> None:
     """Parses the command line and runs `body`, with what stands beside the flags where it takes so many arguments; leaves with
     its exit code, 2 for a user's mistake."""

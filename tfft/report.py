@@ -13,26 +13,15 @@ from tfft import flags as command_line
 from tfft.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of the run; of a run of several tasks, each gets a page.")
-DATA = flags.DEFINE_string("data", "", "A source of labelled rows with the columns the run was trained with, e.g. "
-                           "csv:more.csv.")
-SPLIT = flags.DEFINE_enum("split", "", ["", "train", "validation", "test"], "Which split of the run; '' is test where the run "
-                          "has one, else validation.")
+DATA, SPLIT, WEIGHTS, ON_BROKEN_ROW, READING = command_line.define_judged()
 SLICE = flags.DEFINE_multi_string("slice", [], "A column of the rows, each of whose values is judged beside the others; give "
                                   "it several times for several.")
-WEIGHTS = flags.DEFINE_enum("weights", "", ["", "best", "last"], "Which weights; '' is what config.export.weights says.")
-ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "", ["", "error", "skip"], "What a row of --data without text or label, or "
-                                  "against its format, does; '' is what config.data.on_broken_row says.")
-READING = command_line.define_reading("data")
 OUTPUT = flags.DEFINE_string("output", "", "Where the page goes; '' is <workdir>/report.html.")
 
 
 def main() -> int:
     if not WORKDIR.value:
         raise UserError("Name the run: --workdir=runs/imdb")
-    if DATA.value and SPLIT.value:
-        raise UserError("Give --data or --split, not both.")
-    if ON_BROKEN_ROW.value and not DATA.value:
-        raise UserError("--on_broken_row goes with --data: the run's own splits are read as its config says.")
     reading = READING()
 
     from tfft.run.workdir import Workdir

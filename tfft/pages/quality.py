@@ -65,9 +65,10 @@ def tables(report: Report) -> Markup:
     return section("Details", *parts)
 
 
-def mistakes(report: Report) -> Markup:
-    """The surest ones."""
-    lines = [(place(where), text, right or "(none)", given or "(none)") for where, text, right, given in report.mistakes]
+def mistakes(report: Report, explained: Mapping[str, Markup]) -> Markup:
+    """The surest ones. explained: what is to be said of a row besides, by its place."""
+    lines = [(place(where), [text, explained.get(where, Markup(""))], right or "(none)", given or "(none)")
+             for where, text, right, given in report.mistakes]
     told = tag("p", "The answers that are most wrong, first those the model was surest of. Read them: some are mistakes of the "
                     "rows.", class_="soft")
     made = table(("row", "text", "right", "answer"), lines, long=("text",), stacked=True)

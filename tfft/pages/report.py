@@ -16,7 +16,7 @@ from tfft.tasks.base import Report
 class Found:
     """What there is to say of a run. title: its name; told: lines beneath; metric: that which chooses weights, without a
     source; sliced: the metric of the slices; slices: by what, "length"; points: the lines of metrics.jsonl; changed: (setting,
-    default, the run's); checked: of what findings are."""
+    default, the run's); checked: of what findings are; explained: what is to be said of a mistake besides, by its place."""
 
     title: str
     told: Sequence[str]
@@ -30,6 +30,7 @@ class Found:
     checked: str = ""
     changed: Sequence[tuple[str, Any, Any]] = ()
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    explained: Mapping[str, Markup] = dataclasses.field(default_factory=dict)
 
 
 def report_page(found: Found) -> str:
@@ -39,7 +40,7 @@ def report_page(found: Found) -> str:
         made.append(quality.quality(report, found.metric, found.compared, report.by_source))
         if found.slices:
             made.append(quality.slices(found.slices, found.sliced, quality.whole(report, found.sliced)))
-        made += [quality.tables(report), *_of_chances(report), quality.mistakes(report),
+        made += [quality.tables(report), *_of_chances(report), quality.mistakes(report, found.explained),
                  quality.written(report)]
     made += [about.curves(found.points, found.metric), about.data_checks(found.findings, found.checked),
              about.settings(found.changed, found.environment)]
