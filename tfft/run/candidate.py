@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -81,9 +80,6 @@ def _sizes(run: Run) -> dict[str, int | None]:
 
 def _training(workdir: Workdir) -> dict[str, float | None]:
     """Seconds of training steps, and tokens a second, of metrics.jsonl."""
-    lines = []
-    with contextlib.suppress(OSError, ValueError):
-        every = [json.loads(line) for line in workdir.metrics.read_text("utf-8").splitlines()]
-        lines = [line for line in every if line["kind"] == "train"]
+    lines = [line for line in workdir.points() if line["kind"] == "train"]
     seconds, tokens = (sum(line.get(name) or 0 for line in lines) for name in ("seconds", "tokens"))
     return {"training_seconds": seconds or None, "tokens_per_second": tokens / seconds if seconds else None}

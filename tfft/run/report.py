@@ -156,20 +156,13 @@ def _findings(subject: Subject) -> tuple[Findings | None, str]:
 
 def _points(workdir: Workdir) -> list[dict]:
     """The lines of metrics.jsonl; of one of several tasks with what the run of all says of it."""
-    own = _lines(workdir.metrics)
+    own = workdir.points()
     if any(point.get("kind") == "train" for point in own):
         return own
     mine = f"{workdir.path.name}/loss"
-    shared = [{**point, "loss": point[mine]} for point in _lines(workdir.path.parent / "metrics.jsonl")
+    shared = [{**point, "loss": point[mine]} for point in Workdir(workdir.path.parent).points()
               if point.get("kind") == "train" and mine in point]
     return [*shared, *own]
-
-
-def _lines(file: Path) -> list[dict]:
-    try:
-        return [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError):
-        return []
 
 
 def _environment(workdir: Workdir) -> dict:

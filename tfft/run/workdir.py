@@ -173,6 +173,18 @@ class Workdir:
         """Writes what waits to be."""
         self._metrics.flush()
 
+    def points(self) -> list[dict[str, Any]]:
+        """The whole lines of metrics.jsonl; [] where there is none yet."""
+        try:
+            lines = self.metrics.read_text("utf-8").splitlines()
+        except OSError:
+            return []
+        made = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # half a line, from a kill in the middle of it, or one that is being written
+                made.append(json.loads(line))
+        return made
+
     def forget_after(self, step: int, evaluated: int) -> None:
         """Drops lines of metrics.jsonl beyond a step, and evaluations beyond another: a resumed run writes them again."""
         if self.metrics.exists():

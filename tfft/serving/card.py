@@ -39,11 +39,7 @@ def _metrics(run: Run) -> str:
     """The validation figures that training recorded for these weights."""
     if run.members:
         return ""
-    try:
-        lines = [json.loads(line) for line in run.workdir.metrics.read_text("utf-8").splitlines()]
-    except (OSError, ValueError):
-        return ""
-    found = [line for line in lines if line.get("kind") == "validation" and line.get("step") == run.step]
+    found = [line for line in run.workdir.points() if line.get("kind") == "validation" and line.get("step") == run.step]
     return "## Validation, while training\n\n" + _figures(found[-1]) if found else ""
 
 

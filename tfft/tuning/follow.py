@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tfft.run.workdir import Workdir
+
 START = subprocess.Popen
 SECONDS = 0.2  # between two looks
 OUTPUT = "process.log"  # what the trial's process says
@@ -65,7 +67,7 @@ def watch(folder: Path, stop: Stop, judged_poor: Callable[[int, dict[str, Any], 
         try:
             while True:
                 code = process.poll()
-                lines = read(folder)
+                lines = Workdir(folder).points()
                 judged = [line for line in lines if line["kind"] == "validation"]
                 for number, line in list(enumerate(judged, 1))[told:]:
                     told = number
@@ -81,21 +83,6 @@ def watch(folder: Path, stop: Stop, judged_poor: Callable[[int, dict[str, Any], 
             stop.process = None
             if process.poll() is None:  # something went wrong here
                 process.send_signal(signal.SIGTERM)
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of metrics.jsonl."""
-    try:
-        text = (folder / "metrics.jsonl").read_text("utf-8")
-    except FileNotFoundError:
-        return []
-    made = []
-    for line in text.split("\n")[:-1]:
-        try:
-            made.append(json.loads(line))
-        except ValueError:  # half a line, from a kill in the middle of it
-            continue
-    return made
 
 
 def total_steps(folder: Path) -> int:
