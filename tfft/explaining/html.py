@@ -1,11 +1,12 @@
 """Explanations as one HTML file that needs no network, in light and in dark."""
 
-import html
 import json
+from collections.abc import Iterator
 
 from tfft.explaining.explanation import Explanation
 from tfft.explaining.nearest import Neighbour
 from tfft.explaining.terminal import headline, notes, parts
+from tfft.pages.html import Markup, document, tag
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6470; --line: #cfd5dc; --paper: #fff; --for: 37 99 235;
@@ -22,43 +23,35 @@ mark { color: inherit; background: none; border-radius: .25rem; padding: .1rem .
 mark.for { background: rgb(var(--for) / calc(var(--share) * .6)); }
 mark.against { background: rgb(var(--against) / calc(var(--share) * .6)); }
 """
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = Markup('<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">')
 
 
 def page(explanations: list[Explanation], title: str) -> str:
     """The file's text."""
-    title = html.escape(title)
-    legend = ('<p class="soft"><mark class="for" style="--share:1">blue</mark> words speak for what is explained, '
-              '<mark class="against" style="--share:1">orange</mark> ones against it; the stronger, the more. Point at a word '
-              "for its number.</p>")
-    body = "\n".join(_section(one) for one in explanations)
-    return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" '
-            f'content="{POLICY}">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{legend}\n{body}\n</body>\n"
-            "</html>\n")
+    legend = tag("p", tag("mark", "blue", class_="for", style="--share:1"), " words speak for what is explained, ",
+                 tag("mark", "orange", class_="against", style="--share:1"), " ones against it; the stronger, the more. Point "
+                 "at a word for its number.", class_="soft")
+    return document(title, STYLE, tag("h1", title), legend, *map(_section, explanations), head=POLICY)
 
 
-def _section(one: Explanation) -> str:
-    lines = [f"<h2>{html.escape(json.dumps(one.answer, ensure_ascii=False))}</h2>",
-             *(f'<p class="soft">{html.escape(line)}</p>' for line in (one.place, headline(one), *notes(one)) if line)]
+def _section(one: Explanation) -> Markup:
+    lines = [tag("h2", json.dumps(one.answer, ensure_ascii=False)),
+             *(tag("p", line, class_="soft") for line in (one.place, headline(one), *notes(one)) if line)]
     for field in one.row:
-        named = f'<p class="soft">{html.escape(field)}</p>' if len(one.row) > 1 else ""
-        lines.append(f'{named}<p class="text">{_marked(one, field)}</p>')
+        lines += [tag("p", field, class_="soft")] if len(one.row) > 1 else []
+        lines.append(tag("p", *_marked(one, field), class_="text"))
     if one.nearest:
-        lines.append('<p class="soft">nearest training rows</p>\n<ol>' + "".join(_near(near) for near in one.nearest) + "</ol>")
-    return "<section>\n" + "\n".join(lines) + "\n</section>"
+        lines += [tag("p", "nearest training rows", class_="soft"), tag("ol", *map(_near, one.nearest))]
+    return tag("section", *lines)
 
 
-def _near(one: Neighbour) -> str:
-    text = html.escape(" | ".join(one.texts.values()).encode("utf-8", "replace").decode())
-    return f'<li>{text} <span class="soft">{html.escape(one.answer)}, {one.cosine:.3f}, {html.escape(one.place)}</span></li>'
+def _near(one: Neighbour) -> Markup:
+    return tag("li", " | ".join(one.texts.values()), " ",
+               tag("span", f"{one.answer}, {one.cosine:.3f}, {one.place}", class_="soft"))
 
 
-def _marked(one: Explanation, field: str) -> str:
+def _marked(one: Explanation, field: str) -> Iterator[Markup | str]:
     values = iter(value for word, value in zip(one.words, one.attribution, strict=True) if word.field == field)
-    made = []
     for text, share in parts(one, field):
-        text = html.escape(text.encode("utf-8", "replace").decode())  # half a surrogate pair is in no file
-        made.append(text if share is None else f'<mark class="{"for" if share > 0 else "against"}" '
-                    f'style="--share:{abs(share):.3f}" title="{next(values):+.3f}">{text}</mark>')
-    return "".join(made)
+        yield text if share is None else tag("mark", text, class_="for" if share > 0 else "against",
+                                             style=f"--share:{abs(share):.3f}", title=f"{next(values):+.3f}")

@@ -84,8 +84,12 @@ def page(title: str, about: Sequence[Any], sections: Sequence[Markup], made: str
     titles = [html.unescape(one.split("<h2>", 1)[1].split("</h2>", 1)[0]) for one in there]
     links = tag("nav", *(tag("a", name, href=f"#{anchor(name)}") for name in titles), aria_label="Sections")
     style = (Path(__file__).parent / "page.css").read_text("utf-8")
-    head = [Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-            tag("title", title), Markup(f"<style>\n{style}</style>")]
-    body = tag("body", tag("header", tag("h1", title), *(tag("p", line) for line in about if line)), links,
-               tag("main", *there), tag("footer", made))
-    return f'<!doctype html>\n<html lang="en">\n{tag("head", *head)}\n{body}\n</html>\n'
+    return document(title, style, tag("header", tag("h1", title), *(tag("p", line) for line in about if line)), links,
+                    tag("main", *there), tag("footer", made))
+
+
+def document(title: str, style: str, *body: Any, head: str = "") -> str:
+    """A whole file that needs no network. head: what its head has besides."""
+    usual = Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">')
+    made = tag("head", usual, head, tag("title", title), Markup(f"<style>\n{style}</style>"))
+    return f'<!doctype html>\n<html lang="en">\n{made}\n{tag("body", *body)}\n</html>\n'

@@ -1,8 +1,7 @@
 """study.html: one file that shows a study without a network."""
 
-import html
-
 from tfft.config.space import plain
+from tfft.pages.html import Markup, document, tag
 from tfft.tuning.charts import bars, history, parallel
 from tfft.tuning.study import Study, Trial
 
@@ -27,13 +26,12 @@ td.reason { white-space: normal; min-width: 20rem; color: var(--bad) } tr.first 
 def page(study: Study, trials: list[Trial], importances: dict[str, float]) -> str:
     """The whole page."""
     kinds = {name: plain(kind) for name, kind in study.space.items()}
-    name = html.escape(study.folder.resolve().name)
-    best = study.best()
+    name, best = study.folder.resolve().name, study.best()
     counts = ", ".join(f"{count} {state}" for state in ("done", "stopped early", "failed", "running")
                        if (count := sum(trial.state == state for trial in trials)))
     lead = f"The best is trial {best[0].number}: {study.metric} {best[0].metric:.4f} on the validation rows." if best else ""
-    parts = [f"<h1>{name}: {html.escape(study.experiment.task.name)}, {'lowest' if study.lower else 'highest'} "
-             f"{html.escape(study.metric)}</h1>", f"<p>{len(trials)} trials: {counts}. {html.escape(lead)}</p>"]
+    parts = [tag("h1", f"{name}: {study.experiment.task.name}, {'lowest' if study.lower else 'highest'} {study.metric}"),
+             tag("p", f"{len(trials)} trials: {counts}. {lead}")]
     for title, picture, said in (
             ("History", history(trials, study.metric, study.lower), "Grey: stopped early, with the metric it had then."),
             ("Settings", parallel(trials, kinds, study.metric, study.lower), "A line is a trial; the better, the darker. At "
@@ -41,21 +39,17 @@ def page(study: Study, trials: list[Trial], importances: dict[str, float]) -> st
             ("Importances", bars(importances), "The share of the metric's variance over the space that a setting explains by "
              "itself and with others (fANOVA), as far as these trials tell.")):
         if picture:
-            parts.append(f"<h2>{title}</h2>\n{picture}\n<p>{said}</p>")
-    parts += ["<h2>Trials</h2>", _table(study, trials, best)]
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>\n<meta name="viewport" '
-            f'content="width=device-width"><style>{STYLE}</style></head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n")
+            parts += [tag("h2", title), Markup(picture), tag("p", said)]
+    return document(name, STYLE, *parts, tag("h2", "Trials"), _table(study, trials, best))
 
 
-def _table(study: Study, trials: list[Trial], best: list[Trial]) -> str:
+def _table(study: Study, trials: list[Trial], best: list[Trial]) -> Markup:
     """The best first, then the others by number."""
     others = [trial for trial in trials if trial.state != "done"]
-    heads = ["trial", "state", study.metric, *study.space, "steps", "seconds", ""]
-    rows = ["<tr>" + "".join(f"<th>{html.escape(head)}</th>" for head in heads) + "</tr>"]
+    rows = [tag("tr", *(tag("th", head) for head in ("trial", "state", study.metric, *study.space, "steps", "seconds", "")))]
     for place, trial in enumerate([*best, *others]):
         cells = [trial.title, trial.state, "" if trial.metric is None else f"{trial.metric:.4f}",
                  *(trial.values.get(name, "") for name in study.space), f"{trial.steps:,}", f"{trial.seconds:.0f}"]
-        rows.append(f'<tr{" class=first" if place == 0 and best else ""}>' + "".join(
-            f"<td>{html.escape(f'{cell:.4g}' if isinstance(cell, float) else str(cell))}</td>" for cell in cells)
-            + f'<td class="reason">{html.escape(trial.reason)}</td></tr>')
-    return "<table>\n" + "\n".join(rows) + "\n</table>"
+        rows.append(tag("tr", *(tag("td", f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in cells),
+                        tag("td", trial.reason, class_="reason"), class_="first" if place == 0 and best else None))
+    return tag("table", *rows)
