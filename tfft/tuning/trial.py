@@ -4,12 +4,13 @@ FOLDER/trial.json says what to train; FOLDER is then the work directory of an or
 TensorFlow begins anew in each trial, and a crash is the end of one trial alone.
 """
 
-import ctypes
 import dataclasses
 import json
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tfft.errors import exit_code
 from tfft.files import write_text
 
 DESCRIPTION = "trial.json"
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
+SECONDS = 0.2  # between two looks for the parent
 
 
 def describe(folder: Path, experiment_json: str, values: dict[str, Any]) -> None:
@@ -32,8 +33,16 @@ def described(folder: Path) -> Experiment:
 
 
 def ends_with_its_parent() -> None:
-    """When the process that began this one is killed, this one gets SIGTERM: it saves, and leaves."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    """When the process that began this one is killed, this one gets SIGTERM, once: it saves, and leaves. Linux's own
+    PR_SET_PDEATHSIG comes again for each thread that the other had, and a second SIGTERM ends a training at once."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run(folder: Path) -> int:
