@@ -177,12 +177,13 @@ def flags(about: str, files: tuple[str, ...] = ("train", "test")) -> argparse.Ar
     return parser
 
 
-def take_turns(parser: argparse.ArgumentParser, script: str, systems: dict, ours: tuple[str, ...] = ("tfft",)) -> None:
+def take_turns(parser: argparse.ArgumentParser, script: str, systems: dict, ours: tuple[str, ...] = ("tfft",),
+               usual: tuple[str, ...] = ()) -> None:
     """Runs each system, a function of the arguments, in a process of its own that starts the script anew; those that are not
-    ours by the Python of --python."""
+    ours by the Python of --python. usual: those of --systems' default, if not all."""
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--systems", default=",".join(systems))
+    parser.add_argument("--systems", default=",".join(usual or systems))
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
