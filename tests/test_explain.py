@@ -15,12 +15,13 @@ from tfft.config import Adaptation, Model
 from tfft.data.tokenize import TextEncoder, TextTokenizer, features
 from tfft.data.word_places import WordPlaces, _together
 from tfft.errors import UserError
-from tfft.explaining import command, gradients
+from tfft.explaining import gradients
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.gradients import Slopes
 from tfft.explaining.html import page
 from tfft.explaining.terminal import told as shown
 from tfft.models.adaptation import choose_trained
+from tfft.serving import explain as command
 from tfft.serving.prediction import Predictor
 from tfft.tasks import base
 from tfft.tasks.text_classification.pattern import PatternTokenizer

@@ -7,12 +7,11 @@ import tensorflow as tf
 
 from tfft.data.tokenize import features
 from tfft.errors import UserError, unknown
+from tfft.evaluation.predictor import Opened, Predictor, decoded
 from tfft.explaining.explanation import Explanation
 from tfft.explaining.gradients import Slopes
 from tfft.explaining.occlusion import occluded
 from tfft.explaining.rollout import Rollout
-from tfft.run.workdir import Run
-from tfft.serving.prediction import Predictor, decoded
 
 SLOPES = ("integrated_gradients", "gradient_x_input")
 
@@ -24,7 +23,7 @@ class Explainer:
     Raises: UserError where the task has nothing that can be explained so, or no such label.
     """
 
-    def __init__(self, run: Run, method: str, label: str = "", batch_size: int = 64):
+    def __init__(self, run: Opened, method: str, label: str = "", batch_size: int = 64):
         self._run, self._method = run, method
         self.predictor = Predictor(run, batch_size)
         self._explained = run.task.explained(self.predictor.encoder)
