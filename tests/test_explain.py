@@ -13,14 +13,16 @@ from tiny_run import make_run
 
 from tfft.config import Adaptation, Model
 from tfft.data.tokenize import TextEncoder, TextTokenizer, features
-from tfft.data.word_places import WordPlaces, _together
+from tfft.data.word_places import Word, WordPlaces, _together
 from tfft.errors import UserError
-from tfft.explaining import command, gradients
+from tfft.explaining import gradients
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.gradients import Slopes
-from tfft.explaining.html import page
+from tfft.explaining.html import page, texts
+from tfft.explaining.occlusion import taken_together
 from tfft.explaining.terminal import told as shown
 from tfft.models.adaptation import choose_trained
+from tfft.serving import explain as command
 from tfft.serving.prediction import Predictor
 from tfft.tasks import base
 from tfft.tasks.text_classification.pattern import PatternTokenizer
@@ -233,6 +235,24 @@ def test_a_cue_that_decides_has_the_largest_attribution(trained, method):
     assert found == 4  # of seven words a text
 
 
+def test_neighbouring_words_are_taken_together():
+    words = [Word("text", i, i + 1) for i in range(5)] + [Word("pair", 0, 1), Word("pair", 1, 2)]
+    made, owner = taken_together(words, np.array([-1, 0, 1, 1, 2, 4, -1, 5, 6, -1]), 3)
+    assert made == [("text", 0, 2), ("text", 2, 3), ("text", 3, 4), ("text", 4, 5), ("pair", 0, 2)]  # the fourth is cut off
+    assert owner.tolist() == [-1, 0, 0, 0, 1, 3, -1, 4, 4, -1]
+    assert taken_together(words, np.arange(7), 9)[0] == words
+    assert taken_together([], np.array([-1, -1]), 3)[1].tolist() == [-1, -1]
+
+
+def test_a_long_text_costs_no_more_than_it_may(trained, monkeypatch):
+    asked, predict = [], Predictor.__call__
+    monkeypatch.setattr(Predictor, "__call__", lambda self, rows: asked.append(len(rows)) or predict(self, rows))
+    text = "the film a film good film the film a poor"
+    one, = Explainer(trained, "occlusion", tokens=1)({"text": text})  # 12 tokens
+    assert max(asked) == 6 and [one.text(word) for word in one.words][2] == "good film"  # by twos: 8 parts at most
+    assert int(np.argmax(one.attribution)) == 2 and one.answer["predicted_label"] == "pos"
+
+
 # ---- what is written
 
 def test_pages_escape_what_texts_say(run):
@@ -240,6 +260,8 @@ def test_pages_escape_what_texts_say(run):
     made = page([one], "Why <b> answers so")
     assert "<script" not in made and "&lt;script" not in made.replace("&lt;</mark>", "") and "Why &lt;b&gt;" in made
     assert made.count("<mark") == 2 + len(one.words) and "http" not in made.replace("http-equiv", "")
+    short, = texts(one, 10)
+    assert short.count("<mark") == len([word for word in one.words if word.start < 10]) and short.endswith("\u2026</mark></p>")
     plain, coloured = shown(one, False), shown(one, True)
     assert "\x1b[" in coloured and "\x1b" not in plain and "by integrated gradients" in plain and "[" in plain
     assert "\x1b" not in shown(dataclasses.replace(one, row={"text": one.row["text"].replace("a", "\x1b")}), False)

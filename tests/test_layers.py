@@ -8,8 +8,8 @@ import re
 TFFT = pathlib.Path(__file__).parent.parent / "tfft"
 # Lowest first. What is not named here is an entry module: a single file on top of all.
 LAYERS = [{"errors"}, {"files"}, {"behaviour", "config", "converters", "notebook"}, {"assets"}, {"data", "models"}, {"vectors"},
-          {"tasks"}, {"checks", "training"}, {"evaluation", "tpu"}, {"pages"}, {"run"}, {"serving", "tuning"},
-          {"explaining", "folds"}]
+          {"tasks"}, {"checks", "training"}, {"evaluation", "tpu"}, {"pages"}, {"explaining"}, {"run"},
+          {"serving", "tuning"}, {"folds"}]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 TOP = len(LAYERS)
 COMMON = ("texts",)  # what several tasks are made of

@@ -12,8 +12,11 @@ from tiny_run import make_run
 
 from tfft.data.tokenize import features
 from tfft.errors import UserError
-from tfft.explaining import command, nearest
+from tfft.explaining import nearest, vectors
 from tfft.explaining.nearest import Neighbours, lines
+from tfft.explaining.vectors import Vectors
+from tfft.run.judge import own_split
+from tfft.serving import explain as command
 from tfft.serving.prediction import Predictor
 from tfft.training.summaries import Console
 
@@ -25,13 +28,18 @@ def run(tiny_preset, tmp_path_factory):
     return make_run(tiny_preset, folder / "run", train=f"csv:{folder / 'train.csv'}")
 
 
+def neighbours_of(run) -> Neighbours:
+    console = Console(quiet=True)
+    return Neighbours(run, own_split(run, "train", console.say), console)
+
+
 def rows_of(run) -> list[dict]:
     with open(run.experiment.data.train.removeprefix("csv:"), encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def test_they_are_the_nearest_by_what_the_head_is_given(run):
-    text, neighbours = "good films , a bad film", Neighbours(run, Console(quiet=True))
+    text, neighbours = "good films , a bad film", neighbours_of(run)
     found = neighbours({"text": text}, 5)
     rows, predictor = rows_of(run), Predictor(run, plainly=True)
     below = keras.Model(run.model.input, run.model.get_layer("head_dropout").input)
@@ -53,19 +61,19 @@ def test_they_are_the_nearest_by_what_the_head_is_given(run):
 
 
 def test_vectors_are_kept_for_these_weights(run, monkeypatch):
-    made = Neighbours(run, Console(quiet=True)).vectors
+    made = neighbours_of(run).vectors
     with monkeypatch.context() as patched:
-        patched.setattr(Neighbours, "_computed", lambda *_: pytest.fail("they are there"))
-        assert np.array_equal(Neighbours(run, Console(quiet=True)).vectors, made)
+        patched.setattr(Vectors, "__call__", lambda *_: pytest.fail("they are there"))
+        assert np.array_equal(neighbours_of(run).vectors, made)
     weight = next(one for one in run.backbone.trainable_variables if one.path.endswith("embeddings"))
     before = weight.numpy()
     weight.assign(before[::-1])
-    assert not np.allclose(Neighbours(run, Console(quiet=True)).vectors, made)
+    assert not np.allclose(neighbours_of(run).vectors, made)
     weight.assign(before)
 
 
 def test_windows_of_a_row_are_one_vector():
-    made = nearest._mean(np.array([[2, 0], [0, 5], [0, 1]], np.float32), np.array([0, 0, 1]), 2)
+    made = vectors._mean(np.array([[2, 0], [0, 5], [0, 1]], np.float32), np.array([0, 0, 1]), 2)
     np.testing.assert_allclose(made, [[2 ** -0.5, 2 ** -0.5], [0, 1]], atol=1e-6)
 
 
@@ -79,12 +87,12 @@ def test_a_backbone_that_makes_no_vector_is_refused(run):
     given = {"encoder_token_ids": keras.Input([None], dtype="int32")}
     other = keras.Model(given, keras.ops.cast(given["encoder_token_ids"], "float32"))
     with pytest.raises(UserError, match="Leave --nearest out"):
-        Neighbours(dataclasses.replace(run, backbone=other), Console(quiet=True))
+        neighbours_of(dataclasses.replace(run, backbone=other))
 
 
 def test_the_command_names_them(run, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(command, "open_run", lambda *_: run)
-    own = Neighbours(run, Console(quiet=True))({"text": "bad"}, 1)[0]  # a training row: it is its own nearest one
+    own = neighbours_of(run)({"text": "bad"}, 1)[0]  # a training row: it is its own nearest one
     rows = [own.texts, {"text": "<b>good</b>"}]
     for name in ("why.json", "why.html"):
         command.explain("run", "", rows, "", 0, method="occlusion", label="", output=str(tmp_path / name), nearest=3)

@@ -24,6 +24,7 @@ from tfft.pages import about, chances, svg
 from tfft.pages.html import Markup, markup, shown, table, tag
 from tfft.pages.report import Found, report_page
 from tfft.run import report as module
+from tfft.tasks import base
 from tfft.tasks.base import Chances, Evidence, Report
 
 XSS = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
@@ -42,7 +43,8 @@ class Checked(HTMLParser):
     def handle_starttag(self, name, attributes):
         assert name not in ("script", "img", "link", "iframe", "object", "embed", "base", "form"), name
         for key, value in attributes:
-            assert not key.startswith("on") and key not in ("src", "srcset", "style"), (name, key)
+            assert not key.startswith("on") and key not in ("src", "srcset"), (name, key)
+            assert key != "style" or re.fullmatch(r"--share:[01](\.\d{3})?", value), value
             assert key != "href" or value.startswith("#"), value
         if name not in VOID:
             self.open.append(name)
@@ -246,6 +248,25 @@ def test_a_biased_slice_is_found(biased):
     assert {line[-1] for line in rows_of(page, "By length").values()} <= {"", "too few rows to tell"}
 
 
+def explained(page: str) -> list[tuple[str, str, str]]:
+    """(text, its strongest word, whether that speaks for or against) of each explained mistake."""
+    part = page.partition("<h2>Mistakes</h2>")[2].partition("</section>")[0]
+    texts = re.findall('<p class="text">(.*?)</p>', part)
+    strongest = [re.search('<mark class="(for|against)" style="--share:1.000"[^>]*>(.*?)</mark>', text) for text in texts]
+    return [(re.sub("<[^>]*>", "", text), found[2], found[1]) for text, found in zip(texts, strongest, strict=True)]
+
+
+@pytest.mark.slow
+def test_the_words_that_make_the_mistakes_are_shown(biased):
+    """The shop whose labels were flipped has words that speak for the wrong label; "film" is in all texts and says nothing."""
+    for page in biased:
+        found = explained(page)
+        assert len(found) == 5 and page.count("log odds") == 5
+        for text, word, side in found:
+            assert word in SHOPS["south"] and word == text.split()[0] and side == "for"
+    assert "mark.for" in biased[0] and "Why it answers so" in biased[0]
+
+
 @pytest.mark.slow
 def test_the_page_that_training_leaves(biased):
     titles = ["How good", "Slices", "Details", "Confusion", "Calibration", "Thresholds", "Mistakes", "Training", "Data",
@@ -264,7 +285,7 @@ def test_in_a_browser_light_and_dark_wide_and_narrow(biased, tmp_path):
     if (path := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")) is None:
         pytest.skip("there is no Chromium on this machine (.ci/run installs one)")
     (tmp_path / "page.html").write_text(biased[1])
-    asked, papers = [], set()
+    asked, papers, marks = [], set(), set()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
         for scheme, width in (("light", 1100), ("dark", 360)):
@@ -276,8 +297,10 @@ def test_in_a_browser_light_and_dark_wide_and_narrow(biased, tmp_path):
                 papers.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
                 assert tab.locator("section:has(h2)").count() == len(Checked(biased[1]).titles)
                 assert tab.locator("svg").evaluate_all("all => all.every(one => one.getBoundingClientRect().height > 10)")
+                marks.add(tab.locator("td mark.for").first.evaluate("one => getComputedStyle(one).backgroundColor"))
         browser.close()
     assert set(asked) == {f"file://{tmp_path}/page.html"} and len(papers) == 2
+    assert len(marks) == 2 and all(mark.startswith("rgba(") and not mark.endswith(" 0)") for mark in marks)
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +340,7 @@ def test_evaluate_writes_a_page_and_no_error_of_it_stops_anything(run, monkeypat
     assert (tmp_path / "more.html").read_text() == (run.workdir.path / "report.html").read_text() and "By length" in (
         tmp_path / "more.html").read_text()
     (tmp_path / "more.html").unlink()
-    monkeypatch.setattr(module, "page", lambda subject: 1 / 0)
+    monkeypatch.setattr(module, "page", lambda *_: 1 / 0)
     judging.judge(str(run.workdir.path), **asked)
     assert "the report could not be made (ZeroDivisionError" in capsys.readouterr().err
     assert not (tmp_path / "more.html").exists() and (tmp_path / "more.json").exists()
@@ -330,6 +353,28 @@ def test_a_run_without_rows_to_judge(report, run, monkeypatch):
     monkeypatch.setattr(module.Workdir, "experiment", lambda self: alone.experiment)
     page = report()
     assert "No rows were judged" in page and Checked(page).titles == ["Data", "Settings and versions"]
+
+
+def test_a_report_without_explanations_is_whole(report, run, monkeypatch, tmp_path, capsys):
+    """Of none, of a task that cannot be explained, of one whose explanation fails."""
+    write_shops(tmp_path / "more.csv", 30, "east")
+
+    def made(**changed) -> str:
+        other = dataclasses.replace(run, **changed)
+        monkeypatch.setattr(module, "open_run", lambda *_: other)
+        monkeypatch.setattr(module.Workdir, "experiment", lambda self: other.experiment)
+        return report(f"csv:{tmp_path}/more.csv", output=str(tmp_path / "page.html"))
+
+    two = dataclasses.replace(run.experiment, eval=dataclasses.replace(run.experiment.eval, explained=2))
+    assert made(experiment=two).count('class="text"') == 2
+    none = dataclasses.replace(run.experiment, eval=dataclasses.replace(run.experiment.eval, explained=0))
+    refuses = type("Refuses", (type(run.task),), {"explained": base.Task.explained})(run.task.settings, run.task.labels)
+    for changed in ({"experiment": none}, {"task": refuses}):
+        assert "<mark" not in (page := made(**changed)) and "<h2>Mistakes</h2>" in page and "mark.for" not in page
+    assert "not explained" not in capsys.readouterr().err
+    fails = type("Fails", (type(run.task),), {"explained": lambda *_: 1 / 0})(run.task.settings, run.task.labels)
+    assert "<mark" not in (page := made(task=fails)) and "<h2>Mistakes</h2>" in page
+    assert "the mistakes in the report are not explained (ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_findings_are_read_again():

@@ -44,7 +44,7 @@ def main() -> int:
          if field.asked and field.column})
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
-    from tfft.explaining.command import explain
+    from tfft.serving.explain import explain
 
     return explain(WORKDIR.value, WEIGHTS.value, rows, DATA.value, ROWS.value, method=METHOD.value, label=LABEL.value,
                    output=OUTPUT.value, nearest=NEAREST.value)

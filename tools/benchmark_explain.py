@@ -15,10 +15,10 @@ import time
 import numpy as np
 
 from tfft.explain import METHODS
-from tfft.explaining.command import rows_of
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.explanation import COMPLETE, Explanation
 from tfft.run.workdir import open_run
+from tfft.serving.explain import rows_of
 from tfft.training.summaries import markdown
 
 STEPS, DRAWS, RESAMPLED = 10, 3, 2000

@@ -182,6 +182,8 @@ class Eval:
     baseline: bool = setting(True, "text classification: compare the result with a constant answer's and a linear model's on "
                                    "the same rows", free=True)
     report: bool = setting(True, "write <workdir>/report.html at the end of training and at each evaluate", free=True)
+    explained: int = setting(5, "of how many of the surest mistakes the report shows which words they come from, where "
+                                "the task can be explained", low=0, free=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,25 +7,26 @@ import tensorflow as tf
 
 from tfft.data.tokenize import features
 from tfft.errors import UserError, unknown
+from tfft.evaluation.predictor import Opened, Predictor, decoded
 from tfft.explaining.explanation import Explanation
 from tfft.explaining.gradients import Slopes
-from tfft.explaining.occlusion import occluded
+from tfft.explaining.occlusion import occluded, taken_together
 from tfft.explaining.rollout import Rollout
-from tfft.run.workdir import Run
-from tfft.serving.prediction import Predictor, decoded
 
 SLOPES = ("integrated_gradients", "gradient_x_input")
+FEWEST = 8  # parts that a text is taken apart into
 
 
 class Explainer:
     """A run's model, asked for its reasons by one method. label: the name of what is explained; "": what is answered.
-    names: of what can be.
+    names: of what can be. tokens: how many the model is to read for a row by occlusion, about; of longer rows neighbouring
+    words are left out together. 0: every word by itself.
 
     Raises: UserError where the task has nothing that can be explained so, or no such label.
     """
 
-    def __init__(self, run: Run, method: str, label: str = "", batch_size: int = 64):
-        self._run, self._method = run, method
+    def __init__(self, run: Opened, method: str, label: str = "", batch_size: int = 64, tokens: int = 0):
+        self._run, self._method, self._tokens = run, method, tokens
         self.predictor = Predictor(run, batch_size)
         self._explained = run.task.explained(self.predictor.encoder)
         self.names = self._explained.names
@@ -42,6 +43,8 @@ class Explainer:
         answer, _ = self._run.task.answers({name: decoded(value) for name, value in response.items()})[0]
         answer = {name: round(value, 6) if isinstance(value, float) else value for name, value in answer.items()}
         words, owner = self._explained.words(row)
+        if self._tokens:
+            words, owner = taken_together(words, owner, max(FEWEST, self._tokens // len(owner)))
         seen = np.isin(np.arange(len(words)), owner)
         for at in self._explained.answer(response) if self._label < 0 else [self._label]:
             attribution, found = np.zeros(len(words)), {}

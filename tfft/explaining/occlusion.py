@@ -12,6 +12,22 @@ def without(row: dict[str, str], word: Word) -> dict[str, str]:
     return {**row, word.field: text[:word.start] + text[word.end:]}
 
 
+def taken_together(words: list[Word], owner: np.ndarray, number: int) -> tuple[list[Word], np.ndarray]:
+    """Words, and of each token which it is part of, with neighbours taken for one so that about `number` are left of those that
+    tokens are of: 5 words, 3 -> ab cd e"""
+    seen = np.isin(np.arange(len(words)), owner)
+    size = -(-int(seen.sum()) // number)
+    made, group, held = [], np.full(len(words) + 1, -1), 0  # the last one is that of special tokens
+    for i, word in enumerate(words):
+        if i and seen[i] and seen[i - 1] and word.field == words[i - 1].field and held < size:
+            made[-1], held = made[-1]._replace(end=word.end), held + 1
+        else:
+            held = 1
+            made.append(word)
+        group[i] = len(made) - 1
+    return made, group[owner]
+
+
 def occluded(predictor, explained, row: dict[str, str], words: list[Word], at: int) -> tuple[np.ndarray, float]:
     """(float64[W], value): what the number `at` of `explained` loses without each word. predictor: rows -> response."""
     values = explained.response(predictor([row, *(without(row, word) for word in words)]), at)

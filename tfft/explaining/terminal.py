@@ -22,8 +22,7 @@ def told(explanation: Explanation, colours: bool) -> str:
         named = f"{field}: " if len(one.row) > 1 else ""
         made += [f"    {named}{text}"] if colours else textwrap.wrap(
             named + text, WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
-    strongest = np.argsort(-np.abs(one.attribution), kind="stable")[:STRONGEST]
-    made.append("  most: " + ", ".join(f"{_shown(one.text(one.words[i]))} {one.attribution[i]:+.2f}" for i in strongest))
+    made.append(f"  most: {strongest(one)}")
     near = ["  nearest training rows:", *(f"    {line}" for line in lines(one.nearest))] if one.nearest else []
     return "\n".join([*made, *(f"  {note}" for note in notes(one)), *near])
 
@@ -32,6 +31,12 @@ def headline(one: Explanation) -> str:
     what = f"{one.what} {one.value:+.2f}" if one.what == one.name else f"{one.name}: {one.what} {one.value:+.2f}"
     whole = f", {one.rest:+.2f} without its words ({one.steps} steps)" if one.rest is not None else ""
     return f"why {what}{whole}, by {one.method.replace('_', ' ')}"
+
+
+def strongest(one: Explanation) -> str:
+    """'dull +1.38, but +0.86, ...': the words that add or take most."""
+    order = np.argsort(-np.abs(one.attribution), kind="stable")[:STRONGEST]
+    return ", ".join(f"{_shown(one.text(one.words[i]))} {one.attribution[i]:+.2f}" for i in order)
 
 
 def notes(one: Explanation) -> list[str]:

@@ -78,12 +78,12 @@ def figures(*several: Markup) -> Markup:
     return tag("div", *made, class_="charts") if made else Markup("")
 
 
-def page(title: str, about: Sequence[Any], sections: Sequence[Markup], made: str) -> str:
-    """The whole file. about: lines under the title; made: of when and by what it is."""
+def page(title: str, about: Sequence[Any], sections: Sequence[Markup], made: str, style: str = "") -> str:
+    """The whole file. about: lines under the title; made: of when and by what it is; style: what it needs besides the usual."""
     there = [one for one in sections if one]
     titles = [html.unescape(one.split("<h2>", 1)[1].split("</h2>", 1)[0]) for one in there]
     links = tag("nav", *(tag("a", name, href=f"#{anchor(name)}") for name in titles), aria_label="Sections")
-    style = (Path(__file__).parent / "page.css").read_text("utf-8")
+    style = (Path(__file__).parent / "page.css").read_text("utf-8") + style
     return document(title, style, tag("header", tag("h1", title), *(tag("p", line) for line in about if line)), links,
                     tag("main", *there), tag("footer", made))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfft.evaluation.resampling import FEW, interval
 from tfft.evaluation.slices import Slice
-from tfft.pages import svg
+from tfft.pages import svg, words
 from tfft.pages.html import Markup, place, section, table, tag
 from tfft.tasks.base import Report
 
@@ -66,13 +66,14 @@ def tables(report: Report) -> Markup:
 
 
 def mistakes(report: Report, explained: Mapping[str, Markup]) -> Markup:
-    """The surest ones. explained: what is to be said of a row besides, by its place."""
-    lines = [(place(where), [text, explained.get(where, Markup(""))], right or "(none)", given or "(none)")
+    """The surest ones. explained: what stands for the text of a row, by its place."""
+    lines = [(place(where), explained.get(where, text), right or "(none)", given or "(none)")
              for where, text, right, given in report.mistakes]
     told = tag("p", "The answers that are most wrong, first those the model was surest of. Read them: some are mistakes of the "
                     "rows.", class_="soft")
+    legend = tag("p", "Why it answers so: ", *words.LEGEND, class_="soft") if explained else ""
     made = table(("row", "text", "right", "answer"), lines, long=("text",), stacked=True)
-    return section("Mistakes", told, made) if lines else Markup("")
+    return section("Mistakes", told, legend, made) if lines else Markup("")
 
 
 def written(report: Report) -> Markup:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfft.checks.findings import Findings
 from tfft.evaluation.slices import Slice
-from tfft.pages import about, chances, quality
+from tfft.pages import about, chances, quality, words
 from tfft.pages.html import Markup, page
 from tfft.tasks.base import Report
 
@@ -16,7 +16,7 @@ from tfft.tasks.base import Report
 class Found:
     """What there is to say of a run. title: its name; told: lines beneath; metric: that which chooses weights, without a
     source; sliced: the metric of the slices; slices: by what, "length"; points: the lines of metrics.jsonl; changed: (setting,
-    default, the run's); checked: of what findings are; explained: what is to be said of a mistake besides, by its place."""
+    default, the run's); checked: of what findings are; explained: texts of mistakes with their words in colours, by place."""
 
     title: str
     told: Sequence[str]
@@ -45,7 +45,8 @@ def report_page(found: Found) -> str:
     made += [about.curves(found.points, found.metric), about.data_checks(found.findings, found.checked),
              about.settings(found.changed, found.environment)]
     when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-    return page(found.title, found.told, made, f"Made by tfft {found.environment.get('tfft', '')} on {when} UTC.")
+    return page(found.title, found.told, made, f"Made by tfft {found.environment.get('tfft', '')} on {when} UTC.",
+                words.STYLE if found.explained else "")
 
 
 def _of_chances(report: Report) -> list[Markup]:

@@ -11,7 +11,7 @@ from tfft.run.assembly import Built, Prepared
 from tfft.run.baseline import compared
 from tfft.run.mixture_table import mixture_table
 from tfft.run.report import PAGE, Subject, tell
-from tfft.run.workdir import Workdir, save_parts
+from tfft.run.workdir import Run, Workdir, open_run, save_parts
 from tfft.tasks.base import Report
 from tfft.training.hosts import Hosts
 from tfft.training.summaries import Board, Console, markdown, table
@@ -77,7 +77,7 @@ class Member:
     def write_page(self, console: Console, evaluated: int, compared: str) -> None:
         """Writes the run's page, of the weights that are used, or where this process has not judged these of those that it
         judged last, at the step `evaluated`; nothing where there are validation rows and it judged none."""
-        prepared, used = self.prepared, None
+        prepared, used, best = self.prepared, None, None
         if not prepared.experiment.eval.report or (self.evaluator and self.evaluator.report is None):
             return
         if self.evaluator:
@@ -86,7 +86,14 @@ class Member:
             used[1].details["compared"] = compared
         self.workdir.flush()
         tell(lambda: Subject(self.workdir, prepared.experiment, prepared.task, "validation", *(used or (0, None)), self.judged,
-                             prepared.splits), [self.workdir.path / PAGE], console)
+                             prepared.splits, lambda: self._opened("best" if best else "last")),
+             [self.workdir.path / PAGE], console)
+
+    def _opened(self, which: str) -> Run:
+        """The run with its weights, in float32 and on one device, as they are used later. Raises: UserError where its task
+        cannot be explained: such a one, large perhaps, is not opened for nothing."""
+        self.prepared.task.explained(self.prepared.preparer.reading.encoder)
+        return open_run(self.workdir.path, which)
 
     def describe_batch(self, step: int) -> str:
         store = self.prepared.splits["train"].store

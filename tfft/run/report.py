@@ -18,7 +18,9 @@ from tfft.data.prepare import Split
 from tfft.data.sources import Source
 from tfft.errors import UserError
 from tfft.evaluation.slices import compare, grouped
+from tfft.explaining.mistakes import explained
 from tfft.files import to_path, write_text
+from tfft.pages.html import Markup
 from tfft.pages.quality import main_metric
 from tfft.pages.report import Found, report_page
 from tfft.run.columns import column_values
@@ -35,7 +37,8 @@ PAGE = "report.html"
 @dataclasses.dataclass(frozen=True)
 class Subject:
     """What a page is about. name: of the rows that were judged; split: these, None where there are none; splits: those of the
-    run; step: of the weights; sources: see Looked; columns: of the sources, whose values are slices."""
+    run; step: of the weights; opened: the run with them; sources: see Looked; columns: of the sources, whose values are
+    slices."""
 
     workdir: Workdir
     experiment: Experiment
@@ -45,6 +48,7 @@ class Subject:
     report: Report | None
     split: Split | None
     splits: dict[str, Split]
+    opened: Callable[[], Run] | None = None
     sources: list[tuple[Source, int]] = dataclasses.field(default_factory=list)
     columns: tuple[str, ...] = ()
 
@@ -63,7 +67,7 @@ def report_run(path: str, *, data: str, split: str, weights: str, columns: tuple
         subject = _subject(run, name, looked, columns)
     else:
         subject = Subject(workdir, experiment, run.task, "", run.step, None, None, _readable(run))
-    write_output(target, page(subject))
+    write_output(target, page(subject, console.say))
     print(f"report: {target}")
     return 0
 
@@ -78,7 +82,7 @@ def tell(subject: Callable[[], Subject], targets: list[Path], console: Console) 
     """Writes a page, and says where; whatever goes wrong is told, and stops nothing."""
     begin = time.monotonic()
     try:
-        made = page(subject())
+        made = page(subject(), console.say)
         for target in targets:
             write_text(target, made)
     except Exception as error:
@@ -87,7 +91,7 @@ def tell(subject: Callable[[], Subject], targets: list[Path], console: Console) 
     console.say(f"report: {targets[0]} (made in {time.monotonic() - begin:.1f} s)")
 
 
-def page(subject: Subject) -> str:
+def page(subject: Subject, say: Callable[[str], None]) -> str:
     """The page's HTML."""
     experiment, report = subject.experiment, subject.report
     metric = experiment.eval.metric.rpartition("/")[2]
@@ -102,15 +106,16 @@ def page(subject: Subject) -> str:
     return report_page(Found(
         f"Report: {experiment.name}", told, metric, report, report.details.get("compared", "") if report else "", sliced,
         _slices(subject, sliced, sliced in kind.lower_is_better) if sliced else {}, _points(subject.workdir), findings, checked,
-        list(_changed(default_experiment(experiment.task.name), experiment)), _environment(subject.workdir)))
+        list(_changed(default_experiment(experiment.task.name), experiment)), _environment(subject.workdir),
+        _explained(subject, say)))
 
 
 def _subject(run: Run, name: str, looked: Looked, columns: tuple[str, ...] = ()) -> Subject:
     splits = looked.splits or _readable(run)
     if name not in splits and "train" in splits:
         splits = {"train": splits["train"], name: looked.asked}
-    return Subject(run.workdir, run.experiment, run.task, name, run.step, looked.report, looked.split, splits, looked.sources,
-                   columns)
+    return Subject(run.workdir, run.experiment, run.task, name, run.step, looked.report, looked.split, splits, lambda: run,
+                   looked.sources, columns)
 
 
 def _readable(run: Run) -> dict[str, Split]:
@@ -118,6 +123,23 @@ def _readable(run: Run) -> dict[str, Split]:
     try:
         return own_splits(run, lambda text: None)
     except UserError:
+        return {}
+
+
+def _explained(subject: Subject, say: Callable[[str], None]) -> dict[str, Markup]:
+    """The texts of the surest mistakes with their words explained. Without them the page is whole as well."""
+    count, report = subject.experiment.eval.explained, subject.report
+    if not (count and report and report.mistakes and subject.opened):
+        return {}
+    try:
+        run = subject.opened()
+        if run.step != subject.step:
+            return {}  # the weights that were judged are not kept
+        return explained(run, subject.split.store, subject.split.rows, report.mistakes, count)
+    except UserError:
+        return {}  # of this task, or this model, nobody can say which words it goes by
+    except Exception as error:
+        say(f"the mistakes in the report are not explained ({type(error).__name__}: {error})")
         return {}
 
 

@@ -16,7 +16,7 @@ from tfft.explaining.html import page
 from tfft.explaining.nearest import Neighbours
 from tfft.explaining.terminal import told
 from tfft.files import to_path
-from tfft.run.judge import check_writable, write_output
+from tfft.run.judge import check_writable, own_split, write_output
 from tfft.run.other_rows import by_its_own_rule, other_rows
 from tfft.run.workdir import Run, open_run
 from tfft.serving.asked_rows import AskedRows
@@ -34,7 +34,7 @@ def explain(workdir: str, weights: str, given: list[dict[str, str]], data: str, 
         check_writable(target)
     run = open_run(workdir, weights)
     explainer = Explainer(run, method, label)
-    neighbours = Neighbours(run, Console()) if nearest else None
+    neighbours = Neighbours(run, own_split(run, "train", Console().say), Console()) if nearest else None
     rows = rows_of(run, data, count) if data else [(row, "") for row in given]
     made: list[Explanation] = []
     sys.stdout.reconfigure(errors="backslashreplace")
