@@ -7,7 +7,7 @@ import keras
 
 from tfft.config import Adaptation, Model
 from tfft.errors import UserError
-from tfft.models import adapters, prompts
+from tfft.models import adapters, prefixes, prompts
 
 ENCODER_LAYER = re.compile(r"_(layer|block)_\d+$")  # Gemma's are decoder_block_0 and so on
 
@@ -63,7 +63,8 @@ def choose_trained(backbone, config: Model, method: Adaptation, seed: int, token
             backbone.begin_as(prompts.first_tokens(tokenizer, method.prompt_text, method.prefix, seed))
         trained = backbone.prompt.trainable_variables
     else:
-        trained = adapters.adapt([layer for layer in sections(backbone)[1] if layer.trainable], method, seed)
+        put = prefixes.put_prefix if method.method == "prefix" else adapters.adapt
+        trained = put([layer for layer in sections(backbone)[1] if layer.trainable], method, seed)
     kept = {id(variable) for variable in trained}
     for variable in backbone.trainable_variables:
         variable.trainable = id(variable) in kept

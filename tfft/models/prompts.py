@@ -86,6 +86,16 @@ class Prompted:
         self.prompt.vectors.assign(ops.cast(keras.Model(self.input, self._begin)(inputs)[0], "float32"))
 
 
+def own_backbone(backbone):
+    """The backbone itself, where one with a prompt is given."""
+    return backbone._backbone if isinstance(backbone, Prompted) else backbone
+
+
+def prompt_of(backbone):
+    """float32[P,H]: the vectors before its tokens; None where there are none."""
+    return backbone.prompt.vectors.value if isinstance(backbone, Prompted) else None
+
+
 def first_tokens(tokenizer, text: str, length: int, seed: int) -> np.ndarray:
     """int[length]: the tokens of the text, again and again; of '' common words, drawn. Raises: UserError where it has none."""
     if text:
