@@ -198,7 +198,7 @@ ALL_TASKS = {
 }
 IN_CI = [*zip(TASKS, ("lora", "dora", "ia3", "adapters", "bitfit"), strict=True), ("my_entities", "prefix"),
          ("my_answers", "prompt")]
-REFUSED = {("my_rewrites", "prefix"), ("my_rewrites", "prompt"), ("my_chat", "bitfit")}
+REFUSED = {("my_chat", "bitfit")}
 
 
 def pytest_generate_tests(metafunc):

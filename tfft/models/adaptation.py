@@ -58,7 +58,9 @@ def choose_trained(backbone, config: Model, method: Adaptation, seed: int, token
     if method.method == "none":
         return backbone
     if method.method == "prompt":
-        backbone = prompts.Prompted(backbone, sections(backbone)[1], method.prefix)
+        layers = sections(backbone)[1]
+        backbone = (prompts.PromptedSource(backbone, layers[0], method.prefix) if "decoder_token_ids" in backbone.input
+                    else prompts.Prompted(backbone, layers, method.prefix))
         if tokenizer is not None:
             backbone.begin_as(prompts.first_tokens(tokenizer, method.prompt_text, method.prefix, seed))
         trained = backbone.prompt.trainable_variables

@@ -15,6 +15,7 @@ from tfft.errors import UserError
 from tfft.models.adapters import Inner, inside, put, seed_of
 from tfft.models.causal_attention import ROTARY, Attention, parts
 from tfft.models.places import Place, places
+from tfft.models.t5 import T5Attention
 
 HIDDEN = -1e9
 
@@ -32,6 +33,18 @@ class SeesPrefix(keras.layers.Layer):
             seen = ops.ones((*ops.shape(attention_mask)[:-1], self.length), attention_mask.dtype)
             attention_mask = ops.concatenate([seen, attention_mask], axis=-1)
         return self.attention(query, value, attention_mask=attention_mask, training=training, **more)
+
+
+class BiasedSeesPrefix(keras.layers.Layer):
+    """The same of T5's attention: what stands before is at no distance, and the bias of it 0."""
+
+    def __init__(self, attention, length: int):
+        super().__init__(name=f"{attention.name}_prefixed", dtype=attention.dtype_policy, autocast=False)
+        self.attention, self.length = attention, length
+        self.built = True
+
+    def call(self, x, source, bias, training=None):
+        return self.attention(x, source, ops.pad(bias, [[0, 0]] * 3 + [[self.length, 0]]), training=training)
 
 
 class Prefix(Inner):
@@ -99,10 +112,10 @@ class RotaryWithPrefix(keras.layers.Layer):
 def put_prefix(layers: list, config: Adaptation, seed: int) -> list:
     """Puts a prefix into every attention of the layers; returns the new weights. Raises: UserError where none is known."""
     found = [place for layer in layers for place in places(layer)
-             if isinstance(place.layer, (keras.layers.MultiHeadAttention, *ROTARY))]
+             if isinstance(place.layer, (keras.layers.MultiHeadAttention, T5Attention, *ROTARY))]
     if not found:
-        raise UserError("config.adaptation.method=prefix knows the attention of BERT, RoBERTa, DistilBERT, ELECTRA and ALBERT "
-                        "and of language models; this backbone has another. Choose lora, which works for all.")
+        raise UserError("config.adaptation.method=prefix knows the attention of BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT, "
+                        "BART, T5 and language models; this backbone has another. Choose lora, which works for all.")
     return [weight for place in found for weight in _put_into(place, config, seed)]
 
 
@@ -116,7 +129,8 @@ def _put_into(attention: Place, config: Adaptation, seed: int) -> list:
     for place in places(attention.layer, attention.path.removesuffix(attention.layer.name)):
         if place.layer.name in ("key", "value"):
             weights += put(place, config, seed)
-    attention.put(SeesPrefix(attention.layer, config.prefix))
+    sees = BiasedSeesPrefix if isinstance(attention.layer, T5Attention) else SeesPrefix
+    attention.put(sees(attention.layer, config.prefix))
     return weights
 
 
