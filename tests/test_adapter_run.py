@@ -198,8 +198,7 @@ ALL_TASKS = {
 }
 IN_CI = [*zip(TASKS, ("lora", "dora", "ia3", "adapters", "bitfit"), strict=True), ("my_entities", "prefix"),
          ("my_answers", "prompt")]
-REFUSED = {("my_rewrites", "prefix"), ("my_rewrites", "prompt"), ("my_chat", "prefix"), ("my_chat", "prompt"),
-           ("my_chat", "bitfit")}
+REFUSED = {("my_chat", "bitfit")}
 
 
 def pytest_generate_tests(metafunc):
@@ -226,6 +225,29 @@ def test_every_task_trains_and_exports_them(config, method, thin_preset, tmp_pat
     assert fine_tune(made(), str(tmp_path / "run")) == 0
     assert export(str(tmp_path / "run"), "", "") == 0
     assert "proven on" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_a_language_model_has_it_alone_and_in_an_export(method, tmp_path, capsys):
+    """What comes before the tokens; in training several texts share a row where they can."""
+    (tmp_path / "rows.jsonl").write_text(ALL_TASKS["my_chat"])
+    made = experiment(f"my_chat:jsonl:{tmp_path / 'rows.jsonl'}", language.write(tmp_path / "llama"), tmp_path / "cache",
+                      data__max_length=64, data__validation="", train__epochs=1, train__peak_learning_rate=0.01,
+                      adaptation__method=method, task__max_new_tokens=8, task__pack=method == "prefix")
+    assert fine_tune(made, str(tmp_path / "run")) == 0
+    assert export_adapter(str(tmp_path / "run"), str(tmp_path / "mine"), "", "adapter") == 0
+    assert f"({method}, " in capsys.readouterr().out
+    assert {name.split("/")[-1] for name in load_file(tmp_path / "mine" / "adapter.safetensors")} == (
+        {"vectors"} if method == "prompt" else {"tokens", "down", "up", "down_bias", "up_bias"})
+    run, again = open_run(tmp_path / "run"), open_run(tmp_path / "mine")
+    asked = [{"prompt": text} for text in TEXTS]
+    answers = [Predictor(one)(asked)["text"].tolist() for one in (run, again)]
+    assert answers[0] == answers[1]
+    assert export(str(tmp_path / "mine"), str(tmp_path / "models"), "") == 0
+    assert "proven on" in capsys.readouterr().out
+    served = tf.saved_model.load(str(tmp_path / "models" / "1")).signatures["serving_default"]
+    assert served(prompt=tf.constant(TEXTS))["text"].numpy().tolist() == answers[0]
 
 
 @pytest.mark.slow

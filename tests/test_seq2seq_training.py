@@ -13,7 +13,8 @@ from tfft.models import adaptation
 from tfft.models.adapters import merge
 from tfft.models.causal_lm import OUTPUT, Loss, token_losses
 from tfft.models.kernels import fast_cpu
-from tfft.models.seq2seq import load_seq2seq, seq2seq
+from tfft.models.prompts import own_backbone
+from tfft.models.seq2seq import Seq2SeqDecoder, load_seq2seq, seq2seq
 
 TARGETS = [[START, 7, 5], [START, 6, 9], [START, 4, 4]]
 
@@ -95,6 +96,51 @@ def test_adapters_are_found_and_decoded(kind, method, folder):
         expected = model(inputs)["hidden"].numpy()
         merge(adaptation.sections(made)[1])
         np.testing.assert_allclose(model(inputs)["hidden"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+@pytest.mark.parametrize("kind", ["bert", "bart", "t5"])
+def test_what_comes_before_is_seen_and_decoded(kind, method, folder):
+    usual = np.asarray(seq2seq(any_of(kind, folder))(given(TARGETS))["hidden"])
+    made = adaptation.choose_trained(any_of(kind, folder), Model(), Adaptation(method=method, prefix=3, bottleneck=4), 0)
+    model, layers = seq2seq(made), adaptation.sections(made)[1]
+    paths = [v.path for v in model.trainable_variables]
+    assert {path.split("/")[0] for path in paths} == ({"prompt"} if method == "prompt" else {layer.name for layer in layers})
+    if method == "prefix":  # of the decoder's own tokens and of the source
+        inside = {path.split("/")[1] for path in paths if path.startswith(f"{layers[-1].name}/")}
+        assert inside == {"self_attention", "cross_attention"}
+    assert not model.get_layer(OUTPUT).trained and all(one is not None for one in slopes(model, training=False)[1])
+    disturbed(model)
+    assert np.abs(np.asarray(model(given(TARGETS))["hidden"]) - usual).max() > 0.01
+    compare(model, TARGETS[0])
+    decoder = Seq2SeqDecoder(model, *padded(SOURCES), beams=2)
+    twice = tf.repeat(tf.constant([TARGETS[0]] * 3), 2, axis=0)
+    logits, _ = decoder(twice, decoder.caches(6, 4), tf.constant(0), None)
+    np.testing.assert_allclose(logits[::2], decoder_logits(model, TARGETS[0]), atol=1e-4)
+    half = adaptation.choose_trained(any_of(kind, folder, "mixed_bfloat16"), Model(), Adaptation(method=method, prefix=3), 0)
+    half = seq2seq(half)
+    assert np.isfinite(slopes(half, training=False)[0])
+    assert np.isfinite(decoder_logits(half, TARGETS[0])).all()
+
+
+def given(targets: list[list[int]]) -> dict:
+    ids, mask = padded(SOURCES)
+    return {"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant(targets)}
+
+
+def decoder_logits(model, target: list[int]) -> np.ndarray:
+    """float32[B,V] of what follows the target, decoded at once."""
+    decoder = Seq2SeqDecoder(model, *padded(SOURCES))
+    return decoder(tf.constant([target] * 3), decoder.caches(3, len(target) + 1), tf.constant(0), None)[0].numpy()
+
+
+def test_a_prompt_is_read_as_tokens_before_the_source(folder):
+    """Where T5 knows distances alone, the model with a prompt of tokens' embeddings is the model of a source with these."""
+    made = adaptation.choose_trained(any_of("t5", folder), Model(), Adaptation(method="prompt", prefix=2), 0)
+    made.begin_as(np.array([7, 8]))
+    longer, (ids, mask) = seq2seq(own_backbone(made)), padded([[7, 8, *source] for source in SOURCES])
+    expected = longer({"token_ids": ids, "padding_mask": mask, "decoder_token_ids": tf.constant(TARGETS)})["hidden"]
+    np.testing.assert_allclose(seq2seq(made)(given(TARGETS))["hidden"], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "t5"])

@@ -37,9 +37,6 @@ def _check(e) -> None:
             raise UserError(f"config.data.{name} is empty: a row needs a source and its target.")
     if data.source_column == data.target_column:
         raise UserError(f"config.data.source_column and target_column are both {data.source_column!r}.")
-    if e.adaptation.method in ("prefix", "prompt"):
-        raise UserError(f"config.adaptation.method={e.adaptation.method} is for encoders: of an encoder-decoder "
-                        "it would reach one half. Take lora, dora, ia3, adapters, adalora or bitfit.")
     writing.check(e.task)
 
 

@@ -7,7 +7,7 @@ import keras
 
 from tfft.config import Adaptation, Model
 from tfft.errors import UserError
-from tfft.models import adapters, prompts
+from tfft.models import adapters, prefixes, prompts
 
 ENCODER_LAYER = re.compile(r"_(layer|block)_\d+$")  # Gemma's are decoder_block_0 and so on
 
@@ -58,12 +58,15 @@ def choose_trained(backbone, config: Model, method: Adaptation, seed: int, token
     if method.method == "none":
         return backbone
     if method.method == "prompt":
-        backbone = prompts.Prompted(backbone, sections(backbone)[1], method.prefix)
+        layers = sections(backbone)[1]
+        backbone = (prompts.PromptedSource(backbone, layers[0], method.prefix) if "decoder_token_ids" in backbone.input
+                    else prompts.Prompted(backbone, layers, method.prefix))
         if tokenizer is not None:
             backbone.begin_as(prompts.first_tokens(tokenizer, method.prompt_text, method.prefix, seed))
         trained = backbone.prompt.trainable_variables
     else:
-        trained = adapters.adapt([layer for layer in sections(backbone)[1] if layer.trainable], method, seed)
+        put = prefixes.put_prefix if method.method == "prefix" else adapters.adapt
+        trained = put([layer for layer in sections(backbone)[1] if layer.trainable], method, seed)
     kept = {id(variable) for variable in trained}
     for variable in backbone.trainable_variables:
         variable.trainable = id(variable) in kept

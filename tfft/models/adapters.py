@@ -3,6 +3,7 @@
 import contextlib
 import math
 import zlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -130,65 +131,60 @@ class Scaled(Beside):
         return self.matrix() * factors, factors
 
 
-class Inner(Beside):
-    """Two matrices with biases, D and d, U and u, by way of few inner values; the second has as many outputs as the layer."""
+class Inner(keras.layers.Layer):
+    """Two matrices with biases, D and d, U and u, by way of few inner values."""
 
-    def add_inner(self, inputs: int, width: int, down, up) -> None:
+    def add_inner(self, inputs: int, width: int, outputs: int, down, up) -> None:
         """down, up: how the matrices begin; biases begin as 0."""
         self.down = self.add_weight((inputs, width), down, name="down")
         self.down_bias = self.add_weight((width,), "zeros", name="down_bias")
-        self.up = self.add_weight((width, self.outputs), up, name="up")
-        self.up_bias = self.add_weight((self.outputs,), "zeros", name="up_bias")
+        self.up = self.add_weight((width, outputs), up, name="up")
+        self.up_bias = self.add_weight((outputs,), "zeros", name="up_bias")
         self.built = True
 
     def through(self, rows, activation):
         """[n, inputs] -> [n, outputs]"""
         return ops.matmul(activation(ops.matmul(rows, self.down) + self.down_bias), self.up) + self.up_bias
 
+    def add_before(self, length: int, inputs: int, width: int, outputs: int, seed: int) -> None:
+        """What makes a prefix: learnt vectors E [length, inputs], and the two matrices."""
+        tokens, down, up = (keras.initializers.TruncatedNormal(stddev=1 / math.sqrt(inputs), seed=seed + number)
+                            for number in range(3))
+        self.tokens = self.add_weight((length, inputs), tokens, name="tokens")
+        self.add_inner(inputs, width, outputs, down, up)
 
-class Bottleneck(Inner):
+    def before(self):
+        """[length, outputs]: tanh(E D + d) U + u, so that they are learnt well (Li & Liang 2021, section 4.3)."""
+        return self.through(self.tokens, ops.tanh)
+
+
+class Bottleneck(Inner, Beside):
     """y + gelu(y D + d) U + u for y = x W + b: an adapter (Houlsby et al. 2019, section 2.1). U and u are 0 first."""
 
     def __init__(self, layer, width: int, seed: int):
         super().__init__(layer)
-        self.add_inner(self.outputs, width, keras.initializers.TruncatedNormal(stddev=0.02, seed=seed), "zeros")
+        self.add_inner(self.outputs, width, self.outputs, keras.initializers.TruncatedNormal(stddev=0.02, seed=seed), "zeros")
 
     def changed(self, inputs, training):
         made = self.layer(inputs)
         return made + self.shaped(self.through(ops.reshape(made, (-1, self.outputs)), keras.activations.gelu), inputs)
 
 
-class Prefixed(Inner):
-    """Keys, or values, with some more before those of the tokens: prefix tuning (Li & Liang 2021, section 4.3). They are
-    tanh(E D + d) U + u, of learnt vectors E, so that they are learnt well."""
+class Prefixed(Inner, Beside):
+    """Keys, or values, with some more before those of the tokens: prefix tuning (Li & Liang 2021, section 4.3)."""
 
     def __init__(self, layer, length: int, width: int, seed: int):
         super().__init__(layer)
-        tokens, down, up = (keras.initializers.TruncatedNormal(stddev=1 / math.sqrt(self.inputs), seed=seed + number)
-                            for number in range(3))
-        self.tokens = self.add_weight((length, self.inputs), tokens, name="tokens")
-        self.add_inner(self.inputs, width, down, up)
+        self.add_before(length, self.inputs, width, self.outputs, seed)
 
     def changed(self, inputs, training):
-        made = self.layer(inputs)
-        more = self.through(self.tokens, ops.tanh)
-        shape = (ops.shape(made)[0], self.tokens.shape[0], *self.layer.kernel.shape[1:])
-        return ops.concatenate([ops.broadcast_to(ops.reshape(more, (1, *shape[1:])), shape), made], axis=1)
+        made, more = self.layer(inputs), self.seen()
+        shape = (ops.shape(made)[0], *more.shape)
+        return ops.concatenate([ops.broadcast_to(more[None], shape), made], axis=1)
 
-
-class SeesPrefix(keras.layers.Layer):
-    """Attention whose tokens see what stands before them, whatever its mask says of the others."""
-
-    def __init__(self, attention, length: int):
-        super().__init__(name=f"{attention.name}_prefixed", dtype=attention.dtype_policy)
-        self.attention, self.length = attention, length
-        self.built = True
-
-    def call(self, query, value, attention_mask=None, training=None, **more):
-        if attention_mask is not None:
-            seen = ops.ones((*ops.shape(attention_mask)[:-1], self.length), attention_mask.dtype)
-            attention_mask = ops.concatenate([seen, attention_mask], axis=-1)
-        return self.attention(query, value, attention_mask=attention_mask, training=training, **more)
+    def seen(self):
+        """[P, outputs of the kernel]"""
+        return ops.reshape(self.before(), (-1, *self.layer.kernel.shape[1:]))
 
 
 def adapt(layers: list, config: Adaptation, seed: int) -> list:
@@ -202,38 +198,33 @@ def adapt(layers: list, config: Adaptation, seed: int) -> list:
             raise UserError("config.adaptation.method=bitfit trains biases, and this backbone has none (Llama's and T5's "
                             "kinds). Choose ia3, which is as small, or lora.")
         return biases
-    if config.method == "prefix":
-        return _prefix(layers, config, seed)
     patterns, made = config.targets or USUAL[config.method], []
     for place in chosen(matrices(layers), patterns, "config.adaptation.targets"):
-        made += _put(place, config, seed)
+        made += put(place, config, seed)
     return made
 
 
-def _prefix(layers: list, config: Adaptation, seed: int) -> list:
-    """Puts a prefix into every attention of the layers. Raises: UserError where there is none of Keras's own."""
-    found = [place for layer in layers for place in places(layer) if type(place.layer) is keras.layers.MultiHeadAttention]
-    if not found:
-        raise UserError("config.adaptation.method=prefix knows Keras's own attention, of BERT, RoBERTa, DistilBERT, ELECTRA or "
-                        "ALBERT; this backbone has another. Choose lora, which works for all.")
-    made = []
-    for attention in found:
-        for place in places(attention.layer, attention.path.removesuffix(attention.layer.name)):
-            if place.layer.name in ("key", "value"):
-                made += _put(place, config, seed)
-        attention.put(SeesPrefix(attention.layer, config.prefix))
-    return made
-
-
-def _put(place: Place, config: Adaptation, seed: int) -> list:
+def put(place: Place, config: Adaptation, seed: int) -> list:
     """Puts what the method learns beside a matrix in its place; returns its weights."""
     *scopes, _ = place.path.split("/")
-    with contextlib.ExitStack() as inside:
-        for name in scopes:
-            inside.enter_context(keras.name_scope(name))
-        beside = _beside(place, config, zlib.crc32(f"{seed} {place.path}".encode()) % 2**31)
+    with inside(*scopes):
+        beside = _beside(place, config, seed_of(place.path, seed))
     place.put(beside)
     return [v for v in beside.trainable_variables if not any(v is own for own in place.layer.variables)]
+
+
+@contextlib.contextmanager
+def inside(*scopes: str) -> Iterator[None]:
+    """Variables made inside have paths that begin so."""
+    with contextlib.ExitStack() as stack:
+        for name in scopes:
+            stack.enter_context(keras.name_scope(name))
+        yield
+
+
+def seed_of(path: str, seed: int) -> int:
+    """Of what is drawn at a place."""
+    return zlib.crc32(f"{seed} {path}".encode()) % 2**31
 
 
 def _beside(place: Place, config: Adaptation, seed: int) -> Beside:
@@ -254,7 +245,7 @@ def with_values(layers: list) -> dict[str, LowRank]:
     """AdaLoRA's, by the paths of the matrices that they stand beside."""
     found = [place for layer in layers for place in places(layer)]
     return {place.path.removesuffix("_adapted"): place.layer for place in found
-            if getattr(place.layer, "values", None) is not None}
+            if isinstance(place.layer, LowRank) and place.layer.values is not None}
 
 
 def kept_ranks(layers: list) -> str:

@@ -4,6 +4,7 @@ KerasHub's own attention with a cache repeats the keys of a group for each of it
 tokens in each step. Here they stand apart, the heads of a group are the rows of one matrix, and a step writes one column.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,26 +12,12 @@ import keras
 import keras_hub
 import tensorflow as tf
 
+from tfft.models.causal_attention import Attention
 from tfft.models.causal_lm import FAMILIES, next_logits
 from tfft.models.decoding import Room
+from tfft.models.prefixes import HIDDEN, parts_of
+from tfft.models.prompts import own_backbone, prompt_of
 from tfft.models.sampling import shape_at, zeros
-
-HIDDEN = -1e9
-
-
-class Attention(NamedTuple):
-    """What an attention layer is made of. normalise: of queries and keys, where they are normalised; turn: its rotary layer,
-    where it has one; window: how many tokens each sees, 0: all; cap: what scores are held below by a tanh, 0: nothing."""
-
-    query: keras.layers.Layer
-    key: keras.layers.Layer
-    value: keras.layers.Layer
-    output: keras.layers.Layer
-    scale: float
-    normalise: tuple[Callable, Callable] | None = None
-    turn: keras.layers.Layer | None = None
-    window: int = 0
-    cap: float = 0.0
 
 
 class Places(NamedTuple):
@@ -50,36 +37,41 @@ class CausalDecoder:
     """A language model of KerasHub, whose layers, and what stands in their matrices' places, compute."""
 
     def __init__(self, backbone):
-        if not isinstance(backbone, FAMILIES):
+        self.backbone, self._prompt = own_backbone(backbone), prompt_of(backbone)
+        if not isinstance(self.backbone, FAMILIES):
             raise ValueError(f"the layers of a {type(backbone).__name__} are not known")
-        self.backbone = backbone
-        self._of_gpt2 = isinstance(backbone, keras_hub.models.GPT2Backbone)
-        self._of_gemma = isinstance(backbone, keras_hub.models.GemmaBackbone)
-        self._groups = backbone.num_heads if self._of_gpt2 else backbone.num_key_value_heads
-        self._heads = backbone.num_heads if self._of_gpt2 else backbone.num_query_heads
-        self._size = getattr(backbone, "head_dim", None) or backbone.hidden_dim // self._heads
-        kind, self._layer = ((_gpt2, _layer_of_gpt2) if self._of_gpt2 else (_gemma, _layer_of_gemma) if self._of_gemma
-                             else (_llama, _layer_of_llama))
-        self._attentions = [kind(layer) for layer in backbone.transformer_layers]
+        self._of_gpt2 = isinstance(self.backbone, keras_hub.models.GPT2Backbone)
+        self._of_gemma = isinstance(self.backbone, keras_hub.models.GemmaBackbone)
+        self._groups = self.backbone.num_heads if self._of_gpt2 else self.backbone.num_key_value_heads
+        self._heads = self.backbone.num_heads if self._of_gpt2 else self.backbone.num_query_heads
+        self._size = getattr(self.backbone, "head_dim", None) or self.backbone.hidden_dim // self._heads
+        self._dtype = keras.backend.standardize_dtype(self.backbone.compute_dtype)
+        self._layer = _layer_of_gpt2 if self._of_gpt2 else _layer_of_gemma if self._of_gemma else _layer_of_llama
+        attentions = [layer.attention if self._of_gemma else layer._self_attention_layer
+                      for layer in self.backbone.transformer_layers]
+        self._attentions, prefixes = zip(*map(parts_of, attentions), strict=True)
+        self._prefixes = [prefix and tuple(tf.transpose(tf.cast(each, self._dtype), [1, 0, 2]) for each in prefix)
+                          for prefix in prefixes]  # f[groups,P,size]
 
     def caches(self, rows, places) -> list[tf.Tensor]:
-        """Keys f[B x groups,N,size] and values of the same shape, of each layer."""
-        shape = [rows * self._groups, places, self._size]
-        dtype = keras.backend.standardize_dtype(self.backbone.compute_dtype)
-        return [zeros(shape, dtype) for _ in range(2 * len(self._attentions))]
+        """Keys f[B x groups,N,size] and values of the same shape, of each layer. A prompt has places of its own; a prefix,
+        the same for all rows, is in no cache."""
+        shape = [rows * self._groups, places + self._before, self._size]
+        return [zeros(shape, self._dtype) for _ in range(2 * len(self._attentions))]
 
     def __call__(self, tokens: tf.Tensor, caches: list[tf.Tensor], at: tf.Tensor, room: Room
                  ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        x = self._embedded(tokens, at, room)
-        rows, count = shape_at(tokens, 0), shape_at(tokens, 1)
+        x, there = self._embedded(tokens, at, room), room.there
+        if self._prompt is not None:
+            x, at, there = self._after_prompt(x, at, room)
+        rows, count, single = shape_at(x, 0), shape_at(x, 1), x.shape[1] == 1
         x, made = tf.reshape(x, [-1, x.shape[-1]]), []  # a row of one matrix is a token
-        single = tokens.shape[1] == 1
         places = Places(at, rows, count, single, self._angles(count, at),
-                        _hidden(at, count, room.there if single else room.there[:, :count]))
-        for layer, own, keys, values in zip(self.backbone.transformer_layers, self._attentions, caches[::2], caches[1::2],
-                                            strict=True):
+                        _hidden(at, count, there if single else there[:, :count]))
+        for layer, own, prefix, keys, values in zip(self.backbone.transformer_layers, self._attentions, self._prefixes,
+                                                    caches[::2], caches[1::2], strict=True):
             cache = [keys, values]
-            x = self._layer(layer, x, lambda x, own=own, cache=cache: self._attend(own, x, cache, places))
+            x = self._layer(layer, x, functools.partial(self._attend, own, prefix, cache, places))
             made += cache
         last = tf.reshape(x, [rows, count, x.shape[-1]])[:, -1]
         return next_logits(self.backbone, self.backbone.layer_norm(last)), made
@@ -87,6 +79,23 @@ class CausalDecoder:
     def reordered(self, caches: list[tf.Tensor], parents: tf.Tensor) -> list[tf.Tensor]:
         rows = tf.reshape(parents[:, tf.newaxis] * self._groups + tf.range(self._groups), [-1])
         return [tf.gather(cache, rows) for cache in caches]
+
+    @property
+    def _before(self) -> int:
+        """How many vectors the prompt has."""
+        return 0 if self._prompt is None else self._prompt.shape[0]
+
+    def _after_prompt(self, x: tf.Tensor, at: tf.Tensor, room: Room) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(f[B,T,H] with the prompt's P vectors between padding and tokens at the beginning, the place of the first one,
+        Room.there with P places more)."""
+        rows, count = shape_at(x, 0), shape_at(x, 1)
+        there = tf.pad(room.there, [[0, 0], [0, self._before]], constant_values=1)
+        if tf.get_static_value(at) != 0:
+            return x, at + self._before, there
+        both = tf.concat([tf.repeat(tf.cast(self._prompt, x.dtype)[tf.newaxis], rows, axis=0), x], axis=1)
+        place, shift = tf.range(self._before + count)[tf.newaxis], room.shift[:, tf.newaxis]
+        chosen = tf.where(place < shift, place + self._before, tf.where(place < shift + self._before, place - shift, place))
+        return tf.gather(both, chosen, batch_dims=1), at, there
 
     def _embedded(self, tokens: tf.Tensor, at: tf.Tensor, room: Room) -> tf.Tensor:
         one = self.backbone
@@ -103,33 +112,46 @@ class CausalDecoder:
         """All layers of a model turn alike."""
         if (turn := self._attentions[0].turn) is None:
             return None
-        dtype = keras.backend.standardize_dtype(self.backbone.compute_dtype)
-        cos, sin = turn._compute_cos_sin_embedding(tf.zeros([1, count, 1, self._size], dtype), start_index=at)
+        cos, sin = turn._compute_cos_sin_embedding(tf.zeros([1, count, 1, self._size], self._dtype), start_index=at)
         half = self._size // 2
         return cos, sin * tf.constant([-1.0] * half + [1.0] * half, sin.dtype)
 
-    def _attend(self, own: Attention, x: tf.Tensor, cache: list[tf.Tensor], places: Places) -> tf.Tensor:
+    def _attend(self, own: Attention, prefix: tuple[tf.Tensor, tf.Tensor] | None, cache: list[tf.Tensor], places: Places,
+                x: tf.Tensor) -> tf.Tensor:
         """f[B x T,H] -> the same. Changes the two of `cache` for those with the tokens' keys and values."""
-        groups, size = self._groups, self._size
         query, key, value = (part(x[tf.newaxis]) for part in (own.query, own.key, own.value))
         if own.normalise:
             query, key = own.normalise[0](query), own.normalise[1](key)
+        asked = query
         if places.angles is not None:
             query, key = self._turned(query, key, places)
-        query = self._apart(query * tf.cast(own.scale, query.dtype), places)
-        seen = []
+        scale, seen = tf.cast(own.scale, query.dtype), []
+        query = self._apart(query * scale, places)
         for place, new in enumerate((key, value)):
             cache[place], used = _put(cache[place], self._apart(new, places), places)
             seen.append(used)
-        scores = tf.cast(tf.matmul(query, seen[0], transpose_b=True), tf.float32)
+        scores, hidden = tf.matmul(query, seen[0], transpose_b=True), places.hidden(own.window)
+        length = prefix[0].shape[1] if prefix else 0
+        if prefix:
+            scores = tf.concat([self._times(self._apart(asked * scale, places), prefix[0], True), scores], axis=-1)
+            hidden = tf.pad(hidden, [[0, 0]] * 3 + [[length, 0]])
+        scores = tf.cast(scores, tf.float32)
         scores = own.cap * tf.tanh(scores / own.cap) if own.cap else scores
-        scores = tf.reshape(scores, [places.rows, self._heads, places.count, shape_at(seen[0], 1)])
-        shares = tf.cast(tf.nn.softmax(scores + places.hidden(own.window)), x.dtype)
-        shares = tf.reshape(shares, [places.rows * groups, -1, shape_at(seen[0], 1)])
-        mixed = tf.matmul(shares, seen[1])
+        width = shape_at(scores, 2)
+        scores = tf.reshape(scores, [places.rows, self._heads, places.count, width])
+        shares = tf.cast(tf.nn.softmax(scores + hidden), x.dtype)
+        shares = tf.reshape(shares, [places.rows * self._groups, -1, width])
+        mixed = tf.matmul(shares[..., length:], seen[1])
+        if prefix:
+            mixed += self._times(shares[..., :length], prefix[1])
         if not places.single:
-            mixed = tf.transpose(tf.reshape(mixed, [places.rows, self._heads, places.count, size]), [0, 2, 1, 3])
-        return own.output(tf.reshape(mixed, [1, -1, self._heads, size]))[0]
+            mixed = tf.transpose(tf.reshape(mixed, [places.rows, self._heads, places.count, self._size]), [0, 2, 1, 3])
+        return own.output(tf.reshape(mixed, [1, -1, self._heads, self._size]))[0]
+
+    def _times(self, x: tf.Tensor, of_groups: tf.Tensor, transpose: bool = False) -> tf.Tensor:
+        """f[B x groups,n,a] times f[groups,a,b], or the transpose of f[groups,b,a] -> f[B x groups,n,b]"""
+        made = tf.matmul(tf.reshape(x, [-1, self._groups, *_last_two(x)]), of_groups, transpose_b=transpose)
+        return tf.reshape(made, [-1, *_last_two(made)])
 
     def _turned(self, query: tf.Tensor, key: tf.Tensor, places: Places) -> tuple[tf.Tensor, tf.Tensor]:
         """Queries and keys f[1,B x T,heads,size] at their places (Su et al. 2021). Gemma's have their halves one in the other
@@ -145,6 +167,11 @@ class CausalDecoder:
         if not places.single:
             x = tf.transpose(tf.reshape(x, [places.rows, places.count, -1, self._size]), [0, 2, 1, 3])
         return tf.reshape(x, [places.rows * self._groups, -1, self._size])
+
+
+def _last_two(x: tf.Tensor) -> tuple:
+    """Its sizes."""
+    return shape_at(x, -2), shape_at(x, -1)
 
 
 def _hidden(at: tf.Tensor, count, there: tf.Tensor) -> Callable[[int], tf.Tensor]:
@@ -167,28 +194,6 @@ def _put(cache: tf.Tensor, new: tf.Tensor, places: Places) -> tuple[tf.Tensor, t
     rows = tf.range(shape_at(cache, 0))
     cache = tf.tensor_scatter_nd_update(cache, tf.stack([rows, tf.fill(tf.shape(rows), places.at)], axis=1), new[:, 0])
     return cache, cache
-
-
-def _llama(layer) -> Attention:
-    """Of Llama, Mistral, Qwen 2 and 3, which differ in whether and where they keep a window."""
-    own = layer._self_attention_layer
-    used = getattr(own, "use_sliding_window_attention", True)
-    window = getattr(own, "sliding_window_size", None) or getattr(layer, "sliding_window", None)
-    normalise = (own._query_dense_layer_norm, own._key_dense_layer_norm) if hasattr(own, "_query_dense_layer_norm") else None
-    return Attention(own._query_dense, own._key_dense, own._value_dense, own._output_dense, own._inv_norm_factor, normalise,
-                     own.rotary_embedding_layer, (window or 0) if used else 0)
-
-
-def _gemma(layer) -> Attention:
-    own = layer.attention
-    width = own.head_dim if own.query_head_dim_normalize else own.hidden_dim // own.num_query_heads
-    return Attention(own.query_dense, own.key_dense, own.value_dense, own.output_dense, width ** -0.5, None, own.rope_layer,
-                     own.sliding_window_size if own.use_sliding_window_attention else 0, own.logit_soft_cap or 0.0)
-
-
-def _gpt2(layer) -> Attention:
-    own = layer._self_attention_layer
-    return Attention(own._query_dense, own._key_dense, own._value_dense, own._output_dense, own._key_dim ** -0.5)
 
 
 def _layer_of_llama(layer, x: tf.Tensor, attend: Callable) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfft.errors import UserError
 from tfft.models.backbone import sequence_output
 from tfft.models.packed import ROTARY, packed_decoder
+from tfft.models.prompts import own_backbone
 
 OUTPUT = "next_token"
 FAMILIES = (*ROTARY, keras_hub.models.GPT2Backbone, keras_hub.models.GemmaBackbone)
@@ -76,9 +77,9 @@ def packed_causal_lm(model: keras.Model, backbone) -> keras.Model:
 
 def check_causal(backbone) -> None:
     """Raises: UserError where it is none of FAMILIES."""
-    if not isinstance(backbone, FAMILIES):
-        raise UserError(f"config.model.backbone: a {type(backbone).__name__} is no language model that tfft can continue texts "
-                        "with. Choose a SmolLM2, Llama, Qwen 2 or 3, Mistral, Gemma or GPT-2, and no adaptation.method=prompt.")
+    if not isinstance(own_backbone(backbone), FAMILIES):
+        raise UserError(f"config.model.backbone: a {type(own_backbone(backbone)).__name__} is no language model that tfft can "
+                        "continue texts with. Choose a SmolLM2, Llama, Qwen 2 or 3, Mistral, Gemma or GPT-2.")
 
 
 class Loss(NamedTuple):

@@ -1,4 +1,4 @@
-"""Prompt tuning (Lester et al. 2021): learnt vectors before those of the tokens, which all layers of the encoder see."""
+"""Prompt tuning (Lester et al. 2021): learnt vectors before those of the tokens, which all layers see."""
 
 import re
 
@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from tfft.errors import UserError
+from tfft.models.t5 import RelativeBias
 
 COMMON = 5000  # a prompt begins as some of so many words, the first ones of the vocabulary, if not as a text
 
@@ -27,6 +28,11 @@ class Prompt(keras.layers.Layer):
         return (shape[0], None if shape[1] is None else shape[1] + self.vectors.shape[0], shape[2])
 
 
+def with_prompt(padding_mask, length: int):
+    """int32[B,P+S] of int32[B,S]: the prompt is no padding."""
+    return ops.pad(padding_mask, [[0, 0], [length, 0]], constant_values=1)
+
+
 class Prompted:
     """A backbone whose encoder layers see a prompt; what comes out is of the tokens alone. It has the backbone's attributes
     but for the output, and the layer of the prompt besides."""
@@ -36,7 +42,7 @@ class Prompted:
         self._backbone = backbone
         self.input, self.prompt, self._begin = backbone.input, None, None
         seeing, shortened, mask = {id(layer) for layer in encoder}, {}, backbone.input["padding_mask"]
-        longer = ops.pad(mask, [[0, 0], [length, 0]], constant_values=1)
+        longer = with_prompt(mask, length)
 
         def short(value):
             """What another layer than these takes."""
@@ -81,9 +87,51 @@ class Prompted:
 
     def begin_as(self, tokens: np.ndarray) -> None:
         """Has the prompt begin as what the encoder would see of int[P] tokens."""
-        given = {"token_ids": tokens, "padding_mask": np.ones_like(tokens)}
-        inputs = {name: given.get(name, np.zeros_like(tokens))[None].astype(np.int32) for name in self.input}
-        self.prompt.vectors.assign(ops.cast(keras.Model(self.input, self._begin)(inputs)[0], "float32"))
+        of_source = [name for name in self.input if not name.startswith("decoder_")]
+        given = {name: np.ones_like(tokens) if name.endswith("padding_mask") else tokens if name.endswith("token_ids")
+                 else np.zeros_like(tokens) for name in of_source}
+        lowest = keras.Model({name: self.input[name] for name in of_source}, self._begin)
+        made = lowest({name: value[None].astype(np.int32) for name, value in given.items()})
+        self.prompt.vectors.assign(ops.cast(made[0], "float32"))
+
+
+class PromptedSource(Prompted):
+    """An encoder-decoder whose encoder reads a prompt before the source, and whose decoder sees what that makes of both (Lester
+    et al. 2021 of T5). Tokens keep the places that they have without."""
+
+    def __init__(self, backbone, lowest, length: int):
+        """lowest: layer of the encoder."""
+        self._backbone = backbone
+        self.input, self.prompt, self._begin = backbone.input, None, None
+        ids, mask = ({name.removeprefix("encoder_"): value for name, value in self.input.items()}[name]
+                     for name in ("token_ids", "padding_mask"))
+        longer_ids, longer = ops.pad(ids, [[0, 0], [length, 0]]), with_prompt(mask, length)
+
+        def call(layer, *args, **kwargs):
+            def long(value):
+                if value is ids and isinstance(layer, RelativeBias):  # of so many tokens
+                    return longer_ids
+                return longer if value is mask else value
+
+            args, kwargs = keras.tree.map_structure(long, (args, kwargs))
+            if layer is lowest:
+                self._begin = args[0]
+                self.prompt = Prompt(length, args[0].shape[-1], name="prompt", dtype=layer.dtype_policy)
+                args = (self.prompt(args[0]), *args[1:])
+            return layer(*args, **kwargs)
+
+        self.output = keras.models.clone_model(backbone, input_tensors=backbone.input, clone_function=lambda layer: layer,
+                                               call_function=call).output
+
+
+def own_backbone(backbone):
+    """The backbone itself, where one with a prompt is given."""
+    return backbone._backbone if isinstance(backbone, Prompted) else backbone
+
+
+def prompt_of(backbone):
+    """float32[P,H]: the vectors before its tokens; None where there are none."""
+    return backbone.prompt.vectors.value if isinstance(backbone, Prompted) else None
 
 
 def first_tokens(tokenizer, text: str, length: int, seed: int) -> np.ndarray:

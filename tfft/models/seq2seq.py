@@ -12,6 +12,8 @@ from tfft.models.backbone import load_any
 from tfft.models.causal_lm import OUTPUT, NextToken, next_logits
 from tfft.models.encoder_decoder import EncoderDecoderBackbone, Shown, encoder_decoder
 from tfft.models.from_tensors import of_keras_hub
+from tfft.models.prefixes import BiasedSeesPrefix, SeesPrefix
+from tfft.models.prompts import Prompted, own_backbone, with_prompt
 from tfft.models.sampling import shape_at, zeros
 from tfft.models.t5 import NEVER, T5Attention, T5Backbone, hidden_padding
 
@@ -23,10 +25,9 @@ INPUTS = ("token_ids", "padding_mask", SHOWN)
 
 def check_seq2seq(backbone) -> None:
     """Raises: UserError where it is none of FAMILIES."""
-    if not isinstance(backbone, FAMILIES):
-        raise UserError(f"config.model.backbone: a {type(backbone).__name__} is no encoder-decoder that tfft knows. Choose "
-                        "BART, T5, or an encoder to make one of (BERT, RoBERTa, XLM-R, DistilBERT, ELECTRA), and no "
-                        "adaptation.method=prompt.")
+    if not isinstance(own := own_backbone(backbone), FAMILIES):
+        raise UserError(f"config.model.backbone: a {type(own).__name__} is no encoder-decoder that tfft knows. Choose BART, "
+                        "T5, or an encoder to make one of (BERT, RoBERTa, XLM-R, DistilBERT, ELECTRA).")
 
 
 def seq2seq(backbone) -> keras.Model:
@@ -36,9 +37,10 @@ def seq2seq(backbone) -> keras.Model:
     Raises: UserError where the backbone is no encoder-decoder.
     """
     check_seq2seq(backbone)
-    inputs, hidden = _of_bart(backbone) if isinstance(backbone, Bart) else (
+    own = own_backbone(backbone)
+    inputs, hidden = _of_bart(backbone) if isinstance(own, Bart) else (
         backbone.input, backbone.output["decoder_sequence_output"])
-    if isinstance(backbone, T5Backbone):
+    if isinstance(own, T5Backbone):
         hidden = hidden * backbone.scale
     layer = NextToken(backbone, name=OUTPUT, dtype=backbone.dtype_policy)
     return keras.Model(inputs, layer(hidden), name="seq2seq")
@@ -50,13 +52,16 @@ def _of_bart(backbone) -> tuple[dict, keras.KerasTensor]:
     tokens = backbone.token_embedding(inputs["token_ids"])
     read = backbone.encoder_embeddings_add((tokens, backbone.encoder_position_embedding(tokens)))
     read = backbone.encoder_embeddings_dropout(backbone.encoder_embeddings_layer_norm(read))
+    mask = inputs["padding_mask"]
+    if isinstance(backbone, Prompted):
+        read, mask = backbone.prompt(read), with_prompt(mask, backbone.prompt.vectors.shape[0])
     for layer in backbone.encoder_transformer_layers:
-        read = layer(read, padding_mask=inputs["padding_mask"])
+        read = layer(read, padding_mask=mask)
     tokens = backbone.token_embedding(Shown(name="shown")(inputs["decoder_token_ids"]))
     x = backbone.decoder_embeddings_add((tokens, backbone.decoder_position_embedding(tokens)))
     x = backbone.decoder_embeddings_dropout(backbone.decoder_embeddings_layer_norm(x))
     for layer in backbone.decoder_transformer_layers:
-        x = layer(x, read, encoder_padding_mask=inputs["padding_mask"])
+        x = layer(x, read, encoder_padding_mask=mask)
     return inputs, x
 
 
@@ -73,21 +78,48 @@ def start_and_ends(tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 class Heads(NamedTuple):
     """Of an attention, or what stands in its matrices' places. query, key, value: f[B,T,H] -> f[B,T,heads,size]; output: back;
-    the scores are multiplied by `scale`."""
+    the scores are multiplied by `scale`; prefix: keys and values f[heads,P,size] that stand before, where there are some."""
 
     query: Callable
     key: Callable
     value: Callable
     output: Callable
     scale: float
+    prefix: list[tf.Tensor] | None = None
+
+    @property
+    def length(self) -> int:
+        """P"""
+        return self.prefix[0].shape[1] if self.prefix else 0
+
+    def behind_prefix(self, keys: tf.Tensor, values: tf.Tensor) -> list[tf.Tensor]:
+        """f[B,heads,P+N,size] of both f[B,heads,N,size]."""
+        if not self.prefix:
+            return [keys, values]
+        rows = shape_at(keys, 0)
+        return [tf.concat([tf.repeat(before[tf.newaxis], rows, axis=0), own], axis=2)
+                for before, own in zip(self.prefix, (keys, values), strict=True)]
+
+    def bias(self, bias: tf.Tensor) -> tf.Tensor:
+        """float32[...,P+N] of [...,N]: the prefix is seen by all."""
+        return tf.pad(bias, [[0, 0]] * 3 + [[self.length, 0]]) if self.prefix else bias
 
 
 def _heads(attention) -> Heads:
-    if isinstance(attention, T5Attention):
-        parts = ((lambda x, of=of: attention.apart(of(x))) for of in (attention.query, attention.key, attention.value))
-        return Heads(*parts, attention.joined, 1.0)
-    return Heads(attention._query_dense, attention._key_dense, attention._value_dense, attention._output_dense,
-                 attention._inverse_sqrt_key_dim)
+    own, prefix = attention, None
+    if isinstance(attention, (SeesPrefix, BiasedSeesPrefix)):
+        own = attention.attention
+    of_t5 = isinstance(own, T5Attention)
+    query, key, value = (own.query, own.key, own.value) if of_t5 else (own._query_dense, own._key_dense, own._value_dense)
+    if own is not attention:
+        prefix = [tf.cast(one.seen(), own.compute_dtype) for one in (key, value)]
+        prefix = [tf.transpose(tf.reshape(one, [one.shape[0], own.heads, own.size]) if of_t5 else one, [1, 0, 2])
+                  for one in prefix]
+        key, value = key.layer, value.layer
+    if of_t5:
+        parts = ((lambda x, of=of: own.apart(of(x))) for of in (query, key, value))
+        return Heads(*parts, own.joined, 1.0, prefix)
+    return Heads(query, key, value, own._output_dense, own._inverse_sqrt_key_dim, prefix)
 
 
 class Seq2SeqDecoder:
@@ -100,33 +132,37 @@ class Seq2SeqDecoder:
     def __init__(self, model: keras.Model, token_ids: tf.Tensor, padding_mask: tf.Tensor, beams: int = 1):
         """model: what `seq2seq` made."""
         backbone = model.get_layer(OUTPUT).backbone()
-        self._backbone, self._beams, self._of_t5 = backbone, beams, isinstance(backbone, T5Backbone)
+        own = self._backbone = own_backbone(backbone)
+        self._beams, self._of_t5 = beams, isinstance(own, T5Backbone)
+        self._layers = [(_heads(layer.self_attention if self._of_t5 else layer._self_attention_layer),
+                         _heads(layer.cross_attention if self._of_t5 else layer._cross_attention_layer))
+                        for layer in own.decoder_transformer_layers]
         read = _encoder(backbone)(token_ids, padding_mask)
-        self._sources = []
-        for layer in backbone.decoder_transformer_layers:
-            heads = _heads(layer.cross_attention if self._of_t5 else layer._cross_attention_layer)
-            self._sources.append([tf.transpose(part(read), [0, 2, 1, 3]) for part in (heads.key, heads.value)])
+        self._sources = [heads.behind_prefix(*(tf.transpose(part(read), [0, 2, 1, 3]) for part in (heads.key, heads.value)))
+                         for _, heads in self._layers]
+        if isinstance(backbone, Prompted):
+            padding_mask = with_prompt(padding_mask, backbone.prompt.vectors.shape[0])
         self._padding = hidden_padding(padding_mask)
 
     def caches(self, rows, places) -> list[tf.Tensor]:
-        """Keys f[B,heads,N,size] and values of each layer: nothing yet."""
+        """Keys f[B,heads,P+N,size] and values of each layer: the prefix, if it has one, and nothing yet."""
         made = []
-        for keys, _ in self._sources:
+        for (heads, _), (keys, _) in zip(self._layers, self._sources, strict=True):
             shape = [rows, keys.shape[1], places, keys.shape[3]]
-            made += [zeros(shape, keys.dtype)] * 2
+            made += heads.behind_prefix(*[zeros(shape, keys.dtype)] * 2)
         return made
 
     def __call__(self, tokens: tf.Tensor, caches: list[tf.Tensor], at: tf.Tensor, room) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """(logits float32[B,V] of what follows, caches) of tokens int32[B,T] at the places from `at` on."""
         at = tf.convert_to_tensor(at)
-        mine, places = at + tf.range(shape_at(tokens, 1)), tf.range(shape_at(caches[0], 2))
+        mine, places = at + tf.range(shape_at(tokens, 1)), tf.range(shape_at(caches[0], 2) - self._layers[0][0].length)
         bias = tf.where(places <= mine[:, tf.newaxis], 0.0, NEVER)[tf.newaxis, tf.newaxis]
         if self._of_t5:
             bias += self._backbone.decoder_bias.at(mine, places)
         x, made = self._embedded(tokens, mine), []
         for number, layer in enumerate(self._backbone.decoder_transformer_layers):
             through = self._through_t5 if self._of_t5 else self._through
-            x, new = through(layer, x, caches[2 * number:2 * number + 2], self._sources[number], at, bias)
+            x, new = through(layer, number, x, caches[2 * number:2 * number + 2], at, bias)
             made += new
         last = x[:, -1]
         if self._of_t5:
@@ -152,29 +188,30 @@ class Seq2SeqDecoder:
             x += one.segment_embedding(tf.zeros_like(tokens))
         return one.embeddings_layer_norm(x)
 
-    def _through(self, layer, x: tf.Tensor, cache: list[tf.Tensor], source: list[tf.Tensor], at: tf.Tensor, bias: tf.Tensor
+    def _through(self, layer, number: int, x: tf.Tensor, cache: list[tf.Tensor], at: tf.Tensor, bias: tf.Tensor
                  ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """(what a TransformerDecoder makes of f[B,T,H], its cache with these tokens)."""
-        made, cache = _own(_heads(layer._self_attention_layer), x, cache, at, bias)
+        made, cache = _own(self._layers[number][0], x, cache, at, bias)
         x = layer._self_attention_layer_norm(x + made)
-        x = layer._cross_attention_layer_norm(x + self._of_source(_heads(layer._cross_attention_layer), x, source))
+        x = layer._cross_attention_layer_norm(x + self._of_source(number, x))
         inner = layer._feedforward_output_dense(layer._feedforward_intermediate_dense(x))
         return layer._feedforward_layer_norm(x + inner), cache
 
-    def _through_t5(self, layer, x: tf.Tensor, cache: list[tf.Tensor], source: list[tf.Tensor], at: tf.Tensor, bias: tf.Tensor
+    def _through_t5(self, layer, number: int, x: tf.Tensor, cache: list[tf.Tensor], at: tf.Tensor, bias: tf.Tensor
                     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """The same of a T5Layer."""
-        made, cache = _own(_heads(layer.self_attention), layer.self_attention_layer_norm(x), cache, at, bias)
+        made, cache = _own(self._layers[number][0], layer.self_attention_layer_norm(x), cache, at, bias)
         x += made
-        x += self._of_source(_heads(layer.cross_attention), layer.cross_attention_layer_norm(x), source)
+        x += self._of_source(number, layer.cross_attention_layer_norm(x))
         return x + layer.feed_forward(layer.feedforward_layer_norm(x)), cache
 
-    def _of_source(self, heads: Heads, x: tf.Tensor, source: list[tf.Tensor]) -> tf.Tensor:
+    def _of_source(self, number: int, x: tf.Tensor) -> tf.Tensor:
         """What attention to the sources makes of f[B,T,H]. The targets of one source ask its keys together."""
+        heads, source = self._layers[number][1], self._sources[number]
         query = heads.query(x)
         shape = [shape_at(query, axis) for axis in range(4)]
-        asked = tf.reshape(query, [-1, self._beams * shape[1], *shape[2:]])
-        made = tf.transpose(_attended(tf.transpose(asked, [0, 2, 1, 3]) * heads.scale, *source, self._padding), [0, 2, 1, 3])
+        asked = tf.transpose(tf.reshape(query, [-1, self._beams * shape[1], *shape[2:]]), [0, 2, 1, 3])
+        made = tf.transpose(_attended(asked * heads.scale, *source, heads.bias(self._padding)), [0, 2, 1, 3])
         return heads.output(tf.reshape(made, shape))
 
 
@@ -182,8 +219,8 @@ def _own(heads: Heads, x: tf.Tensor, cache: list[tf.Tensor], at: tf.Tensor, bias
          ) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """(what attention to the tokens so far makes of f[B,T,H], keys and values with these tokens')."""
     query, *new = (tf.transpose(part(x), [0, 2, 1, 3]) for part in heads[:3])
-    cache = [_put(old, one, at) for old, one in zip(cache, new, strict=True)]
-    return heads.output(tf.transpose(_attended(query * heads.scale, *cache, bias), [0, 2, 1, 3])), cache
+    cache = [_put(old, one, at + heads.length) for old, one in zip(cache, new, strict=True)]
+    return heads.output(tf.transpose(_attended(query * heads.scale, *cache, heads.bias(bias)), [0, 2, 1, 3])), cache
 
 
 def _attended(query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -204,7 +241,7 @@ def _put(cache: tf.Tensor, new: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
 
 def _encoder(backbone) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """(token_ids, padding_mask) -> f[B,S,H]."""
-    prefix = "encoder_" if isinstance(backbone, Bart) else ""
+    prefix = "encoder_" if isinstance(own_backbone(backbone), Bart) else ""
     names = [f"{prefix}{name}" for name in ("token_ids", "padding_mask")]
     model = keras.Model({name: backbone.input[name] for name in names}, backbone.output["encoder_sequence_output"])
     return lambda *values: model(dict(zip(names, values, strict=True)), training=False)
