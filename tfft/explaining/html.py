@@ -21,6 +21,7 @@ section { border-top: 1px solid var(--line); padding: 1rem 0; }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 2; margin: .5rem 0; }
 mark { color: inherit; background: none; border-radius: .25rem; padding: .1rem .05rem; }
 mark.for { background: rgb(var(--for) / calc(var(--share) * .6)); }
+mark.about { border-bottom: 2px solid; border-radius: 0; }
 mark.against { background: rgb(var(--against) / calc(var(--share) * .6)); }
 """
 POLICY = Markup('<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">')
@@ -29,8 +30,8 @@ POLICY = Markup('<meta http-equiv="Content-Security-Policy" content="default-src
 def page(explanations: list[Explanation], title: str) -> str:
     """The file's text."""
     legend = tag("p", tag("mark", "blue", class_="for", style="--share:1"), " words speak for what is explained, ",
-                 tag("mark", "orange", class_="against", style="--share:1"), " ones against it; the stronger, the more. Point "
-                 "at a word for its number.", class_="soft")
+                 tag("mark", "orange", class_="against", style="--share:1"), " ones against it; the stronger, the more. What "
+                 "is explained is underlined, where it is a part of the text. Point at a word for its number.", class_="soft")
     return document(title, STYLE, tag("h1", title), legend, *map(_section, explanations), head=POLICY)
 
 
@@ -51,7 +52,11 @@ def _near(one: Neighbour) -> Markup:
 
 
 def _marked(one: Explanation, field: str) -> Iterator[Markup | str]:
-    values = iter(value for word, value in zip(one.words, one.attribution, strict=True) if word.field == field)
+    words = ((word, value) for word, value in zip(one.words, one.attribution, strict=True) if word.field == field)
     for text, share in parts(one, field):
-        yield text if share is None else tag("mark", text, class_="for" if share > 0 else "against",
-                                             style=f"--share:{abs(share):.3f}", title=f"{next(values):+.3f}")
+        if share is None:
+            yield text
+            continue
+        word, value = next(words)
+        kind = ("for" if share > 0 else "against") + (" about" if one.is_about(word) else "")
+        yield tag("mark", text, class_=kind, style=f"--share:{abs(share):.3f}", title=f"{value:+.3f}")
