@@ -174,10 +174,10 @@ def test_every_family_is_split_at_its_embeddings(family, run):
     model = run.task.build_model(backbone, Model(), seed=0)
     model.get_layer("head").kernel.assign(np.random.default_rng(0).normal(0, 2, (families.WIDTH, 2)))
     slopes = Slopes(dataclasses.replace(run, backbone=backbone, model=model, tokenizer=families.tokenizer(family)),
-                    lambda logits, at: logits[:, at])
+                    lambda logits, at: tf.gather(logits, at[:, 0], batch_dims=1))
     inputs = families.inputs(model, [[2, 7, 9, 11, 3, 0]], [5])
-    of_word = np.array([0, 1, 1, 1, 0, 0], bool)
-    made = slopes.integrated(inputs, tf.constant(of_word), 1)
+    of_word = np.array([[0, 1, 1, 1, 0, 0]], bool)
+    made = slopes.integrated(inputs, of_word, np.array([1]))
     assert made.value == pytest.approx(float(model(inputs)[0, 1]), abs=1e-5)
     blank = {**inputs, "token_ids": tf.constant([[2, *[slopes._blank] * 3, 3, 0]])}
     assert made.rest == pytest.approx(float(model(blank)[0, 1]), abs=1e-5)
@@ -216,9 +216,10 @@ def test_gradient_times_input_is_a_directional_derivative(steep):
     explainer = EXPLAINERS[steep.workdir.path, "gradient_x_input", ""]
     slopes, predictor = explainer._slopes, explainer.predictor
     inputs = features(predictor.encode([{"text": "good film"}])[0], 0, tuple(steep.model.input), multiple=8)
-    of_token, _ = slopes.times_input(inputs, 1)
+    at = np.array([1, -1], np.int32)
+    of_token = slopes.times_input(inputs, at)[0][0]
     x, token = slopes._begin(inputs), tf.one_hot(1, inputs["token_ids"].shape[1])[:, tf.newaxis]
-    up, down = (slopes._slope(inputs, x * (1 + step * token), tf.constant(1))[0].numpy()[0] for step in (1e-2, -1e-2))
+    up, down = (slopes._slope(inputs, (x * (1 + step * token))[tf.newaxis], at)[0].numpy()[0] for step in (1e-2, -1e-2))
     assert of_token[1] == pytest.approx((up - down) / 2e-2, rel=0.02) and abs(of_token[1]) > 0.01
 
 
@@ -285,7 +286,7 @@ def test_what_cannot_be_explained_is_told(run):
         Explainer(run, "occlusion", "po")
     task = type("Other", (type(run.task),), {"explained": base.Task.explained})(run.task.settings,
                                                                                                         run.task.labels)
-    with pytest.raises(UserError, match="answers with neither"):
+    with pytest.raises(UserError, match="This run's task is text_classification: its answer is none of these"):
         Explainer(dataclasses.replace(run, task=task), "occlusion")
     prompted = dataclasses.replace(run.experiment, adaptation=Adaptation(method="prompt"))
     with pytest.raises(UserError, match="Use --method=occlusion"):
@@ -293,7 +294,8 @@ def test_what_cannot_be_explained_is_told(run):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ([], "Name the run: --workdir=runs/imdb"), (["--workdir=a"], "Give either --text='...' or --data=csv:test.csv."),
+    ([], "Name the run: --workdir=runs/imdb"),
+    (["--workdir=a"], "Give either --text='...' (or --question='...' --context='...') or --data=csv:test.csv."),
     (["--workdir=a", "--text=x", "--output=a.pdf"], "--output=a.pdf: name a .html or a .json file."),
     (["--workdir=a", "--text=x"], "a"), (["--workdir=a", "--method=lime", "--text=x"], "integrated_gradients")])
 def test_mistakes_on_the_command_line(folder, arguments, message):  # noqa: F811

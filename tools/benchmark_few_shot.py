@@ -13,7 +13,8 @@ rows is printed for each, and their mean and deviation. The systems, from the sa
     contrastive    the task embedding on the labelled texts (--loss), then a head on its frozen backbone (Tunstall et al. 2022)
     both           the same, and then all weights as plain
     pattern        as plain, with config.task.pattern and words
-    setfit         setfit's Trainer: pairs from the labels, 20 alike and 20 unlike a text (--pairs), one epoch; logistic regression
+    setfit         setfit's Trainer: from the labels 20 pairs alike and 20 unlike a text (--pairs), one epoch; then
+                   logistic regression
 """
 
 import argparse
@@ -93,8 +94,8 @@ def setfit(arguments: argparse.Namespace, rows: list[dict], test: list[dict], fo
     data = datasets.Dataset.from_dict({"text": [row["text"] for row in rows],
                                        "label": [names.index(row["label"]) for row in rows]})
     Trainer(model=model, train_dataset=data, args=TrainingArguments(
-        output_dir=str(folder), batch_size=16, num_epochs=1, num_iterations=arguments.pairs, seed=draw, report_to="none", save_strategy="no",
-        show_progress_bar=False)).train()
+        output_dir=str(folder), batch_size=16, num_epochs=1, num_iterations=arguments.pairs, seed=draw, report_to="none",
+        save_strategy="no", show_progress_bar=False)).train()
     found = model.predict([row["text"] for row in test])
     return sum(names[int(label)] == row["label"] for label, row in zip(found, test, strict=True)) / len(test)
 

@@ -39,8 +39,9 @@ def texts(one: Explanation, longest: int = 0) -> list[Markup]:
     """The texts of its row with their words in colours. longest: characters of a text that are shown; 0: all."""
     made = []
     for field in one.row:
-        values = iter(value for word, value in zip(one.words, one.attribution, strict=True) if word.field == field)
-        pieces = [(text, share, 0.0 if share is None else float(next(values))) for text, share in parts(one, field)]
+        mine = iter((float(value), one.is_about(word)) for word, value in zip(one.words, one.attribution, strict=True)
+                    if word.field == field)
+        pieces = [(text, share, *((0.0, False) if share is None else next(mine))) for text, share in parts(one, field)]
         made += [tag("p", field, class_="soft")] if len(one.row) > 1 else []
         made.append(words.coloured(_cut(pieces, longest)))
     return made

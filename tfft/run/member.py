@@ -12,7 +12,7 @@ from tfft.run.baseline import compared
 from tfft.run.mixture_table import mixture_table
 from tfft.run.report import PAGE, Subject, tell
 from tfft.run.workdir import Run, Workdir, open_run, save_parts
-from tfft.tasks.base import Report
+from tfft.tasks.base import Report, Wanted
 from tfft.training.hosts import Hosts
 from tfft.training.summaries import Board, Console, markdown, table
 from tfft.training.weights import save_weights
@@ -92,7 +92,7 @@ class Member:
     def _opened(self, which: str) -> Run:
         """The run with its weights, in float32 and on one device, as they are used later. Raises: UserError where its task
         cannot be explained: such a one, large perhaps, is not opened for nothing."""
-        self.prepared.task.explained(self.prepared.preparer.reading.encoder)
+        self.prepared.task.explained(self.prepared.preparer.reading.encoder, Wanted())
         return open_run(self.workdir.path, which)
 
     def describe_batch(self, step: int) -> str:
