@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from commands import run
+from test_report import Checked
 from tiny_run import make_run
 
 from tfft.config import resolve, to_json
@@ -96,7 +97,12 @@ def test_a_better_run_is_told_with_where_and_how_sure(runs, compared, tmp_path):
     assert "test.csv:" in out and f"{found['runs'][0]['weights']:,}" in out and not pair["config"] and not pair["data"]
     code, out, found = compared(paths[::-1], fail_if_worse=True)
     assert code == 1 and found["comparisons"][0]["verdict"] == "worse" and "a is worse than b" in out
-    assert compared(paths[::-1])[0] == 0
+    assert compared(paths[::-1], output="found.html")[0] == 0
+    page = (tmp_path / "found.html").read_text("utf-8")
+    assert Checked(page).titles == ["Verdict", "Figures", "Slices of a", "Rows of a", "What differs in a"]
+    assert "a is worse than b: accuracy -0." in page and '<span class="bad">worse</span>' in page
+    assert page.count("<svg") == 1 + len(found["comparisons"][0]["slices"]) and "Nothing that decides a run." in page
+    assert page.count("test.csv:") >= 20 and f"{found['runs'][0]['weights']:,}" in page
 
 
 def test_a_metric_that_is_no_mean_is_decided_by_the_bootstrap(runs, compared, tmp_path):
@@ -245,3 +251,17 @@ def test_a_metric_is_not_the_mean_of_scores_of_its_name():
     assert pair.difference < 0 and pair.lower and pair.verdict == "better" and pair.rows_better == apart.sum()
     found = compared("loss", "causal_lm", 2 - right, 2 - better, lambda made, places: {})
     assert found.metric == "loss, a row's mean" and found.pairs[0].difference > 0 and found.pairs[0].verdict == "better"
+
+
+def test_language_models_with_other_tokens_are_told_apart_from_those_on_other_rows():
+    def language(path, tokenizer, tokens, texts=100) -> candidate.Candidate:
+        made = made_up(path, "loss", np.linspace(-2, -1, texts), lambda places: {"loss": 1.0}, "causal_lm")
+        return dataclasses.replace(made, right=[f"{tokens[i % len(tokens)]} tokens" for i in range(texts)], tokenizer=tokenizer)
+
+    with pytest.raises(UserError, match="a and b cannot be compared: .* their tokenizers are different. Of 100 texts"):
+        compare.common_rows([language("a", "x", [7]), language("b", "y", [8])])
+    places, said = compare.common_rows([language("a", "x", [7]), language("b", "y", [7, 7, 7, 8])])
+    assert len(places[0]) == 75 and "25 texts are the same with other numbers of tokens, for the tokenizers are" in said[0]
+    with pytest.raises(UserError, match="100 texts are the same with other numbers of tokens: config.data.max_length cuts"):
+        compare.common_rows([language("a", "x", [7]), language("b", "x", [8])])
+    assert compare.common_rows([language("a", "x", [7]), language("b", "y", [7])])[1] == []

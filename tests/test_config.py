@@ -320,7 +320,8 @@ def test_what_decides_the_weights_is_not_free():
     assert free == {"name", "track", "data.cache", "train.activation_cache_gb",
                     "train.steps_per_loop", "train.checkpoint_every_steps",
                     "train.checkpoint_minutes", "train.keep_checkpoints", "train.profile", "train.summary_every_steps",
-                    "eval.global_batch_size", "eval.baseline", "eval.report", "eval.explained", "export.weights",
+                    "eval.global_batch_size", "eval.baseline", "eval.report", "eval.explained", "eval.projector",
+                    "export.weights",
                     # what a language model answers, not what it learns
                     *(f"task.{name}" for name in ("max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "min_p",
                                                   "repetition_penalty", "no_repeat_ngram", "beams", "length_penalty", "seed",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from commands import ROOT
 from playwright.sync_api import sync_playwright
+from projecting import Projector
 from tiny_run import make_run
 
 from tfft.checks.findings import Example, Finding, Findings
@@ -213,6 +214,7 @@ def main(folder: Path, preset: str) -> None:
     config = shipped.load(f"{ROOT}/configs/my_csv.py:{folder}/train.csv")
     config.data.validation, config.data.max_length, config.data.cache = f"csv:{folder}/judged.csv", 16, str(folder / "cache")
     config.model.backbone, config.model.dropout = preset, 0.0
+    config.eval.projector = 40
     config.train.epochs, config.train.peak_learning_rate = 4, 0.02
     tfft.fine_tune(config, str(folder / "run"))
     (folder / "run/report.html").rename(folder / "trained.html")
@@ -220,14 +222,20 @@ def main(folder: Path, preset: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def biased(tiny_preset, tmp_path_factory):
-    """(the page that the training left, that of tfft report) of a run that learnt one shop's labels the wrong way round."""
+def shops(tiny_preset, tmp_path_factory):
+    """The folder of a run that learnt one shop's labels the wrong way round."""
     folder = tmp_path_factory.mktemp("biased")
     made = subprocess.run([sys.executable, __file__, str(folder), tiny_preset], capture_output=True, text=True, timeout=600,
                           env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT}/tests"})
     assert made.returncode == 0, made.stderr[-3000:]
     assert "report: " in made.stderr and "made in" in made.stderr
-    return (folder / "trained.html").read_text(), (folder / "run/report.html").read_text()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def biased(shops):
+    """(the page that the training left, that of tfft report)"""
+    return (shops / "trained.html").read_text(), (shops / "run/report.html").read_text()
 
 
 def rows_of(page: str, title: str) -> dict[str, list[str]]:
@@ -278,6 +286,26 @@ def test_the_page_that_training_leaves(biased):
         assert "accuracy beside simple methods: " in text and "train 300, validation 150" in text and "duplicate" in text
         assert "train.peak_learning_rate 0.02" in " ".join(text.split()) and "judged.csv:" in text
     assert len(biased[1]) < 200_000
+
+
+@pytest.mark.slow
+def test_the_vectors_of_judged_rows_are_there_for_tensorboard(shops):
+    found = Projector(shops / "run/tensorboard")
+    assert found.runs() == ["validation"] and "projector: the vectors of 40 rows in" in (shops / "run/train.log").read_text()
+    config, = found.config("validation")["embeddings"]
+    assert config["tensorName"] == "run" and config["tensorShape"][0] == 40
+    vectors, rows = found.tensor("validation", "run"), found.rows("validation", "run")
+    assert len(rows) == len(vectors) == 40 and rows[0].keys() == {"right", "answer", "accuracy", "text", "place"}
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    written = {f"judged.csv:{line}": row for line, row in enumerate(csv.DictReader(open(shops / "judged.csv")), 2)}  # noqa: SIM115
+    for row in rows:
+        here = written[row["place"].rpartition("/")[2]]
+        assert (row["text"], row["right"]) == (here["text"], here["label"])
+        assert (row["accuracy"] == "1") == (row["answer"].split()[0] == row["right"])
+    cosines = vectors @ vectors.T  # the head tells them apart by these vectors
+    answers = np.array([row["answer"].split()[0] for row in rows])
+    alike = answers[:, None] == answers
+    assert cosines[alike].mean() > cosines[~alike].mean() + 0.2
 
 
 @pytest.mark.slow

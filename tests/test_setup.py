@@ -131,6 +131,28 @@ def test_an_environment_has_the_pip_that_the_docs_call(tmp_path):
     assert str(tmp_path) in made.stdout
 
 
+@pytest.mark.parametrize("free, held, name, need", [(3_000_000, 0, "train", "3.5"), (3_600_000, 0, "test", "4.0"),
+                                                    (3_600_000, 0, "train", ""), (1_000_000, 3_000_000, "train", ""),
+                                                    ("-", 0, "train", "")])
+def test_tools_look_for_room_on_the_disk_first(tmp_path, free, held, name, need):
+    """df and du are fakes, and so is the environment's Python, whose pip fails: it is not reached where there is no room."""
+    fakes, python = tmp_path / "fakes", tmp_path / "venv/bin/python"
+    fakes.mkdir()
+    python.parent.mkdir(parents=True)
+    (tmp_path / "venv/pyvenv.cfg").write_text("prompt = 'mine'\n")
+    for path, script in ((fakes / "df", f"echo Filesystem 1024-blocks; echo /dev/x 9 9 {free} 9% /; [ {free} != - ]"),
+                         (fakes / "du", f"echo {held} $2; exit 1"),
+                         (python, 'case "$*" in *"pip install"*) echo asked; exit 1 ;; esac')):
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    run = tool(name, tmp_path, TFFT_VENV=str(tmp_path / "venv"), PATH=f"{fakes}:/usr/bin:/bin")
+    assert run.returncode == 1 and ("asked" in run.stderr) == (not need)
+    if need:
+        said = f"need {need} GB in {tmp_path}/venv, and its disk has {free * 1024 / 1e9 - 0.05:.1f} GB free."
+        assert run.stderr.startswith(f"tfft: error: tfft and TensorFlow {said}") and len(run.stderr.splitlines()) == 1
+        assert "installing" not in run.stdout
+
+
 def test_tools_end_a_failed_installation_without_a_stamp(tmp_path):
     """pip is a fake that fails; a second run tries again, and a third finds what a good pip installed."""
     python = tmp_path / "bin" / "python"

@@ -14,7 +14,7 @@ from tfft.errors import UserError
 DATA, SPLIT, WEIGHTS, ON_BROKEN_ROW, READING = command_line.define_judged(several=True)
 SLICE = flags.DEFINE_list("slice", [], "Columns of the rows by whose values the runs are compared besides.")
 FAIL_IF_WORSE = flags.DEFINE_bool("fail_if_worse", False, "End with 1 where a run is worse than the first.")
-OUTPUT = flags.DEFINE_string("output", "", "Where all that was found goes as JSON.")
+OUTPUT = flags.DEFINE_string("output", "", "Where all that was found goes: as a page to a .html file, else as JSON.")
 RUNS = 100  # at most
 
 

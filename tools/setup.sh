@@ -64,10 +64,11 @@ tfft_setup() {
 
 install_tfft() {
     local venv=$1 extra=$2 log="$1/tfft-install.log" unfinished="$1/tfft-unfinished"
+    check_room "$venv" "${extra:+40}"
     rm -f "$stamp"
     make_venv "$venv" "$unfinished"
     touch "$unfinished"
-    say "installing tfft and TensorFlow (about 2 minutes and 3.5 GB, once; log: $log)"
+    say "installing tfft and TensorFlow (about 2 minutes and $([ -n "$extra" ] && echo 4 || echo 3.5) GB, once; log: $log)"
     "$python" -m pip install --progress-bar off --no-input --disable-pip-version-check \
         --constraint "$constraints" --editable "$root${extra:+[$extra]}" > "$log" 2>&1 &
     if ! follow $! "$log"; then
@@ -80,6 +81,19 @@ install_tfft() {
     mv "$stamp.new" "$stamp"
     rm -f "$unfinished"
     say "installed in $SECONDS s"
+}
+
+# Ends where the disk of the environment $1 has no room for $2 tenths of a GB, 35 without; what it holds already counts as free.
+check_room() {
+    local need=${2:-35} free held
+    free=$(df -Pk "$1" 2> /dev/null | { read -r _; read -r _ _ _ free _; echo "${free:-}"; }) || true
+    [[ $free =~ ^[0-9]+$ ]] || return 0
+    free=$((free * 1024 / 100000000))
+    [ "$free" -lt "$need" ] || return 0
+    held=$(du -sk "$1" 2> /dev/null | { read -r held _; echo "${held:-0}"; }) || true
+    [ $((free + held * 1024 / 100000000)) -lt "$need" ] || return 0
+    fail "tfft and TensorFlow need $((need / 10)).$((need % 10)) GB in $1, and its disk has $((free / 10)).$((free % 10)) GB free." \
+        "Make room, or set TFFT_VENV to a folder on another disk."
 }
 
 # Makes the environment $1 where there is none, or anew where it is ours and pip was killed while it wrote into it ($2

@@ -184,6 +184,8 @@ class Eval:
     report: bool = setting(True, "write <workdir>/report.html at the end of training and at each evaluate", free=True)
     explained: int = setting(5, "of how many of the surest mistakes the report shows which words they come from, where "
                                 "the task can be explained", low=0, free=True)
+    projector: int = setting(0, "so many validation rows go to TensorBoard's embeddings projector at the end of training, as "
+                                "the vectors that the head is given; 0: none", low=0, free=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tfft.pages.html import Markup, markup, tag
 from tfft.tasks.fields import LISTS
 
 TOKENS = 8192  # that a model reads for one explanation
-SECONDS = 10   # after which no other mistake is explained
+SECONDS = 10   # after the first one, whose graphs are traced; then no other mistake is explained
 LONGEST = 600  # characters of a text
 ANSWERS = 2    # of one row that has several
 
@@ -34,9 +34,9 @@ def explained(run: Opened, store: TokenStore, rows: np.ndarray, mistakes: Sequen
         explainer = Explainer(run, "occlusion", tokens=TOKENS)
     except UserError:
         return {}
-    made, begin = {}, time.monotonic()
+    made, end = {}, None
     for where, *_ in mistakes[:count]:
-        if time.monotonic() - begin > SECONDS:
+        if end and time.monotonic() > end:
             break
         if (row := _row_at(store, rows, where)) is None:
             continue
@@ -45,6 +45,7 @@ def explained(run: Opened, store: TokenStore, rows: np.ndarray, mistakes: Sequen
         except UserError:  # of an answer without anything to explain
             continue
         made[where] = markup([_told(one) for one in found])
+        end = end or time.monotonic() + SECONDS
     return {where: one for where, one in made.items() if one}
 
 

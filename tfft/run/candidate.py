@@ -12,6 +12,7 @@ from tfft.data.store import TokenStore
 from tfft.errors import UserError
 from tfft.files import file_size, is_remote
 from tfft.models.adaptation import trained_weights
+from tfft.models.backbone import tokenizer_fingerprint
 from tfft.run.judge import Looked, looked_at, own_splits
 from tfft.run.workdir import Run, Workdir, open_run
 from tfft.tasks.base import Evidence, Truth
@@ -22,7 +23,7 @@ from tfft.training.summaries import Console
 class Candidate:
     """asked uint64[n], right: what each of the evidence's rows is, by what is asked, and its right answer; truth: of the same
     rows; trained uint64[m]: what is asked by the training rows, None where these cannot be read any more; facts: figures by
-    name, None where they are not known."""
+    name, None where they are not known; tokenizer: its fingerprint."""
 
     path: str
     experiment: Experiment
@@ -34,6 +35,7 @@ class Candidate:
     right: list[str]
     trained: np.ndarray | None
     facts: dict[str, Any]
+    tokenizer: str = ""
 
 
 def judge_candidate(path: str, data: str, split: str, weights: str, on_broken_row: str, reading: dict[str, str],
@@ -56,7 +58,8 @@ def judge_candidate(path: str, data: str, split: str, weights: str, on_broken_ro
         np.asarray(store.column("text_hash"))[evidence.rows], [evidence.right(i) for i in range(len(evidence.rows))], trained,
         {"step": run.step, "seconds": looked.seconds, "rows_per_second": report.judged / looked.seconds,
          "weights": run.model.count_params(), "trained_weights": trained_weights(run.model),
-         **_sizes(run), **_training(run.workdir), "train_rows": None if trained is None else len(trained)})
+         **_sizes(run), **_training(run.workdir), "train_rows": None if trained is None else len(trained)},
+        tokenizer_fingerprint(run.tokenizer))
 
 
 def _trained(run: Run, looked: Looked) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from tfft.files import to_path
 from tfft.run.candidate import Candidate, judge_candidate
 from tfft.run.compared_slices import slices_of
 from tfft.run.comparison import Comparison, Pair, Slice
+from tfft.run.comparison_page import comparison_page
 from tfft.run.judge import check_writable, write_output
 from tfft.run.workdir import Workdir
 from tfft.training.summaries import Console
@@ -21,12 +22,14 @@ SLICED = 400   # resamples of a slice
 CHANGED = 20   # rows that one run alone answers rightly, in the JSON
 WORSE = 1      # the exit code of --fail_if_worse
 OF_ROWS = ", a row's mean"  # a score as a metric: it may have the name of one that is not the mean of its rows
+OF_TOKENS = "loss"  # the score of a row that is a mean over its tokens
 LEAST = 0.5    # of the rows of each run, so many must be the others' too
 
 
 def compare(paths: list[str], *, data: str, split: str, weights: str, output: str, slices: tuple[str, ...],
             on_broken_row: str, reading: dict[str, str], fail_if_worse: bool) -> int:
-    """Prints what a comparison found; writes it as JSON where there is an output. Returns the exit code."""
+    """Prints what a comparison found; writes it where there is an output, as a page to a .html file, else as JSON. Returns the
+    exit code."""
     console = Console()
     experiments = [Workdir(path).experiment() for path in paths]
     if not data and not split:
@@ -39,7 +42,7 @@ def compare(paths: list[str], *, data: str, split: str, weights: str, output: st
     made = comparison(found, data or split, slices, console)
     print(made.told())
     if target:
-        write_output(target, made.to_json() + "\n")
+        write_output(target, comparison_page(made) if target.suffix == ".html" else made.to_json() + "\n")
         print(f"\nreport: {target}")
     return WORSE if fail_if_worse and any(pair.verdict == "worse" for pair in made.pairs) else 0
 
@@ -85,12 +88,32 @@ def common_rows(found: list[Candidate]) -> tuple[list[np.ndarray], list[str]]:
         return places, []
     told = ", ".join(f"{one.path} {count:,}" for one, count in zip(found, counts, strict=True))
     other = _labelled_otherwise(found)
-    also = (f" {other:,} texts are the same with another right answer: the labels have other names, or were changed."
-            if other else "")
+    also = f" {other:,} texts are the same with {_otherwise(found)}." if other else ""
     if len(order) < LEAST * min(counts):
+        if other and _other_tokens(found):
+            paths = " and ".join(one.path for one in found)
+            raise UserError(f"{paths} cannot be compared: they are judged by the loss of each token, and their tokenizers are "
+                            f"different. Of {other:,} texts, what is one token to the one is several to the other: their "
+                            "losses and perplexities are no figures of the same thing, on whatever rows. Compare runs on "
+                            "backbones with one tokenizer; or what these write, by tfft evaluate of each "
+                            "(config.task.sample_rows).")
         raise UserError(f"These runs were judged on different rows ({told}), of which {len(order):,} are the same by what is "
                         f"asked and its right answer.{also} Give rows to judge all of them on: --data=csv:FILE.")
     return places, [f"compared on the {len(order):,} rows that all were judged on; judged were: {told}.{also}"]
+
+
+def _other_tokens(found: list[Candidate]) -> bool:
+    """Whether rows are judged token by token, and tokens are others."""
+    return found[0].evidence.what == OF_TOKENS and len({one.tokenizer for one in found}) > 1
+
+
+def _otherwise(found: list[Candidate]) -> str:
+    """Why texts that all have may be aligned with none."""
+    if _other_tokens(found):
+        return "other numbers of tokens, for the tokenizers are different"
+    if found[0].evidence.what == OF_TOKENS:
+        return "other numbers of tokens: config.data.max_length cuts them elsewhere, or their templates are others"
+    return "another right answer: the labels have other names, or were changed"
 
 
 def _keyed(one: Candidate) -> dict[tuple, int]:

@@ -79,6 +79,11 @@ class Pair:
         return "better" if (self.difference > 0) != self.lower else "worse"
 
     @property
+    def test_told(self) -> str:
+        return (f"better on {self.rows_better:,} rows, worse on {self.rows_worse:,}; {self.test} "
+                f"p = {told_p(self.test_p)}")
+
+    @property
     def needed(self) -> int | None:
         """Rows that would tell; None where it is told already, or nothing differs."""
         if self.verdict != "cannot tell" or not self.deviation:
@@ -89,7 +94,7 @@ class Pair:
     def told_verdict(self) -> str:
         by = f" by Holm's correction for {self.comparisons} comparisons" if self.comparisons > 1 else ""
         sure = (f"{self.metric} {self.difference:+.4f}, 95% of resamples {self.between[0]:+.4f} to {self.between[1]:+.4f}, "
-                f"p = {_p(self.corrected)}{by}")
+                f"p = {told_p(self.corrected)}{by}")
         if self.verdict != "cannot tell":
             return f"{self.b} {WORDS[self.verdict]} {self.a}: {sure}."
         told = f"cannot tell whether {self.b} is better or worse than {self.a}: {sure}."
@@ -129,14 +134,20 @@ class Comparison:
                            "said": self.said, "runs": runs, "comparisons": [pair.to_dict() for pair in self.pairs]}, indent=1,
                           ensure_ascii=False)
 
+    @property
+    def title(self) -> str:
+        return f"{self.name}: {self.rows:,} rows, judged by {len(self.runs)} runs"
+
+    def lines(self) -> list[tuple]:
+        """A metric, and what it is of each run; of those that all have."""
+        names = [name for name in self.figures[0] if all(name in figures for figures in self.figures)]
+        return [(name, *(figures[name] for figures in self.figures)) for name in names]
+
     def told(self) -> str:
         """Figures of all runs, then of each against the first, then the verdicts."""
         header = ("", *(run.path for run in self.runs))
-        names = [name for name in self.figures[0] if all(name in figures for figures in self.figures)]
-        parts = [f"{self.name}: {self.rows:,} rows, judged by {len(self.runs)} runs",
-                 *(_wrapped(said) for said in self.said),
-                 table([(name, *(figures[name] for figures in self.figures)) for name in names], header),
-                 table(_facts(self.runs), header)]
+        parts = [self.title, *(_wrapped(said) for said in self.said), table(self.lines(), header),
+                 table(facts(self.runs), header)]
         if self.rows < FEW:
             parts.append(f"fewer than {FEW} rows: intervals are too narrow")
         for pair in self.pairs:
@@ -146,8 +157,7 @@ class Comparison:
 
 def _told(pair: Pair) -> list[str]:
     """Tests, slices, rows and settings of a pair."""
-    parts = [f"{pair.b} against {pair.a}: better on {pair.rows_better:,} rows, worse on {pair.rows_worse:,}; {pair.test} "
-             f"p = {_p(pair.test_p)}"]
+    parts = [f"{pair.b} against {pair.a}: {pair.test_told}"]
     labels = [one for one in pair.slices if one.kind == "label" and one.difference is not None]
     shown = sorted(labels, key=lambda one: -abs(one.difference))[:LABELS]
     lines = [one for one in pair.slices if one.kind != "label" and one.difference is not None] + shown
@@ -177,7 +187,7 @@ def _line(one: Slice) -> tuple:
             f"{one.between[0]:+.4f} to {one.between[1]:+.4f}", " ".join(filter(None, ["*" if one.clear else "", few])))
 
 
-def _facts(runs: list[Candidate]) -> list[tuple]:
+def facts(runs: list[Candidate]) -> list[tuple]:
     """Speed and size; lines that no run knows are left out."""
     shown = {"seconds": ("judged in, with the start", duration),
              "rows_per_second": ("rows a second of that", lambda v: f"{v:,.1f}"),
@@ -194,7 +204,7 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _p(value: float) -> str:
+def told_p(value: float) -> str:
     return f"{value:.1e}" if value < 0.0005 else f"{value:.3f}"
 
 

@@ -291,7 +291,7 @@ class JointSession(AnySession):
         for name, member in self.members.items() if self.hosts.chief else ():
             if said := member.compared(used[name]) if name in used else "":
                 self.console.say(f"{name}: on the validation rows {said}")
-            member.write_page(self.console, state.evaluated_step, said)
+            member.leave(self.console, state.evaluated_step, said, self.workdir.tensorboard)
         self.console.say("\n".join(["next:", *(f"  python -m tfft.evaluate --workdir={shlex.quote(str(member.workdir.path))}"
                                                for member in self.members.values())]))
         self._flush()

@@ -1,8 +1,10 @@
 """One task of a training run, mostly the only one: its rows, its model, what judges it, and the folder that is its product."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tfft.data.prepare import Split
@@ -10,6 +12,7 @@ from tfft.evaluation.evaluator import Evaluator
 from tfft.run.assembly import Built, Prepared
 from tfft.run.baseline import compared
 from tfft.run.mixture_table import mixture_table
+from tfft.run.projector import project
 from tfft.run.report import PAGE, Subject, tell
 from tfft.run.workdir import Run, Workdir, open_run, save_parts
 from tfft.tasks.base import Report, Wanted
@@ -74,26 +77,30 @@ class Member:
         for part in report.tables:
             board.text("validation", step, f"{prefix}{part.title}", markdown(part.lines, part.header))
 
-    def write_page(self, console: Console, evaluated: int, compared: str) -> None:
-        """Writes the run's page, of the weights that are used, or where this process has not judged these of those that it
-        judged last, at the step `evaluated`; nothing where there are validation rows and it judged none."""
-        prepared, used, best = self.prepared, None, None
-        if not prepared.experiment.eval.report or (self.evaluator and self.evaluator.report is None):
-            return
+    def leave(self, console: Console, evaluated: int, compared: str, board: Path) -> None:
+        """Writes what people look at, of the weights that are used, or where this process has not judged these of those that it
+        judged last, at the step `evaluated`: the run's page, and vectors beside the events of a board. Nothing where there are
+        validation rows and it judged none."""
+        prepared, evaluation, used, which = self.prepared, self.prepared.experiment.eval, None, "last"
         if self.evaluator:
+            if self.evaluator.report is None:
+                return
             best = self.best if prepared.experiment.export.weights == "best" else None
-            used = best or (evaluated, self.evaluator.report)
+            used, which = best or (evaluated, self.evaluator.report), "best" if best else "last"
             used[1].details["compared"] = compared
-        self.workdir.flush()
-        tell(lambda: Subject(self.workdir, prepared.experiment, prepared.task, "validation", *(used or (0, None)), self.judged,
-                             prepared.splits, lambda: self._opened("best" if best else "last")),
-             [self.workdir.path / PAGE], console)
+        opened = functools.cache(lambda: open_run(self.workdir.path, which))
 
-    def _opened(self, which: str) -> Run:
-        """The run with its weights, in float32 and on one device, as they are used later. Raises: UserError where its task
-        cannot be explained: such a one, large perhaps, is not opened for nothing."""
-        self.prepared.task.explained(self.prepared.preparer.reading.encoder, Wanted())
-        return open_run(self.workdir.path, which)
+        def explained() -> Run:
+            # refused, before a large model is opened for nothing
+            prepared.task.explained(prepared.preparer.reading.encoder, Wanted())
+            return opened()
+
+        if evaluation.report:
+            self.workdir.flush()
+            tell(lambda: Subject(self.workdir, prepared.experiment, prepared.task, "validation", *(used or (0, None)),
+                                 self.judged, prepared.splits, explained), [self.workdir.path / PAGE], console)
+        if evaluation.projector and used:
+            project(opened, self.workdir.path.name, self.judged, used[1], evaluation.projector, board / "validation", console)
 
     def describe_batch(self, step: int) -> str:
         store = self.prepared.splits["train"].store

@@ -225,7 +225,7 @@ class Session(AnySession):
             self.console.say("this run was finished already; to train longer choose another --workdir")
         self.console.say(table(rows))
         if self.hosts.chief:
-            self.member.write_page(self.console, state.evaluated_step, self._compare(state))
+            self.member.leave(self.console, state.evaluated_step, self._compare(state), self.workdir.tensorboard)
         if in_notebook():
             self.console.say("next: run.evaluate(), run.predict([...]), run.export()")
             self._flush()
