@@ -9,9 +9,8 @@ import tensorflow as tf
 from tfft.data.tokenize import TRACE, string_array
 from tfft.data.word_places import TextWords, Word
 from tfft.errors import UserError
-from tfft.tasks.base import Explained, Target, Wanted
+from tfft.tasks.base import Explained, Target, Wanted, against_others
 from tfft.tasks.multiple_choice.encoder import listed_choices
-from tfft.tasks.reasons import against_others
 
 
 def explained(task, encoder, wanted: Wanted) -> Explained:
