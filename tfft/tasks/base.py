@@ -43,8 +43,7 @@ from tfft.tasks.records import (
 
 __all__ = [
     "MISTAKES", "NASTY", "PARTS", "Chances", "Context", "Evidence", "Explained", "Judged", "Learnt", "Nothing", "Report",
-    "Served", "Structured", "Table", "Target", "Task", "Truth", "Wanted", "against_others",
-    "quarters",
+    "Served", "Structured", "Table", "Target", "Task", "Truth", "Wanted", "against_others", "quarters",
 ]
 
 

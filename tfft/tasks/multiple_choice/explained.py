@@ -32,7 +32,8 @@ def explained(task, encoder, wanted: Wanted) -> Explained:
         at, given = np.array([[chosen, against]], np.int32), np.arange(len(column))[np.newaxis]
         if task.binary:
             at, given = np.zeros((1, 2), np.int32), np.array([[chosen]])
-        return [Target(repr(texts[column[chosen]]), wanted.odds, at, given)], ""
+        over = f" over {texts[column[against]]!r}" if against >= 0 else ""
+        return [Target(repr(texts[column[chosen]]), f"log odds{over}", at, given)], ""
 
     return Explained((), _of_one if task.binary else _against, targets, Words(encoder),
                      lambda row: texts(row, encoder.fields))
