@@ -210,6 +210,7 @@ def test_a_choice_is_explained_against_the_others(made):
             assert np.argmax(one.attribution) == 5
     over, = Explainer(run, "integrated_gradients", label="0", against="the fine")(CHOSEN)
     assert over.value == pytest.approx(np.log(scores[0] / scores[2]), abs=1e-3) and over.missing < 0.01
+    assert over.name == "'a poor'" and over.what == "log odds over 'the fine'"
     assert not over.attribution[4:8].any()  # the third one has no part in it
     binary, = Explainer(made("chooser", "binary"), "integrated_gradients")(CHOSEN)
     scores = Predictor(made("chooser", "binary"))([CHOSEN])["scores"][0].astype(float)

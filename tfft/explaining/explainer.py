@@ -60,6 +60,11 @@ class Explainer:
         self._rollout = Rollout(run) if method == "attention_rollout" else None
         self._slopes = Slopes(run, self._explained.outputs) if method in SLOPES else None
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether words are left out by occlusion, and not hidden."""
+        return self._explained.response is not None
+
     def __call__(self, row: dict[str, Any], place: str = "") -> Iterator[Explanation]:
         """One explanation of each number that the answer consists of: of one label, of several, of entities."""
         asked = self._asked(row)
@@ -125,7 +130,7 @@ class Explainer:
 
     def _occluded(self, row: dict, asked: Asked, target: Target, placed: Placed) -> tuple[np.ndarray, dict]:
         attribution, read = np.zeros(len(asked.words)), np.unique(placed.owner[placed.owner >= 0])
-        if self._explained.response:
+        if self.leaves_out:
             at = target.at[placed.which]
             attribution[read], value = left_out(lambda rows: self._explained.response(self.predictor(rows), at), row,
                                                 [asked.words[word] for word in read])

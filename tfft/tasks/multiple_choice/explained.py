@@ -9,9 +9,8 @@ import tensorflow as tf
 from tfft.data.tokenize import TRACE, string_array
 from tfft.data.word_places import TextWords, Word
 from tfft.errors import UserError
-from tfft.tasks.base import Explained, Target, Wanted
+from tfft.tasks.base import Explained, Target, Wanted, against_others
 from tfft.tasks.multiple_choice.encoder import listed_choices
-from tfft.tasks.reasons import against_others
 
 
 def explained(task, encoder, wanted: Wanted) -> Explained:
@@ -33,7 +32,8 @@ def explained(task, encoder, wanted: Wanted) -> Explained:
         at, given = np.array([[chosen, against]], np.int32), np.arange(len(column))[np.newaxis]
         if task.binary:
             at, given = np.zeros((1, 2), np.int32), np.array([[chosen]])
-        return [Target(repr(texts[column[chosen]]), wanted.odds, at, given)], ""
+        over = f" over {texts[column[against]]!r}" if against >= 0 else ""
+        return [Target(repr(texts[column[chosen]]), f"log odds{over}", at, given)], ""
 
     return Explained((), _of_one if task.binary else _against, targets, Words(encoder),
                      lambda row: texts(row, encoder.fields))

@@ -4,8 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.data.word_places import WordPlaces
-from tfft.tasks.base import Explained, Target, Wanted
-from tfft.tasks.reasons import against_others
+from tfft.tasks.base import Explained, Target, Wanted, against_others
 
 LEAST = 1e-37  # a probability that float32 has rounded to 0
 

@@ -14,8 +14,7 @@ from tfft.data.tokenize import TRACE
 from tfft.data.word_places import Word
 from tfft.errors import UserError
 from tfft.models import crf
-from tfft.tasks.base import Explained, Target, Wanted
-from tfft.tasks.reasons import against_others
+from tfft.tasks.base import Explained, Target, Wanted, against_others
 from tfft.tasks.token_classification.decode import TRANSITIONS
 from tfft.tasks.token_classification.rows import joined
 
