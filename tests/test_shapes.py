@@ -67,7 +67,9 @@ def operations(hlo: bytes) -> collections.Counter:
                                for part in hlo_pb2.HloModuleProto.FromString(hlo).computations for one in part.instructions)
 
 
-@pytest.mark.parametrize("changes", [{}, {"train__remat": True, "adaptation__method": "lora", "train__accumulation": 2}])
+@pytest.mark.parametrize("changes", [{}, {"train__remat": True, "adaptation__method": "lora", "train__accumulation": 2},
+                                     {"adaptation__method": "prefix", "task__pack": True},
+                                     {"adaptation__method": "prompt", "task__pack": False}])
 def test_the_step_of_a_shape_is_that_of_the_model(tmp_path, changes, monkeypatch):
     """The same operations of the same shapes as that of the model with its weights."""
     preset, asked = language.write(tmp_path / "model"), Asked()

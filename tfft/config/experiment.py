@@ -245,8 +245,8 @@ def _no_fgm(e: Experiment) -> str:
         return "moves each example against its own loss, and that of embedding is one of all examples"
     if e.task.name == "masked_lm":
         return "is for tasks with labels, and masked_lm has texts alone"
-    if isinstance(e.task, Writing):
-        return f"is for encoders, and {e.task.name} has a decoder"
+    if getattr(e.task, "pack", False):
+        return "moves each example by itself, and config.task.pack=True has several of them in a row"
     if e.adaptation.method == "prompt":
         return "moves what the encoder's layers get, where adaptation.method=prompt learns more of it"
     if e.train.activation_cache != "none":

@@ -1,4 +1,5 @@
-"""A model whose encoder sees its embeddings moved, for adversarial training (Miyato et al. 2017)."""
+"""A model whose layers see its embeddings moved, for adversarial training (Miyato et al. 2017); of an encoder-decoder those of
+the source."""
 
 import keras
 from keras import ops
@@ -22,11 +23,11 @@ class Nudge(keras.layers.Layer):
 
 
 def nudged(model: keras.Model) -> keras.Model:
-    """The model, its very layers, with the input "nudge" float32[B,S,H] besides: a direction for what the lowest layer of the
-    encoder gets. At 0 it is the model. Raises: UserError where no encoder layer is found."""
+    """The model, its very layers, with the input "nudge" float32[B,S,H] besides: a direction for what the lowest layer gets. At
+    0 it is the model. Raises: UserError where no such layer is found."""
     lowest = next((layer for layer in model.layers if ENCODER_LAYER.search(layer.name)), None)
     if lowest is None:
-        raise UserError("config.train.fgm moves what the encoder's layers get, and this model has none that are known. Set it "
+        raise UserError("config.train.fgm moves what the lowest layers get, and this model has none that are known. Set it "
                         "to 0.")
     direction = keras.Input(keras.tree.flatten(lowest.input)[0].shape[1:], name=NUDGE, dtype="float32")
     with_direction, done = keras.Model({**model.input, NUDGE: direction}, [model.output, direction]), False
