@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from tfft.data.tokenize import features
 from tfft.errors import UserError
-from tfft.serving import explain as command
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.html import page
 from tfft.explaining.terminal import told as shown
 from tfft.models import crf
+from tfft.serving import explain as command
 from tfft.serving.prediction import Predictor
 from tfft.tasks.base import Wanted
 
