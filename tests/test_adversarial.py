@@ -83,7 +83,7 @@ def texts_for(case: str, **changes) -> tuple[Rig, tuple]:
 
 @pytest.mark.parametrize("case", ["causal_lm", "seq2seq"])
 def test_tasks_that_write_are_moved_too(case):
-    """Language models at all tokens, encoder-decoders at the source; language models in parts and compiled as well."""
+    """Language models at all tokens, encoder-decoders at the source; the former in parts and compiled as well."""
     rig, batch = texts_for(case, fgm=0.3)
     expected, gradients = two_passes(rig, batch, 0.3, task_of(case).loss)
     assert expected > float(tf.reduce_sum(task_of(case).loss(batch[1], rig.model(batch[0])) * batch[2]))
@@ -91,7 +91,7 @@ def test_tasks_that_write_are_moved_too(case):
     for variable, momentum, gradient in zip(rig.model.trainable_variables, rig.optimizer.momentum, gradients, strict=True):
         np.testing.assert_allclose(momentum.numpy() / 0.1, gradient, atol=5e-6, err_msg=variable.path)
     if case == "causal_lm":
-        parts = texts_for(case, fgm=0.3, accumulation=2, remat=True)[0]
+        parts = texts_for(case, fgm=0.3, accumulation=2)[0]
         assert parts.train(1)["loss"] == pytest.approx(expected, rel=1e-5)
         same(rig.weights(), parts.weights(), 1e-5)
         compiled, spec = rig_of(case, fgm=0.3, accumulation=1)

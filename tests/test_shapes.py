@@ -68,8 +68,7 @@ def operations(hlo: bytes) -> collections.Counter:
 
 
 @pytest.mark.parametrize("changes", [{}, {"train__remat": True, "adaptation__method": "lora", "train__accumulation": 2},
-                                     {"adaptation__method": "prefix", "task__pack": True},
-                                     {"adaptation__method": "prompt", "task__pack": False}])
+                                     {"adaptation__method": "prefix", "task__pack": True}])
 def test_the_step_of_a_shape_is_that_of_the_model(tmp_path, changes, monkeypatch):
     """The same operations of the same shapes as that of the model with its weights."""
     preset, asked = language.write(tmp_path / "model"), Asked()

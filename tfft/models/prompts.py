@@ -103,8 +103,8 @@ class PromptedSource(Prompted):
         """lowest: layer of the encoder."""
         self._backbone = backbone
         self.input, self.prompt, self._begin = backbone.input, None, None
-        ids, mask = ({name.removeprefix("encoder_"): value for name, value in self.input.items()}[name]
-                     for name in ("token_ids", "padding_mask"))
+        source = {name.removeprefix("encoder_"): value for name, value in self.input.items()}
+        ids, mask = source["token_ids"], source["padding_mask"]
         longer_ids, longer = ops.pad(ids, [[0, 0], [length, 0]]), with_prompt(mask, length)
 
         def call(layer, *args, **kwargs):
