@@ -8,7 +8,7 @@ STYLE = """
 :root { --for: 37 99 235; --against: 234 108 20; }
 @media (prefers-color-scheme: dark) { :root { --for: 96 150 255; --against: 240 130 50; } }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 2; margin: .5rem 0; }
-mark { color: inherit; background: none; border-radius: .25rem; padding: .1rem .05rem; }
+mark { color: var(--ink); background: none; border-radius: .25rem; padding: .1rem .05rem; }
 mark.for { background: rgb(var(--for) / calc(var(--share) * .6)); }
 mark.against { background: rgb(var(--against) / calc(var(--share) * .6)); }
 """
