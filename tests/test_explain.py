@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import families
 import keras
@@ -21,8 +22,11 @@ from tfft.explaining.gradients import Slopes
 from tfft.explaining.html import page
 from tfft.explaining.terminal import told as shown
 from tfft.models.adaptation import choose_trained
-from tfft.serving.prediction import Predictor
+from tfft.serving.prediction import Predictor, decoded
 from tfft.tasks import base
+from tfft.tasks.base import Wanted
+from tfft.tasks.table import TASKS
+from tfft.tasks.text_classification.explained import _against, _single
 from tfft.tasks.text_classification.pattern import PatternTokenizer
 
 EXPLAINERS: dict[tuple, Explainer] = {}
@@ -221,6 +225,30 @@ def test_gradient_times_input_is_a_directional_derivative(steep):
     assert of_token[1] == pytest.approx((up - down) / 2e-2, rel=0.02) and abs(of_token[1]) > 0.01
 
 
+def test_a_label_is_held_against_one_other():
+    """Of three labels; what is computed in the graph is what a served answer says."""
+    logits = np.array([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]])
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for at, expected in (([0, 2], logits[:, 0] - logits[:, 2]), ([1, -1], np.log(scores[:, 1] / (1 - scores[:, 1])))):
+        of_both = tf.constant([at, at], tf.int32)
+        np.testing.assert_allclose(_against(tf.constant(logits, tf.float32), of_both), expected, rtol=1e-5)
+        np.testing.assert_allclose(_single({"scores": scores}, np.array(at)), expected, rtol=1e-6)
+
+
+def test_a_label_that_is_answered_is_not_held_against_itself(run, tiny_preset, tmp_path):
+    over = Explainer(run, "occlusion", against="pos")
+    texts = [{"text": "good film"}, {"text": "bad"}, {"text": "films"}, {"text": "fine a"}, {"text": "poor ,"}]
+    answers = [run.task.answers({name: decoded(value) for name, value in over.predictor([row]).items()})[0][0] for row in texts]
+    assert len({answer["predicted_label"] for answer in answers}) == 2
+    for row, answer in zip(texts, answers, strict=True):
+        found = list(over(row))
+        assert len(found) == (answer["predicted_label"] == "neg") == (not over.nothing)
+        assert all(one.name == "neg" and one.what == "log odds over pos" for one in found)
+    several = make_run(tiny_preset, tmp_path / "several", "multi_label")
+    with pytest.raises(UserError, match="--against=x: several labels may hold"):
+        Explainer(several, "occlusion", against="x")
+
+
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])  # slopes at the text alone are too rough for that
 def test_a_cue_that_decides_has_the_largest_attribution(trained, method):
     texts = ["the film, a poor film is Good, the end", "BAD films , a fine film", "a fine , fine film the bad",
@@ -266,6 +294,16 @@ def test_what_cannot_be_explained_is_told(run):
                                                                                                         run.task.labels)
     with pytest.raises(UserError, match="This run's task is text_classification: its answer is none of these"):
         Explainer(dataclasses.replace(run, task=task), "occlusion")
+    for name, why in (("causal_lm", "it writes a text token by token"), ("seq2seq", "it writes a text token by token"),
+                      ("embedding", "a vector, which is many numbers"), ("masked_lm", "it guesses hidden tokens")):
+        other = TASKS[name].__new__(TASKS[name])
+        other.settings = types.SimpleNamespace(name=name)
+        with pytest.raises(UserError, match=f"This run's task is {name}: .*{why}"):
+            other.explained(None, Wanted())
+    for settings, why in (({"word": "film"}, "--word=film: this run answers a text as a whole"),
+                          ({"at": (0, 4)}, "--at=0:4: this run")):
+        with pytest.raises(UserError, match=why):
+            Explainer(run, "occlusion", **settings)
     prompted = dataclasses.replace(run.experiment, adaptation=Adaptation(method="prompt"))
     with pytest.raises(UserError, match="Use --method=occlusion"):
         Explainer(dataclasses.replace(run, experiment=prompted), "gradient_x_input")
@@ -275,6 +313,8 @@ def test_what_cannot_be_explained_is_told(run):
     ([], "Name the run: --workdir=runs/imdb"),
     (["--workdir=a"], "Give either --text='...' (or --question='...' --context='...') or --data=csv:test.csv."),
     (["--workdir=a", "--text=x", "--output=a.pdf"], "--output=a.pdf: name a .html or a .json file."),
+    (["--workdir=a", "--text=x", "--at=5"], "--at=5: it is START:END, characters of the text from 0"),
+    (["--workdir=a", "--data=csv:a.csv", "--word=x"], "--word is of one text: it goes with --text"),
     (["--workdir=a", "--text=x"], "a"), (["--workdir=a", "--method=lime", "--text=x"], "integrated_gradients")])
 def test_mistakes_on_the_command_line(folder, arguments, message):  # noqa: F811
     assert message in told(folder, "-m", "tfft", "explain", *arguments)
