@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfft.models.crf import Transitions, log_likelihood, marginals, viterbi
+from tfft.models.crf import Transitions, log_likelihood, log_partition, marginals, viterbi
 from tfft.tpu import lower
 
 # O, B-X, I-X, B-Y, I-Y: an I needs its own B or I before it. Rows 5 and 6: how a text starts and ends.
@@ -53,6 +53,29 @@ def loss_and_gradients(logits, tags, lengths, transitions):
 
 def tensors(logits, tags, lengths, transitions):
     return tf.constant(logits), tf.constant(tags, tf.int32), tf.constant(lengths, tf.int32), tf.constant(transitions)
+
+
+def test_the_sum_over_all_paths_and_over_those_through_a_tag():
+    """By counting; its slopes are marginals; and log odds of a tag that is all but certain, where 1 - p is 0 in float32."""
+    logits, _, transitions = problem(2, 4, 5, forbidden=BIO)
+    lengths = tf.constant([4, 2])
+    given = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        total = log_partition(given, lengths, transitions)
+    for i, length in enumerate(lengths.numpy()):
+        scores = [path_score(logits[i], path, transitions[i]) for path in itertools.product(range(5), repeat=int(length))]
+        assert total[i].numpy() == pytest.approx(np.logaddexp.reduce(scores), abs=1e-4)
+    np.testing.assert_allclose(tape.gradient(total, given), marginals(logits, lengths, transitions), atol=1e-5)
+
+    logits[0, 2, 1] += 40
+    through, others = logits.copy(), logits.copy()
+    through[:, 2, [0, 2, 3, 4]] = others[:, 2, 1] = -1e9
+    odds = log_partition(through, lengths, transitions)[0] - log_partition(others, lengths, transitions)[0]
+    paths = {path: path_score(logits[0], path, transitions[0]) for path in itertools.product(range(5), repeat=4)}
+    expected = [np.logaddexp.reduce([score for path, score in paths.items() if (path[2] == 1) == there])
+                for there in (True, False)]
+    assert odds.numpy() == pytest.approx(expected[0] - expected[1], abs=1e-3) and odds > 30
 
 
 @pytest.mark.parametrize("forbid", [False, True])

@@ -8,17 +8,13 @@ import sys
 from absl import flags
 
 from tfft import flags as command_line
-from tfft.data.fields import Unusable
+from tfft import given
 from tfft.errors import UserError
-from tfft.tasks.fields import LISTS
 
 WORKDIR = flags.DEFINE_multi_string("workdir", None, "Work directory of a run or a cross-validation. Given several times: "
                                     "of runs that answer together, by their mean.")
 SERVER = flags.DEFINE_string("server", "", "Instead of --workdir, a served model: grpc://host:8500/imdb or "
                              "http://host:8501/imdb, also with /versions/3 or /labels/stable.")
-TEXT = flags.DEFINE_multi_string("text", [], "A text to answer; may be given several times.")
-TEXT_PAIR = flags.DEFINE_multi_string("text_pair", [], "The second text of each --text, for runs on pairs. Embeddings: "
-                                       "how alike the two are, or alone a passage.")
 INPUT = flags.DEFINE_string("input", "", "A file or source of rows (csv, tsv, jsonl, json, parquet) with the run's text "
                             "columns; of any size.")
 TEXT_COLUMN = flags.DEFINE_string("text_column", "text", "With --server: the column of --input that holds the text.")
@@ -33,23 +29,16 @@ ON_BROKEN_ROW = flags.DEFINE_enum("on_broken_row", "empty", ["empty", "skip", "e
                                   "be answered does (it has no text, or is against its file's format): it has an empty answer, "
                                   "is left out, or ends the command.")
 
-PREDICATE = flags.DEFINE_multi_integer("predicate", [], "Semantic roles: where in the --text, in characters from 0, the word "
-                                       "stands whose roles are asked for.", lower_bound=0)
+ASKED = given.define(("text", "text_pair", "predicate", "question", "context", "choices", "prompt"),
+                     pair=". Embeddings: how alike the two are, or alone a passage.")
 PREDICATE_COLUMN = flags.DEFINE_string("predicate_column", "", "With --server: the column of the same.")
-QUESTION = flags.DEFINE_multi_string("question", [], "A question about its --context; may be given several times.")
-CONTEXT = flags.DEFINE_multi_string("context", [], "The text in which the answer to each --question is looked for.")
-PROMPT = flags.DEFINE_multi_string("prompt", [], "A prompt that is answered by a text, or messages as JSON; may be given "
-                                   "several times.")
-CHOICES = flags.DEFINE_multi_string("choices", [], "The candidates that may answer each --question: '[\"red\", \"blue\"]'.")
 QUESTION_COLUMN = flags.DEFINE_string("question_column", "", "With --server: the column of the question.")
 CONTEXT_COLUMN = flags.DEFINE_string("context_column", "", "With --server: the column of the context.")
 CHOICES_COLUMN = flags.DEFINE_string("choices_column", "", "With --server: the column of the candidates, a list each.")
 SET = flags.DEFINE_multi_string("set", [], "A setting of config.task to answer with, as in --set=temperature=0.7; may be given "
                                 "several times. Of language models.")
 PROMPT_COLUMN = flags.DEFINE_string("prompt_column", "", "With --server: the column of the prompt.")
-# the asked fields of any task: how one is given by itself, and with --server its column in --input
-GIVEN = {"text": TEXT, "text_pair": TEXT_PAIR, "predicate": PREDICATE, "question": QUESTION, "context": CONTEXT,
-         "choices": CHOICES, "prompt": PROMPT}
+# the columns in --input of the asked fields of any task, with --server
 COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN, "predicate": PREDICATE_COLUMN, "question": QUESTION_COLUMN,
            "context": CONTEXT_COLUMN, "choices": CHOICES_COLUMN, "prompt": PROMPT_COLUMN}
 
@@ -57,7 +46,7 @@ COLUMNS = {"text": TEXT_COLUMN, "text_pair": TEXT_PAIR_COLUMN, "predicate": PRED
 def main() -> int:
     if bool(WORKDIR.value) == bool(SERVER.value):
         raise UserError("Name the run, --workdir=runs/imdb, or a served model, --server=grpc://localhost:8500/imdb")
-    if any(flag.value for flag in GIVEN.values()) == bool(INPUT.value):
+    if bool(ASKED) == bool(INPUT.value):
         raise UserError("Give either --text='...' (or --prompt='...', or --question='...' --context='...') or "
                         "--input=FILE with --output=FILE.")
     if INPUT.value and not OUTPUT.value.endswith((".csv", ".jsonl")):
@@ -78,11 +67,11 @@ def _by_run(reading: dict[str, str]) -> int:
 
     path, *others = WORKDIR.value
     experiment = answering(Workdir(path).experiment(), SET.value)
-    rows = _given()
+    rows = ASKED.rows()
     if rows:
         fields = FIELDS[experiment.task.name](experiment, cache_folder(experiment.data.cache))
         if set(rows[0]) not in ALSO.get(experiment.task.name, ()):
-            _check_fields([field.name for field in fields if field.asked and field.column], list(rows[0]))
+            given.check_fields([field.name for field in fields if field.asked and field.column], list(rows[0]))
     print("tfft: loading TensorFlow", file=sys.stderr, flush=True)
 
     if _streamed(experiment.task, rows):
@@ -110,7 +99,7 @@ def _by_server(reading: dict[str, str]) -> int:
         raise UserError("--set goes with --workdir: a server's signature generate takes such settings.")
     if WEIGHTS.value:
         raise UserError("--weights goes with --workdir: a server has the weights that were exported.")
-    rows = _given()
+    rows = ASKED.rows()
 
     from tfft.serving.client import Address
 
@@ -126,33 +115,6 @@ def _by_server(reading: dict[str, str]) -> int:
         columns["text"] = ""
     return predict_file_remotely(SERVER.value, INPUT.value, OUTPUT.value, columns=columns, probabilities=PROBABILITIES.value,
                                  batch_size=BATCH_SIZE.value or 32, on_broken_row=ON_BROKEN_ROW.value, reading=reading)
-
-
-def _given() -> list[dict[str, str]]:
-    """The rows given by flags: [{"text": ..., "text_pair": ...}, ...]"""
-    given = {name: [_listed(name, value) for value in flag.value] if name in LISTS else flag.value
-             for name, flag in GIVEN.items() if flag.value}
-    counts = {len(values) for values in given.values()}
-    if len(counts) > 1:
-        there = " and ".join(f"{len(values)} --{name}" for name, values in given.items())
-        raise UserError(f"There are {there}; they go together.")
-    return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
-
-
-def _listed(name: str, value: str) -> list[str]:
-    try:
-        return LISTS[name](value, name)
-    except Unusable as reason:
-        raise UserError(f"--{name}={value!r:.80}: {reason}.") from reason
-
-
-def _check_fields(wanted: list[str], given: list[str]) -> None:
-    if set(wanted) == set(given):
-        return
-    if set(wanted) <= {"text", "text_pair"} and "text" in given:
-        raise UserError("This run was trained on pairs of texts: give a --text_pair for each --text." if "text_pair" in wanted
-                        else "This run was trained on single texts: leave --text_pair out.")
-    raise UserError(f"This run answers {' with '.join(wanted)}: give {' and '.join(f'--{name}' for name in wanted)}.")
 
 
 if __name__ == "__main__":

@@ -100,3 +100,12 @@ def decoded(values: np.ndarray) -> np.ndarray:
     for place, value in np.ndenumerate(values):
         made[place] = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
     return made
+
+
+def rounded(value):
+    """An answer with its numbers rounded, lists and dicts in it too."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    return type(value)(rounded(one) for one in value) if isinstance(value, list) else value

@@ -18,6 +18,7 @@ class Explanation:
     the number ("neg", "log odds"); value: it, for the whole row; attribution float64[W]: of each word; seen bool[W]: whether it
     is in what the model read. rest: what the same number is where nothing of the texts is left (integrated gradients); steps:
     gradients that each of those attributions is the mean of. nearest: the training rows that are most like it, if asked for.
+    about: the part of a text that the number is about, where it is not about all; notes: for a reader.
     """
 
     row: dict[str, str]
@@ -33,9 +34,15 @@ class Explanation:
     rest: float | None = None
     steps: int = 0
     nearest: tuple[Neighbour, ...] = ()
+    about: Word | None = None
+    notes: tuple[str, ...] = ()
 
     def text(self, word: Word) -> str:
         return self.row[word.field][word.start:word.end]
+
+    def is_about(self, word: Word) -> bool:
+        """Whether a word is one that the explained number is about."""
+        return bool(self.about) and self.about.field == word.field and self.about.start <= word.start < self.about.end
 
     @property
     def missing(self) -> float:
@@ -58,6 +65,7 @@ class Explanation:
         words = [{"field": word.field, "start": word.start, "end": word.end, "word": self.text(word),
                   "attribution": round(float(value), 6), **({} if seen else {"cut_off": True})}
                  for word, value, seen in zip(self.words, self.attribution, self.seen, strict=True)]
+        about = {"about": self.about._asdict()} if self.about else {}
         return {"place": self.place, **self.row, "answer": self.answer, "method": self.method, "explained": self.name,
-                "of": self.what, "value": round(self.value, 6), **ends, "words": words,
+                "of": self.what, **about, "value": round(self.value, 6), **ends, "words": words,
                 **({"nearest": [one.to_json() for one in self.nearest]} if self.nearest else {})}

@@ -62,8 +62,11 @@ class Rollout:
             made = (tf.reduce_mean(tf.cast(scores[0], tf.float32), axis=0) + tf.eye(size)) / 2 @ made
         return made
 
-    def __call__(self, inputs: dict[str, tf.Tensor]) -> np.ndarray:
-        """int32[1,S] -> float64[S] of each token: of the first token's end, or of the mean of all, by the run's pooling."""
+    def __call__(self, inputs: dict[str, tf.Tensor], token: int = -1) -> np.ndarray:
+        """int32[1,S] -> float64[S] of each token: of the end of a token, or without one, by the run's pooling, of the first
+        token's, or of the mean of all."""
         rolled = self._run(inputs).numpy().astype(np.float64)
+        if token >= 0:
+            return rolled[token]
         real = inputs["padding_mask"].numpy()[0] > 0
         return rolled[0] if self._first else rolled[real].mean(axis=0)

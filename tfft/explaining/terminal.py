@@ -40,7 +40,7 @@ def strongest(one: Explanation) -> str:
 
 
 def notes(one: Explanation) -> list[str]:
-    found = [one.unseen] if one.unseen else []
+    found = [*([one.unseen] if one.unseen else []), *one.notes]
     if one.missing > COMPLETE:
         found.append(f"note: after {one.steps} steps the attributions still miss {one.missing:.1%} of the difference that they "
                      "should sum to: read them as rough")
@@ -60,14 +60,13 @@ def parts(one: Explanation, field: str) -> list[tuple[str, float | None]]:
 
 
 def _coloured(one: Explanation, field: str) -> str:
-    made = []
+    made, words = [], (word for word in one.words if word.field == field)
     for text, share in parts(one, field):
+        codes = ["4"] if share is not None and one.is_about(next(words)) else []  # underlined
+        if share is not None and abs(share) >= SHARE:
+            codes.append(f"38;5;16;48;5;{(FOR if share > 0 else AGAINST)[min(3, int(abs(share) * 4))]}")
         text = _shown(text)
-        if share is None or abs(share) < SHARE:
-            made.append(text)
-        else:
-            colours = FOR if share > 0 else AGAINST
-            made.append(f"\x1b[38;5;16;48;5;{colours[min(3, int(abs(share) * 4))]}m{text}\x1b[0m")
+        made.append(f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if codes else text)
     return "".join(made)
 
 

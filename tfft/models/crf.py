@@ -109,6 +109,19 @@ def marginals(logits: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> 
     return _backward(sums, transitions, last)[0]
 
 
+def log_partition(logits: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
+    """(logits f[B,S,T], lengths int32[B], transitions f[B,T+2,T]) -> float32[B]: log of the sum over all paths of exp(score).
+
+    With the logits of all tags but one at one place at -1e9 it is that of the paths through this one; less the log of
+    all, the log of the tag's marginal probability, exact where that is 1 in float32 or 0. The gradient is that of the loop.
+
+    T = 2, all scores 0, length 3: 8 paths, so log(8)
+    """
+    logits, transitions, lengths = _float32(logits), _float32(transitions), tf.cast(lengths, tf.int32)
+    real, last = _places(logits, lengths)
+    return _total(_forward(tf.where(real[..., None], logits, 0.0), transitions, _log_sum_exp), transitions, real, last, lengths)
+
+
 @tf.custom_gradient
 def _log_likelihood(logits, transitions, tags, lengths):
     real, last = _places(logits, lengths)
@@ -116,9 +129,7 @@ def _log_likelihood(logits, transitions, tags, lengths):
     logits -= tf.reduce_max(logits, -1, keepdims=True)  # changes no probability, and keeps the two sums below small
     path, moves = _counts(tags, real, last, logits.shape[-1])
     sums = _forward(logits, transitions, _log_sum_exp)
-    _, scores, best = sums
-    final = _at_last(scores, tf.transpose(last)[:, None]) + tf.transpose(transitions[:, -1])
-    total = tf.reduce_sum(tf.where(tf.transpose(real), best, 0.0), 0) + tf.where(lengths > 0, _log_sum_exp(final), 0.0)
+    total = _total(sums, transitions, real, last, lengths)
 
     def gradient(upstream):
         expected_path, expected_moves = _backward(sums, transitions, last)
@@ -126,6 +137,13 @@ def _log_likelihood(logits, transitions, tags, lengths):
         return scale * (path - expected_path), scale * (moves - expected_moves), None, None
 
     return _score(logits, transitions, path, moves) - total, gradient
+
+
+def _total(sums: tuple, transitions, real, last, lengths) -> tf.Tensor:
+    """float32[B]: log of the sum over all paths, of what `_forward` made."""
+    _, scores, best = sums
+    final = _at_last(scores, tf.transpose(last)[:, None]) + tf.transpose(transitions[:, -1])
+    return tf.reduce_sum(tf.where(tf.transpose(real), best, 0.0), 0) + tf.where(lengths > 0, _log_sum_exp(final), 0.0)
 
 
 def _forward(logits, transitions, join) -> tuple:

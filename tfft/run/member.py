@@ -15,7 +15,7 @@ from tfft.run.mixture_table import mixture_table
 from tfft.run.projector import project
 from tfft.run.report import PAGE, Subject, tell
 from tfft.run.workdir import Run, Workdir, open_run, save_parts
-from tfft.tasks.base import Report
+from tfft.tasks.base import Report, Wanted
 from tfft.training.hosts import Hosts
 from tfft.training.summaries import Board, Console, markdown, table
 from tfft.training.weights import save_weights
@@ -91,7 +91,7 @@ class Member:
         opened = functools.cache(lambda: open_run(self.workdir.path, which))
 
         def explained() -> Run:
-            prepared.task.explained(prepared.preparer.reading.encoder)  # or refused, before a large model is opened for nothing
+            prepared.task.explained(prepared.preparer.reading.encoder, Wanted())  # or refused, before a model is opened
             return opened()
 
         if evaluation.report:

@@ -24,16 +24,17 @@ from tfft.training.summaries import Console
 
 
 def explain(workdir: str, weights: str, given: list[dict[str, str]], data: str, count: int, *, method: str, label: str,
-            output: str, nearest: int = 0) -> int:
+            output: str, nearest: int = 0, against: str = "", word: str = "", at: tuple[int, int] | None = None) -> int:
     """Prints why a run answers rows as it does: those given, or the first `count` of a source. Returns the exit code.
 
-    output: a file for all of it besides, .html or .json. nearest: how many training rows are named with each.
+    output: a file for all of it besides, .html or .json. nearest: how many training rows are named with each. label, against,
+    word, at: what is wanted, see tfft.tasks.reasons.
     """
     target = to_path(output) if output else None
     if target:
         check_writable(target)
     run = open_run(workdir, weights)
-    explainer = Explainer(run, method, label)
+    explainer = Explainer(run, method, label, against=against, word=word, at=at)
     neighbours = Neighbours(run, own_split(run, "train", Console().say), Console()) if nearest else None
     rows = rows_of(run, data, count) if data else [(row, "") for row in given]
     made: list[Explanation] = []
@@ -44,6 +45,8 @@ def explain(workdir: str, weights: str, given: list[dict[str, str]], data: str, 
             one = dataclasses.replace(one, nearest=near)
             print(told(one, sys.stdout.isatty() and not os.environ.get("NO_COLOR")) + "\n", flush=True)
             made.append(one)
+        if explainer.nothing:
+            print(f"{place}{': ' if place else ''}{explainer.nothing}\n", flush=True)
     if target:
         _write(target, made, f"Why {Path(workdir).name} answers so")
     return 0

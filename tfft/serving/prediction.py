@@ -12,7 +12,7 @@ from tfft.assets import cache_folder
 from tfft.data.sources import Row
 from tfft.data.unknown import told, warning
 from tfft.errors import UserError
-from tfft.evaluation.predictor import Predictor
+from tfft.evaluation.predictor import Predictor, rounded
 from tfft.files import local_path
 from tfft.run.judge import check_writable
 from tfft.run.other_rows import by_its_own_rule, in_own_words, other_rows
@@ -40,7 +40,7 @@ def print_answers(predictor, rows: list[dict[str, str]]) -> int:
     made = iter(predictor.answers([row for row, there in zip(rows, asked, strict=True) if there]))
     for row, there in zip(rows, asked, strict=True):
         answer = next(made)[0] if there else dict.fromkeys(nothing_asked(predictor)[0])
-        print(json.dumps(plain({**row, **_rounded(answer)}), ensure_ascii=False))
+        print(json.dumps(plain({**row, **rounded(answer)}), ensure_ascii=False))
     console = Console()
     if not all(asked):
         console.say(f"{asked.count(False):,} of {len(rows):,} have an empty answer: a text is empty or blank")
@@ -153,17 +153,8 @@ class Answered:
 def columns_of(answer: dict, each: dict[str, float], separator: str) -> dict:
     """An answer and probabilities as columns of a file. separator: what joins names in a csv field; '' for jsonl, which has
     lists and dicts."""
-    answer, each = _rounded(answer), {name: round(p, 6) for name, p in each.items()}
+    answer, each = rounded(answer), {name: round(p, 6) for name, p in each.items()}
     if not separator:
         return {**answer, "probabilities": each} if each else answer
     answer = {name: joined(value, separator) for name, value in answer.items()}
     return {**answer, **{f"probability:{name}": p for name, p in each.items()}}
-
-
-def _rounded(value):
-    """An answer with its numbers rounded, lists and dicts in it too."""
-    if isinstance(value, float):
-        return round(value, 6)
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    return type(value)(_rounded(one) for one in value) if isinstance(value, list) else value

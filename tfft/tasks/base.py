@@ -23,13 +23,13 @@ from tfft.errors import UserError
 from tfft.models.backbone import load_backbone
 from tfft.tasks.knowing import Knowing
 from tfft.tasks.nasty import NASTY
+from tfft.tasks.reasons import Explained, Target, Wanted, against_others
 from tfft.tasks.records import (
     MISTAKES,
     PARTS,
     Chances,
     Context,
     Evidence,
-    Explained,
     Judged,
     Learnt,
     Nothing,
@@ -43,7 +43,7 @@ from tfft.tasks.records import (
 
 __all__ = [
     "MISTAKES", "NASTY", "PARTS", "Chances", "Context", "Evidence", "Explained", "Judged", "Learnt", "Nothing", "Report",
-    "Served", "Structured", "Table", "Task", "Truth", "quarters",
+    "Served", "Structured", "Table", "Target", "Task", "Truth", "Wanted", "against_others", "quarters",
 ]
 
 

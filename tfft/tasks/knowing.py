@@ -10,7 +10,8 @@ from tfft.behaviour.perturb import changed
 from tfft.data.row_tokens import row_tokens
 from tfft.data.store import Ragged, TokenStore
 from tfft.errors import UserError
-from tfft.tasks.records import Explained, Report, Truth
+from tfft.tasks.reasons import Explained, Wanted
+from tfft.tasks.records import Report, Truth
 
 
 class Knowing:
@@ -69,7 +70,9 @@ class Knowing:
 
     # ---- what tfft explain asks
 
-    def explained(self, encoder) -> Explained:
-        """What of the answers can be explained. encoder: of `reading`. Raises: UserError."""
-        raise UserError("tfft explain says which words make a model choose a label or a number, and this run's task "
-                        f"{self.settings.name} answers with neither.")
+    unexplained = "its answer is none of these"  # why it cannot be, as the end of a sentence
+
+    def explained(self, encoder, wanted: Wanted) -> Explained:
+        """What of the answers can be explained, and is wanted. encoder: of `reading`. Raises: UserError."""
+        raise UserError("tfft explain says which words make a model choose a label, a number, an entity, an answer in a "
+                        f"context or a candidate. This run's task is {self.settings.name}: {self.unexplained}.")

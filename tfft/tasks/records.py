@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tfft.data.folds import rarest, tenths
 from tfft.data.store import Ragged, TokenStore
-from tfft.data.word_places import Word
 
 MISTAKES = 20  # that a report keeps
 PARTS = 4      # slices by length
@@ -86,23 +85,6 @@ class Evidence(NamedTuple):
     given: Callable[[int], str]
     slow: Callable[[np.ndarray], dict[str, float]] = lambda places: {}
     chances: Chances | None = None
-
-
-class Explained(NamedTuple):
-    """What of a task's answers `tfft explain` explains: L numbers, which the words of a row make larger or smaller.
-
-    names: of the numbers, the labels say; what: they are ("log odds"). outputs(what the model gives for B rows, place in names)
-    -> float32[B], in a graph; response(what `respond` answered B rows, place) -> float64[B], the same of a served answer;
-    answer(response of one row) -> places of the names that it consists of. words(row of asked fields): the words of its texts
-    in order, and of each token of its example int64[S] which of them it is part of, -1 of none.
-    """
-
-    names: tuple[str, ...]
-    what: str
-    outputs: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    response: Callable[[dict[str, np.ndarray], int], np.ndarray]
-    answer: Callable[[dict[str, np.ndarray]], list[int]]
-    words: Callable[[dict[str, str]], tuple[list[Word], np.ndarray]]
 
 
 @dataclasses.dataclass

@@ -50,6 +50,7 @@ class EmbeddingTask(base.Task):
 
     asked = ("text",)
     whole_batch, answers_rows = True, False
+    unexplained = "it answers with a vector, which is many numbers at once"
     width = 0  # known when the model is built
 
     def __init__(self, settings: config.Embedding, learnt: Pairs):

@@ -27,6 +27,7 @@ class MaskedLMTask(base.Task):
     guess), loss -1 where there is none; in prediction the ids of the n best tokens and their probabilities."""
 
     drawn, answers_rows = True, False
+    unexplained = "it guesses hidden tokens, of which each has reasons of its own"
     extra_specs = {"places": tf.TensorSpec([None, None], tf.int32, name="places")}
     needed = ("tokens", "length", "first_length")
     target_specs = {"places": tf.TensorSpec([None, None], tf.int32), "ids": tf.TensorSpec([None, None], tf.int32)}

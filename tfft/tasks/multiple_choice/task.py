@@ -17,6 +17,7 @@ from tfft.models.heads import pooled_classifier
 from tfft.tasks import base
 from tfft.tasks.multiple_choice import judging, serving
 from tfft.tasks.multiple_choice.encoder import ChoiceEncoder
+from tfft.tasks.multiple_choice.explained import explained
 from tfft.tasks.multiple_choice.learnt import Choices, infer_choices, right_counts
 from tfft.tasks.multiple_choice.members import draw, right_examples
 from tfft.tasks.multiple_choice.rows import row_columns, row_fields
@@ -93,6 +94,9 @@ class MultipleChoiceTask(base.Task):
                  "have one candidate alone": rows[np.asarray(store.column("candidates")[rows]) == 1]}
         return [f"{len(which):,} of {len(rows):,} rows {what}, such as {store.place(which[0])}"
                 for what, which in found.items() if len(which)]
+
+    def explained(self, encoder, wanted: base.Wanted) -> base.Explained:
+        return explained(self, encoder, wanted)
 
     def describe(self) -> str:
         return "\n".join(self.learnt.lines)

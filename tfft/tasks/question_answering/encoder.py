@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfft.data.tokenize import string_array
+from tfft.data.tokenize import cleaned, string_array
+from tfft.data.word_places import of_words
 from tfft.data.words import WordSplitter, WordTokenizer
 
 
@@ -43,6 +44,14 @@ class QuestionEncoder(tf.Module):
                  "first_length": made.first_length, "row": made.row, "begin": made.begin},
                 {"full_length": made.full_length, "word_start": words.start, "word_end": words.end,
                  "piece_word": self.tokenizer.word_of_piece(pieces, before), **unknown})
+
+    def traced(self, question: tf.Tensor, context: tf.Tensor) -> tuple:
+        """As `asked` -> (ragged int32[N,(n)], where the tokens of examples are from, see word_places.of_words: 1 the question,
+        2 the context; the Words of both)."""
+        asked, words = (self.splitter(cleaned(texts)) for texts in (question, context))
+        before, pieces = (of_words(self.tokenizer.pieces(one.words, one.spaced), number)
+                          for number, one in enumerate((asked, words), 1))
+        return self.tokenizer.windows(pieces, before.merge_dims(1, 2)).token_ids, asked, words
 
     def strings(self, rows: Sequence[dict[str, Any]]) -> dict[str, tf.Tensor]:
         """What `asked` takes."""

@@ -19,6 +19,7 @@ from tfft.tasks import base
 from tfft.tasks.question_answering import judging, serving
 from tfft.tasks.question_answering.decode import NONE, best_spans, to_units
 from tfft.tasks.question_answering.encoder import QuestionEncoder
+from tfft.tasks.question_answering.explained import explained
 from tfft.tasks.question_answering.learnt import Answers, describe, first_place, infer_answers
 from tfft.tasks.question_answering.rows import answer_columns, answer_texts, row_fields
 
@@ -94,6 +95,9 @@ class QuestionAnsweringTask(base.Task):
 
     def cut(self, store: TokenStore, rows: np.ndarray) -> np.ndarray:
         return np.zeros(len(rows), bool)  # windows have all of a context
+
+    def explained(self, encoder, wanted: base.Wanted) -> base.Explained:
+        return explained(self, encoder, wanted)
 
     def oddities(self, name: str, store: TokenStore, rows: np.ndarray) -> list[str]:
         return list(self.learnt.notes) if name == "train" else []

@@ -264,8 +264,8 @@ class TextClassificationTask(base.Task):
     def beliefs(self, report: LabelReport) -> tuple[np.ndarray, np.ndarray]:
         return report.rows, report.probabilities
 
-    def explained(self, encoder) -> base.Explained:
-        return explained(self, encoder)
+    def explained(self, encoder, wanted: base.Wanted) -> base.Explained:
+        return explained(self, encoder, wanted)
 
     # ---- logits -> answers
 

@@ -23,6 +23,7 @@ class WritingTask(base.Task):
     """
 
     judges_loss, answers_rows = True, False
+    unexplained = "it writes a text token by token, and each of them has reasons of its own, the ones before it among them"
     held_out, proof_sizes, briefly_warm = 8, (1, 5), True
     extra_specs = {**answering.OPTION_SPECS, answering.BEFORE: tf.TensorSpec([None], tf.int32, name=answering.BEFORE)}
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfft.data.tokenize import string_array
+from tfft.data.tokenize import cleaned, string_array
+from tfft.data.word_places import of_words
 from tfft.data.words import Words, WordSplitter, WordTokenizer
 
 
@@ -73,6 +74,13 @@ class WordEncoder(tf.Module):
             predicate = tf.reduce_sum(tf.cast(before, tf.int64), axis=1)
         examples, rows = self._encode(words, predicate, counted=counted)
         return examples, {**rows, "text": tf.strings.reduce_join(text, axis=1, separator=" ") if given else text}
+
+    def traced(self, text: tf.Tensor | tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """As `asked`, without roles -> (ragged int32[N,(n)], where the tokens of examples are from, see word_places.of_words;
+        word_start and word_end of rows)."""
+        words = _given(text) if isinstance(text, tf.RaggedTensor) else self.splitter(cleaned(text))
+        pieces = of_words(self.tokenizer.pieces(words.words, words.spaced), 1)
+        return self.tokenizer.windows(pieces).token_ids, words.start, words.end
 
     def _encode(self, words: Words, predicate: tf.Tensor | None = None, *, counted: bool) -> tuple[dict, dict]:
         pieces = self.tokenizer.pieces(words.words, words.spaced)

@@ -23,6 +23,7 @@ from tfft.tasks.token_classification import judging, serving
 from tfft.tasks.token_classification.decode import TRANSITIONS
 from tfft.tasks.token_classification.doubts import doubts
 from tfft.tasks.token_classification.encoder import WordEncoder
+from tfft.tasks.token_classification.explained import explained
 from tfft.tasks.token_classification.rows import disturbed, row_fields, tag_columns
 from tfft.tasks.token_classification.tags import Gold, Tags, extended, infer_tags
 from tfft.tasks.token_classification.truth import truth
@@ -158,6 +159,9 @@ class TokenClassificationTask(base.Task):
 
     def disturbed(self, values: dict, kind: str, share: float, seed: int) -> dict | None:
         return disturbed(values, kind, share, seed)
+
+    def explained(self, encoder, wanted: base.Wanted) -> base.Explained:
+        return explained(self, encoder, wanted)
 
     def describe(self) -> str:
         tags = self.tags
