@@ -3,6 +3,8 @@ should, planted cues are found, and what cannot be asked is told."""
 
 import functools
 import itertools
+import json
+import re
 
 import explained_runs as runs
 import numpy as np
@@ -13,11 +15,14 @@ from tfft.data.tokenize import features
 from tfft.errors import UserError
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.html import page
+from tfft.explaining.mistakes import explained
 from tfft.explaining.terminal import told as shown
 from tfft.models import crf
+from tfft.run.judge import looked_at
 from tfft.serving import explain as command
 from tfft.serving.prediction import Predictor
 from tfft.tasks.base import Wanted
+from tfft.training.summaries import Console
 
 METHODS = ("integrated_gradients", "gradient_x_input", "occlusion", "attention_rollout")
 TAGGED = "the film , a Good fine"
@@ -245,3 +250,21 @@ def test_what_is_not_there_is_told(made, monkeypatch, capsys):
     assert '{"text": "film", "type": "PER", "start": 4, "end": 8, "score": ' in out and "why PER at 'film': log odds +" in out
     over = Explainer(run, "occlusion", against="PER")
     assert not list(over({"text": TAGGED})) and "the answer is PER itself" in over.nothing
+
+
+@pytest.mark.parametrize("kind, row, word, about", [
+    (("taught_tagger", "softmax"), {"text": "a fine film the good", "spans": []}, "good", "film"),
+    (("taught_reader",), {"question": "the film", "context": "a fine , good the",
+                          "answers": {"text": ["fine"], "answer_start": [2]}}, "good", "good"),
+    (("taught_chooser",), {**CHOSEN, "label": 0}, "good", "")])
+def test_a_report_explains_mistakes_of_every_such_task(made, tmp_path, kind, row, word, about):
+    """The planted cue is the strongest word of the wrong answer, and what is wrong is underlined."""
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    run = made(*kind)
+    looked = looked_at(run, f"jsonl:{tmp_path}/rows.jsonl", "rows", "", Console(quiet=True), baseline=False)
+    found = explained(run, looked.split.store, looked.split.rows, looked.report.mistakes, 5)
+    assert list(found) == [f"{tmp_path}/rows.jsonl:1"] and looked.report.mistakes
+    text, = found.values()
+    strongest = re.findall('<mark class="for(?: about)?" style="--share:1.000"[^>]*>(.*?)</mark>', text)
+    assert strongest == [word]
+    assert re.findall('<mark class="[a-z]+ about"[^>]*>(.*?)</mark>', text) == ([about] if about else [])
