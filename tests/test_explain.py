@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import families
 import keras
@@ -15,6 +16,7 @@ from tfft.config import Adaptation, Model
 from tfft.data.tokenize import TextEncoder, TextTokenizer, features
 from tfft.data.word_places import Word, WordPlaces, _together
 from tfft.errors import UserError
+from tfft.evaluation.predictor import decoded
 from tfft.explaining import gradients
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.gradients import Slopes
@@ -25,6 +27,9 @@ from tfft.models.adaptation import choose_trained
 from tfft.serving import explain as command
 from tfft.serving.prediction import Predictor
 from tfft.tasks import base
+from tfft.tasks.base import Wanted
+from tfft.tasks.table import TASKS
+from tfft.tasks.text_classification.explained import _against, _single
 from tfft.tasks.text_classification.pattern import PatternTokenizer
 
 EXPLAINERS: dict[tuple, Explainer] = {}
@@ -223,6 +228,30 @@ def test_gradient_times_input_is_a_directional_derivative(steep):
     assert of_token[1] == pytest.approx((up - down) / 2e-2, rel=0.02) and abs(of_token[1]) > 0.01
 
 
+def test_a_label_is_held_against_one_other():
+    """Of three labels; what is computed in the graph is what a served answer says."""
+    logits = np.array([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]])
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for at, expected in (([0, 2], logits[:, 0] - logits[:, 2]), ([1, -1], np.log(scores[:, 1] / (1 - scores[:, 1])))):
+        of_both = tf.constant([at, at], tf.int32)
+        np.testing.assert_allclose(_against(tf.constant(logits, tf.float32), of_both), expected, rtol=1e-5)
+        np.testing.assert_allclose(_single({"scores": scores}, np.array(at)), expected, rtol=1e-6)
+
+
+def test_a_label_that_is_answered_is_not_held_against_itself(run, tiny_preset, tmp_path):
+    over = Explainer(run, "occlusion", against="pos")
+    texts = [{"text": "good film"}, {"text": "bad"}, {"text": "films"}, {"text": "fine a"}, {"text": "poor ,"}]
+    answers = [run.task.answers({name: decoded(value) for name, value in over.predictor([row]).items()})[0][0] for row in texts]
+    assert len({answer["predicted_label"] for answer in answers}) == 2
+    for row, answer in zip(texts, answers, strict=True):
+        found = list(over(row))
+        assert len(found) == (answer["predicted_label"] == "neg") == (not over.nothing)
+        assert all(one.name == "neg" and one.what == "log odds over pos" for one in found)
+    several = make_run(tiny_preset, tmp_path / "several", "multi_label")
+    with pytest.raises(UserError, match="--against=x: several labels may hold"):
+        Explainer(several, "occlusion", against="x")
+
+
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])  # slopes at the text alone are too rough for that
 def test_a_cue_that_decides_has_the_largest_attribution(trained, method):
     texts = ["the film, a poor film is Good, the end", "BAD films , a fine film", "a fine , fine film the bad",
@@ -238,11 +267,11 @@ def test_a_cue_that_decides_has_the_largest_attribution(trained, method):
 
 def test_neighbouring_words_are_taken_together():
     words = [Word("text", i, i + 1) for i in range(5)] + [Word("pair", 0, 1), Word("pair", 1, 2)]
-    made, owner = taken_together(words, np.array([-1, 0, 1, 1, 2, 4, -1, 5, 6, -1]), 3)
+    made, group = taken_together(words, np.array([[-1, 0, 1, 1, 2, 4], [-1, 5, 6, -1, -1, -1]]), 3)
     assert made == [("text", 0, 2), ("text", 2, 3), ("text", 3, 4), ("text", 4, 5), ("pair", 0, 2)]  # the fourth is cut off
-    assert owner.tolist() == [-1, 0, 0, 0, 1, 3, -1, 4, 4, -1]
+    assert group.tolist() == [0, 0, 1, 2, 3, 4, 4, -1]
     assert taken_together(words, np.arange(7), 9)[0] == words
-    assert taken_together([], np.array([-1, -1]), 3)[1].tolist() == [-1, -1]
+    assert taken_together([], np.array([-1, -1]), 3)[1].tolist() == [-1]
 
 
 def test_a_long_text_costs_no_more_than_it_may(trained, monkeypatch):
@@ -262,7 +291,7 @@ def test_pages_escape_what_texts_say(run):
     assert "<script" not in made and "&lt;script" not in made.replace("&lt;</mark>", "") and "Why &lt;b&gt;" in made
     assert made.count("<mark") == 2 + len(one.words) and "http" not in made.replace("http-equiv", "")
     short, = texts(one, 10)
-    assert short.count("<mark") == len([word for word in one.words if word.start < 10]) and short.endswith("\u2026</mark></p>")
+    assert short.count("<mark") == len([word for word in one.words if word.start < 10]) and short.endswith(" \u2026</p>")
     plain, coloured = shown(one, False), shown(one, True)
     assert "\x1b[" in coloured and "\x1b" not in plain and "by integrated gradients" in plain and "[" in plain
     assert "\x1b" not in shown(dataclasses.replace(one, row={"text": one.row["text"].replace("a", "\x1b")}), False)
@@ -288,6 +317,16 @@ def test_what_cannot_be_explained_is_told(run):
                                                                                                         run.task.labels)
     with pytest.raises(UserError, match="This run's task is text_classification: its answer is none of these"):
         Explainer(dataclasses.replace(run, task=task), "occlusion")
+    for name, why in (("causal_lm", "it writes a text token by token"), ("seq2seq", "it writes a text token by token"),
+                      ("embedding", "a vector, which is many numbers"), ("masked_lm", "it guesses hidden tokens")):
+        other = TASKS[name].__new__(TASKS[name])
+        other.settings = types.SimpleNamespace(name=name)
+        with pytest.raises(UserError, match=f"This run's task is {name}: .*{why}"):
+            other.explained(None, Wanted())
+    for settings, why in (({"word": "film"}, "--word=film: this run answers a text as a whole"),
+                          ({"at": (0, 4)}, "--at=0:4: this run")):
+        with pytest.raises(UserError, match=why):
+            Explainer(run, "occlusion", **settings)
     prompted = dataclasses.replace(run.experiment, adaptation=Adaptation(method="prompt"))
     with pytest.raises(UserError, match="Use --method=occlusion"):
         Explainer(dataclasses.replace(run, experiment=prompted), "gradient_x_input")
@@ -297,6 +336,8 @@ def test_what_cannot_be_explained_is_told(run):
     ([], "Name the run: --workdir=runs/imdb"),
     (["--workdir=a"], "Give either --text='...' (or --question='...' --context='...') or --data=csv:test.csv."),
     (["--workdir=a", "--text=x", "--output=a.pdf"], "--output=a.pdf: name a .html or a .json file."),
+    (["--workdir=a", "--text=x", "--at=5"], "--at=5: it is START:END, characters of the text from 0"),
+    (["--workdir=a", "--data=csv:a.csv", "--word=x"], "--word is of one text: it goes with --text"),
     (["--workdir=a", "--text=x"], "a"), (["--workdir=a", "--method=lime", "--text=x"], "integrated_gradients")])
 def test_mistakes_on_the_command_line(folder, arguments, message):  # noqa: F811
     assert message in told(folder, "-m", "tfft", "explain", *arguments)

@@ -1,8 +1,11 @@
 """tfft explain of entities, answers in a context and choices: numbers are the model's own, attributions sum to what they
 should, planted cues are found, and what cannot be asked is told."""
 
+import dataclasses
 import functools
 import itertools
+import json
+import re
 
 import explained_runs as runs
 import numpy as np
@@ -11,14 +14,21 @@ import tensorflow as tf
 
 from tfft.data.tokenize import features
 from tfft.errors import UserError
+from tfft.explaining import explainer
 from tfft.explaining.explainer import Explainer
 from tfft.explaining.html import page
+from tfft.explaining.mistakes import explained
 from tfft.explaining.terminal import told as shown
 from tfft.models import crf
+from tfft.run.judge import looked_at
+from tfft.run.workdir import Workdir
 from tfft.serving import explain as command
 from tfft.serving.prediction import Predictor
 from tfft.tasks.base import Wanted
+from tfft.tasks.question_answering.task import THRESHOLD
+from tfft.training.summaries import Console
 
+PREDICTORS: dict = {}
 METHODS = ("integrated_gradients", "gradient_x_input", "occlusion", "attention_rollout")
 TAGGED = "the film , a Good fine"
 ASKED = {"question": "the film", "context": "a fine , Good the"}
@@ -37,12 +47,24 @@ def made(thin_preset, tmp_path_factory):
     return make
 
 
+@pytest.fixture(autouse=True)
+def one_predictor_a_run(monkeypatch):
+    """Each Explainer traces one otherwise, and a run's are all the same."""
+    monkeypatch.setattr(explainer, "Predictor", lambda run, batch_size: predictor_of(run))
+
+
+def predictor_of(run) -> Predictor:
+    if run.workdir.path not in PREDICTORS:
+        PREDICTORS[run.workdir.path] = Predictor(run)
+    return PREDICTORS[run.workdir.path]
+
+
 def words_of(one) -> list[str]:
     return [one.text(word) for word in one.words]
 
 
 def logits_of(run, row: dict):
-    predictor = Predictor(run, plainly=True)
+    predictor = predictor_of(run)
     examples, _ = predictor.encode([row])
     return examples, run.model(features(examples, predictor.encoder.pad_id, tuple(run.model.input)))
 
@@ -109,7 +131,7 @@ def test_an_entity_is_explained_by_what_makes_it_one(made, head):
     assert found["integrated_gradients"][0].rest < 0
     for method in set(found) - {"gradient_x_input"}:
         assert set(np.argsort(found[method][0].attribution)[-2:]) == {1, 4}, method
-    over, = Explainer(run, "integrated_gradients", against="LOC")({"text": TAGGED})
+    over, = Explainer(run, "integrated_gradients" if head == "crf" else "occlusion", against="LOC")({"text": TAGGED})
     assert np.argmax(over.attribution) == 4 and over.missing < 0.01 and over.what == "log odds over LOC"
     none, = Explainer(run, "occlusion", label="PER", word="fine")({"text": TAGGED})
     assert none.value < -2 and none.answer == {"text": "fine", "type": "O", "start": 18, "end": 22}
@@ -120,7 +142,7 @@ def test_an_entity_is_explained_by_what_makes_it_one(made, head):
 def test_hidden_words_are_masked_where_they_stand(made):
     run = made("tagger", "softmax")
     one, = Explainer(run, "occlusion", label="PER", word="bad")({"text": "films bad good"})
-    predictor = Predictor(run, plainly=True)
+    predictor = predictor_of(run)
     inputs = features(predictor.encode([{"text": "films bad good"}])[0], 0, tuple(run.model.input))
     ids = inputs["token_ids"].numpy()[0].tolist()
     assert len(ids) == 6  # film ##s
@@ -138,7 +160,7 @@ def test_hidden_words_are_masked_where_they_stand(made):
 def test_many_entities_are_the_surest_and_words_may_be_given(thin_preset, tmp_path):
     run = runs.tagger(thin_preset, tmp_path / "words", words_column="words", text_column="", tags_column="tags")
     row = {"text": ["good", "films", "a", "bad", ",", "poor", "film", "the", "fine", "Good"]}
-    entities = Predictor(run).answers([row])[0][0]["entities"]
+    entities = predictor_of(run).answers([row])[0][0]["entities"]
     assert len(entities) > 5
     found = list(Explainer(run, "occlusion")(row))
     surest = sorted(sorted(entities, key=lambda one: -one["score"])[:5], key=lambda one: one["start"])
@@ -153,8 +175,8 @@ def test_many_entities_are_the_surest_and_words_may_be_given(thin_preset, tmp_pa
 def test_an_answer_is_explained_in_question_and_context(made):
     run = made("taught_reader")
     explainers = {method: Explainer(run, method) for method in METHODS if method != "gradient_x_input"}
-    for explainer in explainers.values():
-        one, = explainer(ASKED)
+    for ask in explainers.values():
+        one, = ask(ASKED)
         assert one.name == "'Good'" and one.answer["answer"] == "Good" and "n_best" not in one.answer
         assert words_of(one) == ["the", "film", "a", "fine", ",", "Good", "the"] and one.missing < 0.01 and one.value > 2
         assert np.argmax(one.attribution) == 5
@@ -167,7 +189,7 @@ def test_an_answer_is_explained_in_question_and_context(made):
     assert nothing.name == "no answer" and nothing.value > 2 and nothing.missing < 0.01
 
 
-def test_a_span_has_its_share_of_all_spans(made):
+def test_a_span_has_its_share_of_all_spans(made, tmp_path):
     """Of the windows that have it the one in which it is likeliest; of no answer the one that doubts it most."""
     run = made("reader")
     row = {"question": "the film", "context": " ".join(["good", "film", "a", "bad", "fine"] * 6)}
@@ -185,12 +207,7 @@ def test_a_span_has_its_share_of_all_spans(made):
         places = [(w, 4 + word - int(examples["begin"][w])) for w in range(2) if word >= int(examples["begin"][w])]
         share = max(shares[w][0][place] * shares[w][1][place] for w, place in places)
         assert one.value == pytest.approx(np.log(share / (1 - share)), abs=1e-3) and len(places) == 1 + (word > 2)
-    task = run.task
-    task.threshold, before = (lambda tuned: -1.0), task.threshold
-    try:
-        one, = Explainer(run, "occlusion")(row)
-    finally:
-        task.threshold = before
+    one, = Explainer(dataclasses.replace(run, workdir=Workdir(tmp_path), tuned={THRESHOLD: [-1.0]}), "occlusion")(row)
     share = min(begins[0] * ends[0] for begins, ends in shares)
     assert one.name == "no answer" and one.value == pytest.approx(np.log(share / (1 - share)), abs=1e-3)
 
@@ -199,7 +216,7 @@ def test_a_span_has_its_share_of_all_spans(made):
 
 def test_a_choice_is_explained_against_the_others(made):
     run = made("taught_chooser")
-    scores = Predictor(run)([CHOSEN])["scores"][0].astype(float)
+    scores = predictor_of(run)([CHOSEN])["scores"][0].astype(float)
     odds = np.log(scores[1] / (scores[0] + scores[2]))
     for method in ("integrated_gradients", "occlusion", "attention_rollout"):
         one, = Explainer(run, method)(CHOSEN)
@@ -208,13 +225,13 @@ def test_a_choice_is_explained_against_the_others(made):
         assert one.words[4] == ("choice 1", 0, 4)
         if method != "attention_rollout":
             assert np.argmax(one.attribution) == 5
-    over, = Explainer(run, "integrated_gradients", label="0", against="the fine")(CHOSEN)
-    assert over.value == pytest.approx(np.log(scores[0] / scores[2]), abs=1e-3) and over.missing < 0.01
+    over, = Explainer(run, "occlusion", label="0", against="the fine")(CHOSEN)
+    assert over.value == pytest.approx(np.log(scores[0] / scores[2]), abs=1e-3)
     assert over.name == "'a poor'" and over.what == "log odds over 'the fine'"
     assert not over.attribution[4:8].any()  # the third one has no part in it
-    binary, = Explainer(made("chooser", "binary"), "integrated_gradients")(CHOSEN)
-    scores = Predictor(made("chooser", "binary"))([CHOSEN])["scores"][0].astype(float)
-    assert binary.value == pytest.approx(np.log(scores.max() / (1 - scores.max())), abs=1e-3) and binary.missing < 0.01
+    binary, = Explainer(made("chooser", "binary"), "occlusion")(CHOSEN)
+    scores = predictor_of(made("chooser", "binary"))([CHOSEN])["scores"][0].astype(float)
+    assert binary.value == pytest.approx(np.log(scores.max() / (1 - scores.max())), abs=1e-3)
 
 
 # ---- what is told
@@ -245,3 +262,21 @@ def test_what_is_not_there_is_told(made, monkeypatch, capsys):
     assert '{"text": "film", "type": "PER", "start": 4, "end": 8, "score": ' in out and "why PER at 'film': log odds +" in out
     over = Explainer(run, "occlusion", against="PER")
     assert not list(over({"text": TAGGED})) and "the answer is PER itself" in over.nothing
+
+
+@pytest.mark.parametrize("kind, row, word, about", [
+    (("taught_tagger", "softmax"), {"text": "a fine film the good", "spans": []}, "good", "film"),
+    (("taught_reader",), {"question": "the film", "context": "a fine , good the",
+                          "answers": {"text": ["fine"], "answer_start": [2]}}, "good", "good"),
+    (("taught_chooser",), {**CHOSEN, "label": 0}, "good", "")])
+def test_a_report_explains_mistakes_of_every_such_task(made, tmp_path, kind, row, word, about):
+    """The planted cue is the strongest word of the wrong answer, and what is wrong is underlined."""
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    run = made(*kind)
+    looked = looked_at(run, f"jsonl:{tmp_path}/rows.jsonl", "rows", "", Console(quiet=True), baseline=False)
+    found = explained(run, looked.split.store, looked.split.rows, looked.report.mistakes, 5)
+    assert list(found) == [f"{tmp_path}/rows.jsonl:1"] and looked.report.mistakes
+    text, = found.values()
+    strongest = re.findall('<mark class="for(?: about)?" style="--share:1.000"[^>]*>(.*?)</mark>', text)
+    assert strongest == [word]
+    assert re.findall('<mark class="[a-z]+ about"[^>]*>(.*?)</mark>', text) == ([about] if about else [])

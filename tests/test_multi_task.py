@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from commands import ROOT, killed_is_like_whole, page_of
 from forked import Forked
+from projecting import Projector
 
 import tfft
 from tfft.config import (
@@ -270,7 +271,7 @@ def train(folder: Path, preset: str, name: str, without: str = "", **settings) -
 
 @pytest.fixture(scope="module")
 def trained(folder, thin_preset):
-    return train(folder, thin_preset, "run")
+    return train(folder, thin_preset, "run", eval__projector=5)
 
 
 @pytest.mark.slow
@@ -307,6 +308,16 @@ def test_killed_is_like_whole(folder, thin_preset, tmp_path, monkeypatch):
     assert any(name.endswith("query_adapted/a") for name in names)
     told = [path.read_bytes() for path in sorted(tmp_path.glob("killed/wandb/offline-run-*/*.wandb"))]
     assert len(told) == 2 and b"validation/topics/accuracy" in told[1] and b"train/entities/loss" in told[1]
+
+
+def test_each_task_has_its_page_and_its_vectors_on_the_common_board(trained):
+    found = Projector(trained / "tensorboard")
+    names = [one["tensorName"] for one in found.config("validation")["embeddings"]]
+    assert found.runs() == ["validation"] and names == ["entities", "topics"]
+    for name in names:
+        rows = found.rows("validation", name)
+        assert len(rows) == len(found.tensor("validation", name)) == 5 and all(row["text"] for row in rows)
+        assert name in rows[0]["place"] and (trained / name / "report.html").exists()
 
 
 def test_each_folder_is_an_ordinary_run(trained, tmp_path, capsys):

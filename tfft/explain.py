@@ -1,5 +1,7 @@
 """Why a run answers so, word by word: python -m tfft.explain --workdir=runs/imdb --text='A dreadful film.'
 
+Or why a word is no entity of a type: python -m tfft.explain --workdir=runs/wnut17 --text='Near Sue' --word=Sue --label=person
+
 Or of a file's first rows, for a browser: python -m tfft.explain --workdir=runs/imdb --data=csv:test.csv --output=why.html
 """
 
@@ -20,7 +22,8 @@ DATA = flags.DEFINE_string("data", "", "Instead of --text and the like: a source
                            "csv:test.csv.")
 ROWS = flags.DEFINE_integer("rows", 20, "How many of them: the first ones.", lower_bound=1)
 METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "How: slopes of the model on the way from the text without words "
-                           "to the text (they sum to the difference), slopes at the text, leaving out one word at a time, "
+                           "to the text (they sum to the difference), slopes at the text, leaving out one word at a time (of "
+                           "entities, answers and choices: hiding it), "
                            "or what attention mixes, which says what was read and not what for.")
 LABEL = flags.DEFINE_string("label", "", "What is explained: a label, a type of entities, a candidate (its text, or its "
                             "position from 0); '': what is answered.")

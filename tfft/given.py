@@ -55,7 +55,7 @@ def check_fields(wanted: list[str], given: list[str]) -> None:
     """Raises: UserError where a run is asked something else than these fields."""
     if set(wanted) == set(given):
         return
-    if set(wanted) <= {"text", "text_pair"} and "text" in given:
+    if {*wanted, *given} <= {"text", "text_pair"} and "text" in given:
         raise UserError("This run was trained on pairs of texts: give a --text_pair for each --text." if "text_pair" in wanted
                         else "This run was trained on single texts: leave --text_pair out.")
     raise UserError(f"This run answers {' with '.join(wanted)}: give {' and '.join(f'--{name}' for name in wanted)}.")

@@ -43,8 +43,8 @@ class Placed(NamedTuple):
 class Explainer:
     """A run's model, asked for its reasons by one method. label, against, word, at: what is wanted, see tfft.tasks.reasons;
     "": what is answered. names: the labels that can be explained, () where there are none. nothing: why the last row had no
-    explanation. tokens: how many the model is to read for a row by occlusion, about; of longer rows neighbouring words are
-    left out together. 0: every word by itself.
+    explanation. tokens: how many the model is to read for a number by occlusion, about; of longer rows neighbouring words are
+    taken together. 0: every word by itself.
 
     Raises: UserError where the task has nothing that can be explained so, or no such label.
     """
@@ -70,9 +70,10 @@ class Explainer:
         asked = self._asked(row)
         self.nothing = "" if asked.targets else asked.note
         texts = self._explained.texts(row)
-        seen = np.isin(np.arange(len(asked.words)), asked.owner)
+        whole = asked
         for target in asked.targets:
-            placed = self._placed(asked, target)
+            asked, placed = self._fewer(whole, self._placed(whole, target))
+            seen = np.isin(np.arange(len(asked.words)), asked.owner)
             attribution, found = self._attributed(row, asked, target, placed)
             elsewhere = int((seen & ~np.isin(np.arange(len(seen)), placed.owner)).sum())
             notes = [asked.note] if asked.note and target is asked.targets[0] else []
@@ -114,6 +115,13 @@ class Explainer:
         mine = asked.owner[target.examples[which]][:, :owner.shape[1]]
         owner[:, :mine.shape[1]] = mine
         return Placed(inputs, owner, which)
+
+    def _fewer(self, asked: Asked, placed: Placed) -> tuple[Asked, Placed]:
+        """The same, with neighbouring words taken together where there are too many."""
+        if not self._tokens:
+            return asked, placed
+        words, group = taken_together(asked.words, placed.owner, max(FEWEST, self._tokens // placed.owner.size))
+        return asked._replace(words=words, owner=group[asked.owner]), placed._replace(owner=group[placed.owner])
 
     def _inputs(self, examples: dict, chosen: np.ndarray) -> dict[str, tf.Tensor]:
         """int32[K,S] of some of a row's examples."""

@@ -1,12 +1,15 @@
 """Explanations as one HTML file that needs no network, in light and in dark."""
 
+import itertools
 import json
 
+from tfft.data.word_places import Word
 from tfft.explaining.explanation import Explanation
 from tfft.explaining.nearest import Neighbour
 from tfft.explaining.terminal import headline, notes, parts
 from tfft.pages import words
 from tfft.pages.html import Markup, document, tag
+from tfft.pages.words import Piece, coloured
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6470; --line: #cfd5dc; --paper: #fff; }
@@ -36,26 +39,29 @@ def _section(one: Explanation) -> Markup:
 
 
 def texts(one: Explanation, longest: int = 0) -> list[Markup]:
-    """The texts of its row with their words in colours. longest: characters of a text that are shown; 0: all."""
+    """The texts of its row with their words in colours. longest: characters of a text that are shown, where it is about a part
+    of it with that; 0: all."""
     made = []
     for field in one.row:
-        mine = iter((float(value), one.is_about(word)) for word, value in zip(one.words, one.attribution, strict=True)
-                    if word.field == field)
-        pieces = [(text, share, *((0.0, False) if share is None else next(mine))) for text, share in parts(one, field)]
+        found = ((word, value) for word, value in zip(one.words, one.attribution, strict=True) if word.field == field)
+        pieces = [Piece(text) if share is None else _piece(one, text, share, *next(found)) for text, share in parts(one, field)]
+        begin = one.about.start - longest // 2 if one.about and one.about.field == field else 0
         made += [tag("p", field, class_="soft")] if len(one.row) > 1 else []
-        made.append(words.coloured(_cut(pieces, longest)))
+        made.append(coloured(_cut(pieces, begin, longest) if longest else pieces))
     return made
 
 
-def _cut(pieces: list[tuple], longest: int) -> list[tuple]:
-    """The pieces that begin within the first `longest` characters, the last one perhaps in part."""
-    made, left = [], longest
-    for text, *rest in pieces:
-        if longest and len(text) > left:
-            return [*made, (text[:left] + "\u2026", *rest)]
-        made.append((text, *rest))
-        left -= len(text)
-    return made
+def _piece(one: Explanation, text: str, share: float, word: Word, value: float) -> Piece:
+    return Piece(text, share, float(value), one.is_about(word))
+
+
+def _cut(pieces: list[Piece], begin: int, longest: int) -> list[Piece]:
+    """The pieces that begin within `longest` characters of a text from `begin` on, or before its end."""
+    starts = [0, *itertools.accumulate(len(piece.text) for piece in pieces)]
+    begin = max(0, min(begin, starts[-1] - longest))
+    made = [piece._replace(text=piece.text[:longest]) for piece, start in zip(pieces, starts, strict=False)
+            if begin <= start < begin + longest]
+    return [*([Piece("\u2026 ")] if begin else []), *made, *([Piece(" \u2026")] if begin + longest < starts[-1] else [])]
 
 
 def _near(one: Neighbour) -> Markup:

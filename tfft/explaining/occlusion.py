@@ -19,19 +19,19 @@ def without(row: dict[str, str], word: Word) -> dict[str, str]:
 
 
 def taken_together(words: list[Word], owner: np.ndarray, number: int) -> tuple[list[Word], np.ndarray]:
-    """Words, and of each token, int64 of any shape, which it is part of, with neighbours taken for one so that about `number`
-    are left of those that tokens are of: 5 words, 3 -> ab cd e"""
-    seen = np.isin(np.arange(len(words)), owner)
-    size = -(-int(seen.sum()) // number)
-    made, group, held = [], np.full(len(words) + 1, -1), 0  # the last one is that of special tokens
+    """Words with neighbours taken for one, so that about `number` are left of those that some tokens are of; and int64[W + 1],
+    which of them each word is in, -1 of none. owner: of which word each token is. 5 words, 3 -> ab cd e"""
+    read = np.isin(np.arange(len(words)), owner)
+    size = -(-int(read.sum()) // number)
+    made, group, held = [], np.full(len(words) + 1, -1), 0
     for i, word in enumerate(words):
-        if i and seen[i] and seen[i - 1] and word.field == words[i - 1].field and held < size:
+        if i and read[i] and read[i - 1] and word.field == words[i - 1].field and held < size:
             made[-1], held = made[-1]._replace(end=word.end), held + 1
         else:
             held = 1
             made.append(word)
         group[i] = len(made) - 1
-    return made, group[owner]
+    return made, group
 
 
 def left_out(value: Callable[[list[dict[str, str]]], np.ndarray], row: dict[str, str], words: list[Word]

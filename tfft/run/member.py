@@ -91,8 +91,7 @@ class Member:
         opened = functools.cache(lambda: open_run(self.workdir.path, which))
 
         def explained() -> Run:
-            # refused, before a large model is opened for nothing
-            prepared.task.explained(prepared.preparer.reading.encoder, Wanted())
+            prepared.task.explained(prepared.preparer.reading.encoder, Wanted())  # or refused, before a model is opened
             return opened()
 
         if evaluation.report:
