@@ -98,10 +98,7 @@ class Explainer:
         answer, _ = self._run.task.answers(response)[0]
         examples, of_row = self.predictor.encode([row])
         targets, note = self._explained.targets(response, examples, of_row)
-        words, owner = self._explained.words(row)
-        if self._tokens:
-            words, owner = taken_together(words, owner, max(FEWEST, self._tokens // owner.size))
-        return Asked(rounded(answer), words, owner, targets, note, examples)
+        return Asked(rounded(answer), *self._explained.words(row), targets, note, examples)
 
     def _placed(self, asked: Asked, target: Target) -> Placed:
         """Where the number is largest, or least."""
