@@ -14,9 +14,10 @@ SHARED = ("method", "targets", "rank", "alpha", "rank_stabilised", "bottleneck",
 # method -> how many times `rate`. An update of AdaLoRA's orthonormal A and B grows by its values alone, LoRA's by all of B; the
 # others have so few weights, each of which does so little, that they take more (docs/adapters.md: what was tried)
 FASTER = {"adalora": 5, "prefix": 5, "bitfit": 5, "ia3": 20, "prompt": 20}
-# method -> the matrices it acts on where `targets` is (): globs of their names, or of the layers they are in
-USUAL = {**dict.fromkeys(LOW_RANK, ("*",)), "ia3": ("key", "value", "*output_dense"),
-         "adapters": ("attention_output", "*feedforward_output_dense")}
+# method -> the matrices it acts on where `targets` is (): globs of their names, or of the layers they are in; of each the names
+# that it has, the last one in Gemma
+USUAL = {**dict.fromkeys(LOW_RANK, (("*",),)), "ia3": (("key",), ("value",), ("*output_dense", "ffw_linear")),
+         "adapters": (("attention_output",), ("*feedforward_output_dense", "ffw_linear"))}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from keras import ops
 
 from tfft.config.adaptation import LOW_RANK, USUAL, Adaptation
 from tfft.errors import UserError
-from tfft.models.places import Place, axes, chosen, matrices, places, sizes
+from tfft.models.places import Place, axes, chosen, matches, matrices, places, shapes, sizes
 
 
 class Beside(keras.layers.Layer):
@@ -29,8 +29,8 @@ class Beside(keras.layers.Layer):
 
     def shaped(self, rows, inputs):
         """[rows, outputs] -> [..., outputs of the kernel], for what went in."""
-        count = axes(self.layer)
-        return ops.reshape(rows, (*ops.shape(inputs)[:-count], *self.layer.kernel.shape[count:]))
+        taken, made = shapes(self.layer)
+        return ops.reshape(rows, (*ops.shape(inputs)[:-len(taken)], *made))
 
     def call(self, inputs, training=None):
         made = self.changed(inputs, training)
@@ -40,9 +40,9 @@ class Beside(keras.layers.Layer):
         """What the matrix and what is beside it make of the inputs."""
         raise NotImplementedError
 
-    def matrix(self) -> np.ndarray:
-        """float32[inputs, outputs]: the frozen matrix."""
-        return ops.convert_to_numpy(self.layer.kernel).reshape(self.inputs, self.outputs)
+    def matrix(self):
+        """f[inputs, outputs]: the frozen matrix."""
+        return ops.reshape(ops.transpose(self.layer.kernel, sum(axes(self.layer), ())), (self.inputs, self.outputs))
 
     def merged(self) -> tuple[np.ndarray, float | np.ndarray]:
         """(float32[inputs, outputs], factor of the bias): the matrix that does the same alone."""
@@ -51,7 +51,8 @@ class Beside(keras.layers.Layer):
     def alone(self):
         """The layer itself, changed so that it does the same. The other is not to be used any more."""
         kernel, factor = self.merged()
-        self.layer.kernel.assign(kernel.reshape(self.layer.kernel.shape))
+        order, shape = sum(axes(self.layer), ()), sum(shapes(self.layer), ())
+        self.layer.kernel.assign(kernel.reshape(shape).transpose(np.argsort(order)))
         if self.layer.bias is not None:
             bias = ops.convert_to_numpy(self.layer.bias)
             self.layer.bias.assign((bias.reshape(-1) * factor).reshape(bias.shape))
@@ -80,7 +81,7 @@ class LowRank(Beside):
         self.magnitude = None
         if magnitude:
             self.magnitude = self.add_weight((self.outputs,), "ones", name="magnitude")
-            self.magnitude.assign(np.linalg.norm(self.matrix(), axis=0))
+            self.magnitude.assign(np.linalg.norm(ops.convert_to_numpy(self.matrix()), axis=0))
         self.built = True
 
     def left(self):
@@ -93,8 +94,8 @@ class LowRank(Beside):
         made = self.layer(inputs)
         if self.magnitude is None:
             return made + self.shaped(update, inputs)
-        kernel = ops.reshape(ops.cast(self.layer.kernel, "float32"), (self.inputs, self.outputs))
-        summed = kernel + ops.matmul(ops.cast(self.a, "float32"), ops.cast(self.b, "float32")) * self.scale
+        update_of = ops.matmul(ops.cast(self.a, "float32"), ops.cast(self.b, "float32")) * self.scale
+        summed = ops.cast(self.matrix(), "float32") + update_of
         norms = ops.stop_gradient(ops.sqrt(ops.sum(ops.square(summed), axis=0)))
         factor = ops.cast(ops.cast(self.magnitude, "float32") / norms, made.dtype)
         bias = 0.0 if self.layer.bias is None else ops.reshape(ops.cast(self.layer.bias, made.dtype), (-1,))
@@ -103,7 +104,7 @@ class LowRank(Beside):
 
     def merged(self):
         a, b = (ops.convert_to_numpy(v).astype(np.float64) for v in (self.left(), self.b))
-        summed = self.matrix() + self.scale * (a @ b)
+        summed = ops.convert_to_numpy(self.matrix()) + self.scale * (a @ b)
         if self.magnitude is not None:
             summed = summed * (ops.convert_to_numpy(self.magnitude) / np.linalg.norm(summed, axis=0))
         return summed.astype(np.float32), 1.0
@@ -119,16 +120,15 @@ class Scaled(Beside):
         self.built = True
 
     def changed(self, inputs, training):
-        count = axes(self.layer)
+        taken, made = shapes(self.layer)
         if self.of_inputs:
-            return self.layer(inputs * ops.reshape(self.factors, self.layer.kernel.shape[:count]))
-        return self.layer(inputs) * ops.reshape(self.factors, self.layer.kernel.shape[count:])
+            return self.layer(inputs * ops.reshape(self.factors, taken))
+        return self.layer(inputs) * ops.reshape(self.factors, made)
 
     def merged(self):
         factors = ops.convert_to_numpy(self.factors)
-        if self.of_inputs:
-            return self.matrix() * factors[:, None], 1.0
-        return self.matrix() * factors, factors
+        kernel = ops.convert_to_numpy(self.matrix())
+        return (kernel * factors[:, None], 1.0) if self.of_inputs else (kernel * factors, factors)
 
 
 class Inner(keras.layers.Layer):
@@ -198,10 +198,16 @@ def adapt(layers: list, config: Adaptation, seed: int) -> list:
             raise UserError("config.adaptation.method=bitfit trains biases, and this backbone has none (Llama's and T5's "
                             "kinds). Choose ia3, which is as small, or lora.")
         return biases
-    patterns, made = config.targets or USUAL[config.method], []
-    for place in chosen(matrices(layers), patterns, "config.adaptation.targets"):
+    found, made = matrices(layers), []
+    for place in chosen(found, config.targets or usual(found, config.method), "config.adaptation.targets"):
         made += put(place, config, seed)
     return made
+
+
+def usual(found: list[Place], method: str) -> tuple[str, ...]:
+    """A method's usual targets, as these matrices are called."""
+    return tuple(next((name for name in names if any(matches(place.path, name) for place in found)), names[0])
+                 for names in USUAL[method])
 
 
 def put(place: Place, config: Adaptation, seed: int) -> list:

@@ -51,26 +51,34 @@ def places(layer: keras.layers.Layer, path: str = "") -> Iterator[Place]:
 
 def matrices(layers: list) -> list[Place]:
     """Those of these layers whose inputs and outputs are rows: that multiply the last axes of what comes in, by a kernel."""
-    return [place for layer in layers for place in places(layer) if isinstance(place.layer, MATRICES) and axes(place.layer)]
+    return [place for layer in layers for place in places(layer) if isinstance(place.layer, MATRICES) and axes(place.layer)[0]]
 
 
-def axes(layer) -> int:
-    """How many of a matrix's axes, the first ones, are its input; the others are its output. 0: it is no such matrix."""
+def axes(layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(those of a matrix's axes that are its input, those that are its output); no input: it is no such matrix.
+
+    Of "btd,ndh->btnh", Gemma's queries: ((1,), (0, 2))
+    """
     if isinstance(layer, keras.layers.Dense):
-        return 1
+        return (0,), (1,)
     inputs, _, rest = layer.equation.partition(",")
     kernel, _, outputs = rest.partition("->")
-    for count in range(1, len(kernel)):
-        before, after = kernel[:count], kernel[count:]
-        if inputs.endswith(before) and outputs == inputs.removesuffix(before) + after:
-            return count
-    return 0
+    summed = "".join(axis for axis in kernel if axis in inputs and axis not in outputs)
+    made = "".join(axis for axis in kernel if axis not in inputs)
+    if not summed or len(summed + made) != len(kernel) or not inputs.endswith(summed) or \
+            outputs != inputs.removesuffix(summed) + made:
+        return (), ()
+    return tuple(map(kernel.index, summed)), tuple(map(kernel.index, made))
+
+
+def shapes(layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(inputs, outputs) of a matrix, each with its axes."""
+    return tuple(tuple(layer.kernel.shape[axis] for axis in part) for part in axes(layer))
 
 
 def sizes(layer) -> tuple[int, int]:
     """(inputs, outputs) of a matrix, as a matrix."""
-    count = axes(layer)
-    return math.prod(layer.kernel.shape[:count]), math.prod(layer.kernel.shape[count:])
+    return tuple(map(math.prod, shapes(layer)))
 
 
 def chosen(found: list[Place], patterns: tuple[str, ...], where: str) -> list[Place]:
@@ -78,7 +86,7 @@ def chosen(found: list[Place], patterns: tuple[str, ...], where: str) -> list[Pl
 
     Raises: UserError where a pattern matches none, with what there is.
     """
-    hits = {pattern: [place for place in found if _matches(place.path, pattern)] for pattern in patterns}
+    hits = {pattern: [place for place in found if matches(place.path, pattern)] for pattern in patterns}
     for pattern, hit in hits.items():
         if not hit:
             names = sorted({place.path.partition("/")[2] for place in found})
@@ -90,6 +98,6 @@ def chosen(found: list[Place], patterns: tuple[str, ...], where: str) -> list[Pl
     return [place for place in found if place.path in wanted]
 
 
-def _matches(path: str, pattern: str) -> bool:
+def matches(path: str, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in (path, *path.split("/"))) or \
         fnmatch.fnmatchcase(path, f"*/{pattern}")
