@@ -39,14 +39,62 @@ class Cues(tf.Module):
                 "label_names": tf.tile(tf.constant(NAMES)[tf.newaxis], [tf.shape(scores)[0], 1])}
 
 
+def within(texts: tf.Tensor, pattern: str) -> tf.Tensor:
+    """float32[B]: 1 where the pattern is in a text."""
+    return tf.cast(tf.strings.regex_full_match(texts, f".*{pattern}.*"), tf.float32)
+
+
+def first(texts: tf.Tensor, word: str) -> tf.Tensor:
+    """int32[B]: where a word begins, in characters."""
+    before = tf.strings.regex_replace(texts, f"{word}.*", "")
+    return tf.strings.length(before, unit="UTF8_CHAR")
+
+
+class Places(tf.Module):
+    """Paris is a place, surer after "in"; Rome is one if "in" stands before anything. 1894 answers what "When" asks."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def tag(self, text):
+        paris, near = within(text, "Paris"), within(text, r"\bin\b")
+        found = tf.stack([paris, within(text, "Rome") * near], axis=1)
+        names, rows = tf.constant(["Paris", "Rome"]), tf.shape(text)[0]
+        order = tf.argsort(found, axis=1, direction="DESCENDING", stable=True)
+        starts = tf.stack([first(text, "Paris"), first(text, "Rome")], axis=1)
+        score = tf.stack([0.5 + 0.25 * near, tf.fill([rows], 0.875)], axis=1)
+        by = {"entity": tf.tile(names[tf.newaxis], [rows, 1]), "type": tf.fill([rows, 2], "place"), "score": score,
+              "start": starts, "end": starts + tf.constant([5, 4])}
+        return {"count": tf.cast(tf.reduce_sum(found, axis=1), tf.int32),
+                **{name: tf.gather(value, order, batch_dims=1) for name, value in by.items()}}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in ("question", "context")])
+    def read(self, question, context):
+        score = tf.stack([0.25 + 0.5 * within(question, "When"), tf.fill(tf.shape(question), 0.125)], axis=1)
+        names = tf.tile(tf.constant([["1894", "Jena"]]), [tf.shape(question)[0], 1])
+        starts = tf.stack([first(context, "1894"), first(context, "Jena")], axis=1)
+        return {"answer": names[:, 0], "score": score[:, 0], "start": starts[:, 0], "end": starts[:, 0] + 4,
+                "answers": names, "scores": score, "starts": starts, "ends": starts + 4}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="question"),
+                                  tf.TensorSpec([None, None], tf.string, name="choices")])
+    def choose(self, question, choices):
+        scores = tf.nn.softmax(tf.stack([cues(question), tf.zeros(tf.shape(question))], axis=1))
+        position = tf.argmax(scores, axis=1, output_type=tf.int32)
+        return {"choice": tf.gather(choices, position, batch_dims=1), "position": position,
+                "score": tf.reduce_max(scores, axis=1), "scores": scores}
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    base, model, number = tmp_path_factory.mktemp("models"), Cues(), Similarity()
-    for name, signature, held in (("cues", model.serve, model), ("several", model.several, model),
-                                  ("number", number.serve, number)):
+    base, model, number, places = tmp_path_factory.mktemp("models"), Cues(), Similarity(), Places()
+    pages = {"cues": (model.serve, model, ["text", "text_pair"], "labels"), "several": (model.several, model),
+             "number": (number.serve, number), "tagger": (places.tag, places, ["text"], "entities"),
+             "reader": (places.read, places, ["question", "context"], "answer"),
+             "chooser": (places.choose, places, ["question", "choices"], "choice")}
+    for name, (signature, held, *page_of) in pages.items():
         tf.saved_model.save(held, str(base / name / "1"), signatures=signature)
-    write_page(base / "cues", {"fields": ["text", "text_pair"], "shows": "labels"})
-    with serving(settings(base / "cues", base / "several", base / "number")) as made:
+        if page_of:
+            write_page(base / name, {"fields": page_of[0], "shows": page_of[1]})
+    with serving(settings(*(base / name for name in pages))) as made:
         yield made
 
 
@@ -141,3 +189,42 @@ def test_what_goes_wrong_is_told_beside_the_answer(page: Page, served):  # noqa:
         held[0].continue_()
     page.wait_for_timeout(200)
     assert page.locator("#answer mark, #answer h2, .error").count() == 0
+
+
+@pytest.mark.slow
+def test_words_that_make_an_entity(page: Page, served):  # noqa: F811
+    choose(page, served, "tagger")
+    ask(page, text="Ski in Paris, not Rome \u6771")
+    page.get_by_role("button", name="Why?").click()
+    field = page.get_by_label("Words for and against")
+    assert field.locator("option").all_text_contents() == ["Rome (place)", "Paris (place)"]  # the surest first
+    assert marked(page) == [("in", "for", "+0.88")]
+    assert told(page) == ["For Rome (place): in +0.88",
+                          "Numbers: what the score (0.88) loses where the word is left out. Its own words are not."]
+    field.select_option("Paris (place)")
+    assert marked(page) == [("in", "for", "+0.25")] and "score (0.75)" in told(page)[-1]
+    ask(page, text="Ski at home")
+    expect(page.locator("#headline h2")).to_have_text("No entity")
+    expect(page.get_by_role("button", name="Why?")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_words_that_make_an_answer(page: Page, served):  # noqa: F811
+    choose(page, served, "reader")
+    ask(page, question="When was it?", context="Built in 1894 in Jena.")
+    page.get_by_role("button", name="Why?").click()
+    expect(page.locator("#why mark")).to_have_count(1)
+    assert marked(page) == [("When", "for", "+0.50")] and told(page)[0] == "For 1894: When +0.50"
+    page.get_by_label("Words for and against").select_option("Jena")
+    assert page.locator("#why mark").count() == 0 and "score (0.13)" in told(page)[-1]
+
+
+@pytest.mark.slow
+def test_words_that_make_a_choice(page: Page, served):  # noqa: F811
+    choose(page, served, "chooser")
+    ask(page, question="good, not bad", choices="one\ntwo")
+    expect(page.locator("#headline h2")).to_contain_text("two")
+    page.get_by_role("button", name="Why?").click()
+    expect(page.locator("#why mark")).to_have_count(2)
+    assert marked(page) == [("good", "against", "\u22121.00"), ("bad", "for", "+2.00")]
+    assert "log odds (1.00)" in told(page)[-1]
