@@ -146,9 +146,11 @@ def test_killed_is_like_whole(trained, tiny_preset, tmp_path):
 
 
 def test_candidates_on_the_command_line():
-    from tfft.predict import GIVEN, _listed
+    from tfft.given import _listed
+    from tfft.predict import ASKED
 
-    assert GIVEN.keys() >= {"question", "context", "choices"} and _listed("choices", '["red", "blue"]') == ["red", "blue"]
+    assert ASKED.fields.keys() >= {"question", "context", "choices"}
+    assert _listed("choices", '["red", "blue"]') == ["red", "blue"]
     with pytest.raises(UserError, match="--choices='red': column 'choices' holds 'red', which is no list of candidates"):
         _listed("choices", "red")
 
