@@ -124,5 +124,3 @@ def test_what_cannot_be(tiny_preset, tmp_path):
         fine_tune(experiment(tiny_preset, tmp_path, task__max_new_tokens=99), str(tmp_path / "run"))
     with pytest.raises(UserError, match="decoder_layers=7: this BertBackbone has 2"):
         fine_tune(experiment(tiny_preset, tmp_path, task__decoder_layers=7), str(tmp_path / "run2"))
-    with pytest.raises(UserError, match="adaptation.method=prefix is for encoders"):
-        experiment(tiny_preset, tmp_path, adaptation__method="prefix")
