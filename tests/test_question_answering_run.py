@@ -6,7 +6,7 @@ import random
 import pytest
 from commands import ROOT, killed_is_like_whole, page_of, run
 
-from tfft.predict import GIVEN
+from tfft.predict import ASKED
 from tfft.tasks.fields import FIELDS
 from tfft.tasks.table import TASKS
 
@@ -110,7 +110,7 @@ def test_replicas_train_like_one(tiny_preset, tmp_path):
 
 def test_tables_know_the_task():
     assert "question_answering" in TASKS and "question_answering" in FIELDS
-    assert {"question", "context"} <= GIVEN.keys()
+    assert {"question", "context"} <= ASKED.fields.keys()
 
 
 def test_plan(trained, tiny_preset):
