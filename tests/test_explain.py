@@ -29,7 +29,7 @@ from tfft.serving.prediction import Predictor
 from tfft.tasks import base
 from tfft.tasks.base import Wanted
 from tfft.tasks.table import TASKS
-from tfft.tasks.text_classification.explained import _against, _single
+from tfft.tasks.text_classification.explained import _single
 from tfft.tasks.text_classification.pattern import PatternTokenizer
 
 EXPLAINERS: dict[tuple, Explainer] = {}
@@ -234,7 +234,7 @@ def test_a_label_is_held_against_one_other():
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for at, expected in (([0, 2], logits[:, 0] - logits[:, 2]), ([1, -1], np.log(scores[:, 1] / (1 - scores[:, 1])))):
         of_both = tf.constant([at, at], tf.int32)
-        np.testing.assert_allclose(_against(tf.constant(logits, tf.float32), of_both), expected, rtol=1e-5)
+        np.testing.assert_allclose(base.odds_at(tf.constant(logits, tf.float32), of_both), expected, rtol=1e-5)
         np.testing.assert_allclose(_single({"scores": scores}, np.array(at)), expected, rtol=1e-6)
 
 

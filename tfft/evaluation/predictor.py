@@ -47,14 +47,14 @@ class Predictor:
         self._kernels = contextlib.nullcontext if plainly or not on_cpu() else _as_served(run.model)
         self._encode = tf.function(functools.partial(self.encoder.asked, counted=True), autograph=False, reduce_retracing=True)
         self._forward = tf.function(self._units, autograph=False, reduce_retracing=True)
-        self._respond = tf.function(self._response, autograph=False, reduce_retracing=True)
+        self._respond = tf.function(self._responded, autograph=False, reduce_retracing=True)
 
     def _units(self, examples):
         inputs = features(examples, self.encoder.pad_id, tuple(self._model.input), multiple=8)
         with self._kernels():
             return self.task.compute(self._model, inputs, self.task.extras(examples))
 
-    def _response(self, examples, rows, units):
+    def _responded(self, examples, rows, units):
         return self.task.respond(examples, rows, units, self._context)
 
     def encode(self, rows: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
@@ -65,8 +65,11 @@ class Predictor:
         return examples, of_rows
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-        """The response to rows (texts by field), in their order; computed by length, so that little padding is."""
-        examples, of_rows = self.encode(rows)
+        """The response to rows (texts by field), in their order."""
+        return self.response(*self.encode(rows))
+
+    def response(self, examples: dict, of_rows: dict) -> dict[str, np.ndarray]:
+        """The same of what `encode` made of them; computed by length, so that little padding is."""
         order = np.argsort(examples["length"].numpy(), kind="stable")
         made: list = [None] * len(order)
         counts = self.task.counts(examples)

@@ -94,9 +94,9 @@ class Explainer:
         return self._when_hidden(target, self._placed(asked, target), of_hidden)
 
     def _asked(self, row: dict[str, Any]) -> Asked:
-        response = {name: decoded(value) for name, value in self.predictor([row]).items()}
-        answer, _ = self._run.task.answers(response)[0]
         examples, of_row = self.predictor.encode([row])
+        response = {name: decoded(value) for name, value in self.predictor.response(examples, of_row).items()}
+        answer, _ = self._run.task.answers(response)[0]
         targets, note = self._explained.targets(response, examples, of_row)
         return Asked(rounded(answer), *self._explained.words(row), targets, note, examples)
 

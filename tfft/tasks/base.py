@@ -23,7 +23,7 @@ from tfft.errors import UserError
 from tfft.models.backbone import load_backbone
 from tfft.tasks.knowing import Knowing
 from tfft.tasks.nasty import NASTY
-from tfft.tasks.reasons import Explained, Target, Wanted, against_others
+from tfft.tasks.reasons import Explained, Target, Wanted, against_others, odds_at
 from tfft.tasks.records import (
     MISTAKES,
     PARTS,
@@ -43,7 +43,7 @@ from tfft.tasks.records import (
 
 __all__ = [
     "MISTAKES", "NASTY", "PARTS", "Chances", "Context", "Evidence", "Explained", "Judged", "Learnt", "Nothing", "Report",
-    "Served", "Structured", "Table", "Target", "Task", "Truth", "Wanted", "against_others", "quarters",
+    "Served", "Structured", "Table", "Target", "Task", "Truth", "Wanted", "against_others", "odds_at", "quarters",
 ]
 
 

@@ -124,3 +124,11 @@ def against_others(scores: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Te
     """
     one, other = (tf.reduce_logsumexp(tf.where(chosen, scores, scores.dtype.min / 2), axis=1) for chosen in (one, other))
     return one - other
+
+
+def odds_at(scores: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+    """Scores float32[n,L], at int32[n,2]: which one is asked about, and which it is held against, -1 for all others -> log odds
+    float32[n]."""
+    place = tf.range(tf.shape(scores)[1])
+    one = place == at[:, :1]
+    return against_others(scores, one, tf.where(at[:, 1:] < 0, ~one, place == at[:, 1:]))

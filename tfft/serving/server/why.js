@@ -44,8 +44,9 @@ function segments(text) { // words, marks and white space, in order
   return Array.from(new Intl.Segmenter("en", {granularity: "word"}).segment(text), ({segment}) => segment);
 }
 
-function pieces(row) { // [{name, text, start, end, part}] of a row's texts: in which part a word is left out; white space in
-  const made = Object.entries(row).filter(([, value]) => typeof value === "string").flatMap(([name, value]) => { // none
+function pieces(row) { // [{name, text, start, end, part}] of a row's texts; part: which a word is left out with, of white
+  // space none
+  const made = Object.entries(row).filter(([, value]) => typeof value === "string").flatMap(([name, value]) => {
     let end = 0; // code points, which is what offsets count
     return segments(value).map((text) => ({name, text, start: end, end: end += Array.from(text).length}));
   });

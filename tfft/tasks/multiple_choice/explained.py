@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfft.data.tokenize import TRACE, string_array
 from tfft.data.word_places import TextWords, Word
 from tfft.errors import UserError
-from tfft.tasks.base import Explained, Target, Wanted, against_others
+from tfft.tasks.base import Explained, Target, Wanted, odds_at
 from tfft.tasks.multiple_choice.encoder import listed_choices
 
 
@@ -102,7 +102,4 @@ def _of_one(logits: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
 
 def _against(logits: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """Logits float32[n x K,1], at int32[n,2]: the candidate, and the one that it is held against, -1 for all others."""
-    logits = tf.reshape(logits, [tf.shape(at)[0], -1])
-    place = tf.range(tf.shape(logits)[1])[tf.newaxis]
-    one = place == at[:, :1]
-    return against_others(logits, one, tf.where(at[:, 1:] < 0, ~one, place == at[:, 1:]))
+    return odds_at(tf.reshape(logits, [tf.shape(at)[0], -1]), at)

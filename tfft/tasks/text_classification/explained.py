@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.data.word_places import WordPlaces
-from tfft.tasks.base import Explained, Target, Wanted, against_others
+from tfft.tasks.base import Explained, Target, Wanted, odds_at
 
 LEAST = 1e-37  # a probability that float32 has rounded to 0
 
@@ -39,7 +39,7 @@ def explained(task, encoder, wanted: Wanted) -> Explained:
             return [], wanted.itself
         return [_target(names[one], wanted.odds, one, against) for one in chosen], ""
 
-    return Explained(names, _of_one if several else _against, targets, words, texts,
+    return Explained(names, _of_one if several else odds_at, targets, words, texts,
                      _several if several else _single)
 
 
@@ -49,13 +49,6 @@ def _target(name: str, what: str, label: int, against: int = -1) -> Target:
 
 def _of_one(logits: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     return tf.gather(logits, at[:, 0], batch_dims=1)
-
-
-def _against(logits: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-    """at int32[n,2]: the label, and the one that it is held against, -1 for all others."""
-    place = tf.range(tf.shape(logits)[1])
-    one = place == at[:, :1]
-    return against_others(logits, one, tf.where(at[:, 1:] < 0, ~one, place == at[:, 1:]))
 
 
 def _value(response: dict[str, np.ndarray], at: np.ndarray) -> np.ndarray:
