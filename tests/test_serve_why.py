@@ -197,6 +197,7 @@ def test_words_that_make_an_entity(page: Page, served):  # noqa: F811
     ask(page, text="Ski in Paris, not Rome \u6771")
     page.get_by_role("button", name="Why?").click()
     field = page.get_by_label("Words for and against")
+    expect(field.locator("option")).to_have_count(2)  # the model has been asked again and again by then
     assert field.locator("option").all_text_contents() == ["Rome (place)", "Paris (place)"]  # the surest first
     assert marked(page) == [("in", "for", "+0.88")]
     assert told(page) == ["For Rome (place): in +0.88",
