@@ -85,7 +85,10 @@ class Server:
         await asyncio.sleep(0.05)  # the last answers are on their way
         await self._runner.cleanup()
         # A client that reads nothing holds its connection open for write_timeout, past what is drained: not waited for.
-        return await _within(1.0, grpc_stop) & await _within(UNLOAD_SECONDS, self.models.close())
+        ended = await _within(1.0, grpc_stop)
+        if not ended:
+            await _within(0.2, self._grpc.stop(None))  # tells its calls that they have failed
+        return await _within(UNLOAD_SECONDS, self.models.close()) and ended
 
 
 async def _within(seconds: float, ending: Awaitable[None]) -> bool:
