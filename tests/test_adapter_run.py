@@ -22,7 +22,9 @@ from tfft.models.adaptation import sections
 from tfft.models.adapters import Beside
 from tfft.models.backbone import load_backbone
 from tfft.models.places import places
+from tfft.run.assembly import build, prepare
 from tfft.run.fine_tune import fine_tune
+from tfft.run.forecast import _activations
 from tfft.run.workdir import Workdir, merged, open_run
 from tfft.serving.adapter_folder import export_adapter
 from tfft.serving.backbone_folder import export_backbone
@@ -248,6 +250,19 @@ def test_a_language_model_has_it_alone_and_in_an_export(method, tmp_path, capsys
     assert "proven on" in capsys.readouterr().out
     served = tf.saved_model.load(str(tmp_path / "models" / "1")).signatures["serving_default"]
     assert served(prompt=tf.constant(TEXTS))["text"].numpy().tolist() == answers[0]
+
+
+def test_the_memory_that_plan_tells_knows_what_comes_before_the_tokens(tiny_preset, reviews, tmp_path):
+    told = {}
+    for method in ("lora", "prefix", "prompt"):
+        made = experiment("my_csv", tiny_preset, tmp_path, data__train=f"csv:{reviews}", adaptation__method=method,
+                          adaptation__prefix=6)
+        prepared = prepare(made, str(tiny_preset), tmp_path, str)
+        told[method] = _activations(build(prepared), prepared)
+    plan = prepared.epochs.epoch(0).plan
+    tokens = max(plan.padded_sizes * plan.sequences * plan.lengths)
+    assert told["lora"] < told["prefix"] < told["prompt"]
+    assert (told["prefix"] - told["lora"]) % (tokens * 6) == 0
 
 
 @pytest.mark.slow

@@ -16,8 +16,10 @@ from written import judged_right
 
 from tfft.errors import UserError
 from tfft.run.fine_tune import fine_tune
+from tfft.run.workdir import open_run
+from tfft.serving.adapter_folder import export_adapter
 from tfft.serving.export import export
-from tfft.serving.prediction import predict_file, predict_texts
+from tfft.serving.prediction import Predictor, predict_file, predict_texts
 from tfft.serving.remote_prediction import predict_texts_remotely
 
 OTHER = {"good": "bad", "bad": "good", "fine": "poor", "poor": "fine"}
@@ -105,6 +107,24 @@ def test_t5_and_bart_learn_and_write_what_they_learnt(kind, tmp_path, capsys):
     capsys.readouterr()
     assert predict_texts(str(tmp_path / "run"), "", [{"text": "a good"}, {"text": "the film was fine"}]) == 0
     assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["bad bad", "poor poor"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, method", [("t5", "prefix"), ("bart", "prompt")])
+def test_what_comes_before_the_tokens_is_kept_alone_and_exported(kind, method, tmp_path, capsys):
+    chosen = experiment(pretrained(kind, tmp_path / "model"), tmp_path, data__max_length=40, data__max_target_length=24,
+                        data__validation="", task__max_new_tokens=12, train__epochs=1, train__peak_learning_rate=0.01,
+                        adaptation__method=method, adaptation__prefix=3)
+    assert fine_tune(chosen, str(tmp_path / "run")) == 0
+    assert export_adapter(str(tmp_path / "run"), str(tmp_path / "mine"), "", "adapter") == 0
+    asked = [{"text": text} for text in ("a good", "the film was fine", "bad")]
+    answers = [Predictor(open_run(tmp_path / name))(asked)["text"].tolist() for name in ("run", "mine")]
+    assert answers[0] == answers[1]
+    capsys.readouterr()
+    assert export(str(tmp_path / "mine"), str(tmp_path / "models"), "") == 0
+    assert "proven on" in capsys.readouterr().out
+    served = tf.saved_model.load(str(tmp_path / "models" / "1")).signatures["serving_default"]
+    assert served(text=tf.constant([one["text"] for one in asked]))["text"].numpy().tolist() == answers[0]
 
 
 @pytest.mark.slow

@@ -198,7 +198,8 @@ def _activations(built: Built, prepared: Prepared) -> int:
     """Estimated bytes of kept activations of the largest batch.
 
     Activations of one encoder layer that is trained: (34 H + 5 heads S) values of 2 bytes for each token in Korthikanti et al.
-    2022 (section 4.1); float32 doubles it. With `remat` a layer keeps its input, and one layer at a time all.
+    2022 (section 4.1); float32 doubles it. With `remat` a layer keeps its input, and one layer at a time all. A prompt's
+    tokens are tokens of each row, a prefix is seen by each token.
     """
     backbone_layers = [layer for layer in sections(built.model)[1] if layer.trainable]
     plan, config = prepared.epochs.epoch(0).plan, prepared.experiment.train
@@ -206,7 +207,10 @@ def _activations(built: Built, prepared: Prepared) -> int:
     worst = int(np.argmax(sizes * plan.lengths))
     length, rows = int(plan.lengths[worst]), int(sizes[worst])
     hidden, heads = _shape(built)
-    each = (34 * hidden + 5 * heads * length) * (2 if config.precision == "float32" else 1)
+    adaptation = prepared.experiment.adaptation
+    before = adaptation.prefix if adaptation.method in ("prefix", "prompt") else 0
+    seen, length = length + before, length + before * (adaptation.method == "prompt")
+    each = (34 * hidden + 5 * heads * seen) * (2 if config.precision == "float32" else 1)
     if config.remat:
         kept = hidden * (4 if config.precision == "float32" else 2)
         return rows * length * (len(backbone_layers) * kept + each)
