@@ -77,6 +77,7 @@ CANDIDATES = {
     "end at a quarter": {"train.end_learning_rate_fraction": 0.25},
     "average 0.99": {"train.ema_decay": 0.99},
     "smoothing 0.1": {"task.label_smoothing": 0.1},
+    "augmented 0.1": {"data.augmentation.delete": 0.1, "data.augmentation.swap": 0.1},
 }
 
 
@@ -109,8 +110,11 @@ def measure(of_set: dict, candidate: dict, seed: int, places: dict) -> tuple[dic
     settings = {"data.test_rows": TEST_ROWS, "eval.baseline": False, "train.checkpoint_minutes": 0.0, **of_set, **candidate,
                 **places["settings"], "train.seed": seed, "data.split_seed": seed}
     for key, value in settings.items():
-        group, name = key.split(".")
-        config[group][name] = value.format(**places) if isinstance(value, str) else value
+        group = config
+        *groups, name = key.split(".")
+        for each in groups:
+            group = group[each]
+        group[name] = value.format(**places) if isinstance(value, str) else value
     with tempfile.TemporaryDirectory() as workdir:
         tfft.fine_tune(config, workdir)
         found = {which: tfft.open_run(workdir, weights=which).evaluate(split="test").metrics for which in SUFFIX}
