@@ -73,7 +73,7 @@ class Neighbours:
             made = np.load(path, mmap_mode="r").view(np.ndarray)
             if made.shape == (len(split.rows), self._vectors.width):
                 return made
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             pass  # not there, or damaged
         made = self._vectors(split.store, split.rows, "training rows", console)
         try:
