@@ -44,6 +44,9 @@ class Neighbours:
     """
 
     def __init__(self, run: Opened, split: Split, console: Console):
+        if run.backbone is None:
+            raise UserError("--nearest compares texts by one vector each, and this run is several that answer together. Name "
+                            "one of them with --workdir, or leave --nearest out.")
         if not makes_vectors(run):
             raise UserError(f"--nearest compares texts by one vector each, and {type(run.backbone).__name__} of task "
                             f"{run.experiment.task.name} makes none. Leave --nearest out.")
