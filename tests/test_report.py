@@ -197,9 +197,8 @@ def main(folder: Path, preset: str) -> None:
     config = shipped.load(f"{ROOT}/configs/my_csv.py:{folder}/train.csv")
     config.data.validation, config.data.max_length, config.data.cache = f"csv:{folder}/judged.csv", 16, str(folder / "cache")
     config.model.backbone, config.model.dropout = preset, 0.0
-    config.eval.projector = 40
+    config.eval.projector, explaining.SECONDS = 40, 600  # all five mistakes are explained on a busy machine too
     config.train.epochs, config.train.peak_learning_rate = 4, 0.02
-    explaining.SECONDS = 600  # on a busy machine too all five mistakes are explained
     tfft.fine_tune(config, str(folder / "run"))
     (folder / "run/report.html").rename(folder / "trained.html")
     module.report_run(str(folder / "run"), data="", split="", weights="", columns=("shop",), output="")
