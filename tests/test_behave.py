@@ -110,6 +110,7 @@ def test_where_no_noise_leaves_a_right_answer_it_is_told(biased, monkeypatch):
     (["--swap={folder}/absent.csv"], "absent.csv cannot be read"),
     (["--tests={folder}/two.yaml"], "two.yaml, line 4: Unknown field 'question'. Did you mean"),
     (["--robustness", "--data=csv:x.csv"], "go with the run's own rows (--split)"),
+    (["--robustness", "--protected=age"], "run tfft evaluate once for each"),
     (["--robustness", "--server=http://localhost:1/x"], "Name one run, --workdir=runs/imdb, or with --tests a served model")])
 def test_mistakes_are_told_before_tensorflow_is_loaded(biased, arguments, message):
     folder, cache = biased

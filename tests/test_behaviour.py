@@ -110,6 +110,14 @@ def test_words_are_exchanged_whole_and_in_their_case(tmp_path):
     assert exchange("theatre, hers, Johnny") == ("theatre, hers, Johnny", ())
 
 
+def test_signs_are_words_too_and_empty_cells_are_none(tmp_path):
+    (tmp_path / "swaps.csv").write_text("# a,b\nhe,she,\n\U0001F468,\U0001F469,,\n")
+    swaps = read_swaps(str(tmp_path / "swaps.csv"))
+    assert Exchange(swaps, (0, 1))("he \U0001F468!")[0] == "she \U0001F469!"
+    (tmp_path / "swaps.csv").write_text("he,,she,\n")
+    assert read_swaps(str(tmp_path / "swaps.csv")).columns == ("he", "", "she")
+
+
 def test_groups_are_exchanged_by_two(tmp_path):
     swaps = swaps_file(tmp_path, "Anna,Aisha,New York\nBen,Omar\n")
     assert swaps.columns == ("Anna", "Aisha", "New York") and len(list(swaps.pairs())) == 3
@@ -175,6 +183,7 @@ MINIMUM, INVARIANCE, DIRECTION = map(ONE.format, ("minimum", "invariance", "dire
     (INVARIANCE + "    texts: [a]\n    change: {swap: s.csv}", r"The swap file .*s\.csv cannot be read"),
     (DIRECTION + "    texts: [a]\n    change: upper", "line 2: test 'n' needs raise: or lower:"),
     (INVARIANCE + "    test_rows: 0\n    change: upper", "line 4: test_rows: a number of rows above 0"),
+    (MINIMUM + "    texts: [2026-02-30]", "a value is none of the kind that it looks like: day .*. Write texts such as"),
     (MINIMUM + "    texts: [!!python/object:os.system x]", "line 4: this is no YAML: could not determine a constr"),
 ])
 def test_mistakes_are_told_with_their_line(tmp_path, text, message):

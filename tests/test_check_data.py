@@ -110,6 +110,14 @@ def test_labels_that_texts_do_not_tell_are_not_doubted(tmp_path, tiny_preset):
     assert "suspect" not in by_name(findings) and "labels are not doubted: a linear model gets" in findings.told[0]
 
 
+@pytest.mark.parametrize("texts", [["the film"], [f"word{i}" for i in range(99)]])
+def test_texts_that_nothing_tells_apart_are_no_ground_for_doubts(tmp_path, tiny_preset, texts):
+    """A column that says the same in each row, or that the tokenizer knows no word of."""
+    rows = [(texts[i % len(texts)], "ab"[i % 2]) for i in range(99)]
+    findings = checked(experiment(tmp_path, rows), tiny_preset, tmp_path, similarity=0)
+    assert "suspect" not in by_name(findings) and "have nothing that tells them apart" in findings.told[0]
+
+
 def test_leaks_copies_and_conflicts(tmp_path, tiny_preset):
     rows, validation = clean(300), clean(60, seed=1)
     validation[5] = rows[7]                                              # exact

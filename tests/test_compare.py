@@ -188,6 +188,29 @@ def test_the_verdict_needs_both_and_knows_what_is_lower():
     assert pair(0.2, (0.1, 0.3), 0.06).needed == 197 and pair(2.0, (0.1, 3), 0.06).needed == 51
 
 
+def test_a_metric_that_some_resamples_do_not_have_is_told_without_rows_needed():
+    """ROC AUC of six rows: some resamples have rows of one label alone."""
+    right = np.array([0, 0, 0, 0, 0, 1])
+
+    def candidate_of(name: str, score: np.ndarray) -> SimpleNamespace:
+        def figures(places: np.ndarray) -> dict[str, float]:
+            of, sure = right[places], score[places]
+            if not 0 < of.sum() < len(of):
+                return {}
+            return {"roc_auc": float((sure[of == 1][:, None] > sure[of == 0]).mean())}
+
+        good = ((score > 0.5) == right).astype(float)
+        evidence = Evidence(np.arange(6), good, "accuracy", figures, lambda i: "", lambda i: "")
+        store = SimpleNamespace(place=str, texts=lambda row: [str(row)])
+        experiment = resolve({"data": {"train": "csv:a.csv"}})
+        return SimpleNamespace(path=name, experiment=experiment, evidence=evidence, trained=None, store=store)
+
+    one, other = (candidate_of(*given) for given in (("a", np.array([.6, .2, .3, .1, .4, .5])), ("b", np.arange(6) / 6)))
+    pair = compare._pair(one, other, np.arange(6), np.arange(6), "roc_auc", False, [])
+    assert pair.verdict == "cannot tell" and pair.needed is None and pair.to_dict()["interval"] is None
+    assert "Some resamples of so few rows have no roc_auc" in pair.told_verdict()
+
+
 def test_of_many_values_the_rest_is_one_part():
     made = by_value([str(i) for i in range(VALUES + 5)] + ["0", ""])
     assert made[0][0] == "0" and len(made) == VALUES + 1 and made[-1][0] == "6 other values" and len(made[-1][1]) == 6

@@ -9,7 +9,10 @@ from tiny_run import LABELS, make_run
 
 from tfft.config import TASKS as CONFIGS
 from tfft.errors import UserError
+from tfft.explaining.explainer import Explainer
+from tfft.explaining.nearest import Neighbours
 from tfft.models.ensemble import Ensemble, mean_of_classes, mean_of_each
+from tfft.run.candidate import _sizes
 from tfft.run.ensemble import together
 from tfft.serving.prediction import Predictor
 from tfft.serving.saved_model import ServedModel
@@ -56,6 +59,23 @@ def test_answers_are_the_mean_of_the_members(problem, output, thin_preset, tmp_p
         np.testing.assert_allclose(np.asarray(got[output]), each.mean(axis=0), atol=2e-6)
     assert (ensemble.tuned or {}).get("thresholds") == (pytest.approx([0.3, 0.65]) if tuned[0] else None)
     assert ensemble.model.count_params() == sum(run.model.count_params() for run in made)
+
+
+def test_several_runs_are_explained_by_their_answers_and_compared(thin_preset, tmp_path):
+    made = runs(thin_preset, tmp_path)
+    ensemble = joined(made)
+    one, = Explainer(ensemble, "occlusion", label="pos")(ROWS[3])
+    whole, without = Predictor(ensemble)([ROWS[3], {"text": ROWS[3]["text"].removeprefix("a")}])["scores"][:, 1]
+    assert one.attribution[0] == pytest.approx(np.log(whole / (1 - whole)) - np.log(without / (1 - without)), abs=1e-4)
+    for method in ("integrated_gradients", "attention_rollout"):
+        with pytest.raises(UserError, match=f"--method={method} looks into one model, and this run is several"):
+            Explainer(ensemble, method)
+    with pytest.raises(UserError, match="--nearest compares .*, and this run is several"):
+        Neighbours(ensemble, None, None)
+    for run in made:
+        (file := run.workdir.weights(run.which)).parent.mkdir()
+        file.write_bytes(b"12345")
+    assert _sizes(ensemble)["weights_bytes"] == 10
 
 
 def test_thresholds_of_some_alone_are_left_out(thin_preset, tmp_path):

@@ -21,6 +21,7 @@ from tfft.checks.findings import Example, Finding, Findings
 from tfft.config import shipped
 from tfft.errors import UserError
 from tfft.evaluation.slices import compare, grouped
+from tfft.explaining import mistakes as explaining
 from tfft.pages import about, chances
 from tfft.pages.html import Markup, markup, shown, table, tag
 from tfft.pages.report import Found, report_page
@@ -196,7 +197,7 @@ def main(folder: Path, preset: str) -> None:
     config = shipped.load(f"{ROOT}/configs/my_csv.py:{folder}/train.csv")
     config.data.validation, config.data.max_length, config.data.cache = f"csv:{folder}/judged.csv", 16, str(folder / "cache")
     config.model.backbone, config.model.dropout = preset, 0.0
-    config.eval.projector = 40
+    config.eval.projector, explaining.SECONDS = 40, 600  # all five mistakes are explained on a busy machine too
     config.train.epochs, config.train.peak_learning_rate = 4, 0.02
     tfft.fine_tune(config, str(folder / "run"))
     (folder / "run/report.html").rename(folder / "trained.html")
@@ -322,6 +323,7 @@ def run(tiny_preset, tmp_path_factory):
 def report(run, monkeypatch):
     """report(...) writes the page of the run; gives its text."""
     monkeypatch.setattr(module, "open_run", lambda *_: run)
+    monkeypatch.setattr(explaining, "SECONDS", 600)
 
     def report(data="", split="", columns=(), output=""):
         module.report_run(str(run.workdir.path), data=data, split=split, weights="", columns=columns, output=output)

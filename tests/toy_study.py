@@ -2,8 +2,12 @@
 
     python toy_study.py FOLDER TRIALS [ROLE]        searches as tfft tune does
     python toy_study.py trial FOLDER                such a process
+
+TOY_HOLD names a trial, or the rate below which trials are meant: after its first evaluation it waits until it is told to stop.
+TOY_TOGETHER: how many searches wait for each other before they begin. So no test hangs on how fast a machine is.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -14,6 +18,8 @@ import time
 from pathlib import Path
 
 EVALUATIONS, STEPS = 3, 10  # of a trial; steps from one evaluation to the next
+PARENT = os.getppid()
+PATIENCE = 200  # seconds, after which something that is waited for will not come
 
 
 def formula(values: dict, evaluation: int) -> float:
@@ -28,6 +34,8 @@ def trial(folder: Path) -> int:
     values, told = known["values"], []
     signal.signal(signal.SIGTERM, lambda *_: told.append(1))
     signal.signal(signal.SIGINT, lambda *_: told.append(2))
+    lock = open(folder / ".lock", "a")  # noqa: SIM115 - as a run's work directory is held
+    fcntl.flock(lock, fcntl.LOCK_EX)
     (folder / "environment.json").write_text(json.dumps({"total_steps": EVALUATIONS * STEPS}))
     (folder / "checkpoints").mkdir(exist_ok=True)
     (folder / "best").mkdir(exist_ok=True)
@@ -46,9 +54,27 @@ def trial(folder: Path) -> int:
             return 2
         with open(folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps({"step": number * STEPS, "kind": "validation", "accuracy": formula(values, number)}) + "\n")
-        if number < EVALUATIONS:
-            time.sleep(float(os.environ.get("TOY_SECONDS", "0.02")))
+        if number == 1 and held(folder, values):
+            wait_until_told(told)
     return 0
+
+
+def held(folder: Path, values: dict) -> bool:
+    hold = os.environ.get("TOY_HOLD", "")
+    return folder.name == hold or ("e-" in hold and values["train.peak_learning_rate"] < float(hold))
+
+
+def wait_until_told(told: list) -> None:
+    """By a signal, or as tfft.tuning.trial is where its parent has gone."""
+    wait_for(lambda: told or os.getppid() != PARENT)
+    told += [] if told else [1]
+
+
+def wait_for(happened) -> None:
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def use(patch) -> None:
@@ -90,7 +116,11 @@ def main() -> int:
             vars(follow)[name.rpartition(".")[2]] = value
 
     use(Patch())
-    return make(Path(sys.argv[1]), budget={"trials": int(sys.argv[2])}, say=lambda text: print(text, flush=True))[1].run()
+    folder, together = Path(sys.argv[1]), int(os.environ.get("TOY_TOGETHER", "1"))
+    _, search = make(folder, budget={"trials": int(sys.argv[2])}, say=lambda text: print(text, flush=True))
+    (folder / f"ready{os.getpid()}").touch()
+    wait_for(lambda: len([*folder.glob("ready*")]) >= together)
+    return search.run()
 
 
 if __name__ == "__main__":

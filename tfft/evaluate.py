@@ -80,6 +80,9 @@ def _behaviour() -> int:
     if DATA.value or ON_BROKEN_ROW.value:
         raise UserError("--tests, --swap and --robustness go with the run's own rows (--split), or with texts in the tests, "
                         "not with --data.")
+    if PROTECTED.value or POSITIVE.value or ENSEMBLE.value:
+        raise UserError("--protected, --positive and --ensemble are of an evaluation, which --tests, --swap and --robustness "
+                        "take the place of: run tfft evaluate once for each.")
     if bool(SERVER.value) == bool(WORKDIR.value) or len(WORKDIR.value or ()) > 1:
         raise UserError("Name one run, --workdir=runs/imdb, or with --tests a served model, --server=grpc://localhost:8500/imdb")
     READING()

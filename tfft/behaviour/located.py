@@ -64,6 +64,9 @@ def read_yaml(path: str) -> Section:
     except yaml.YAMLError as error:
         why, mark = error.args[2:4] if isinstance(error, yaml.MarkedYAMLError) else (str(error), None)
         raise UserError(f"{path}{f', line {mark.line + 1}' if mark else ''}: this is no YAML: {why}.") from error
+    except ValueError as error:  # of a value that looks like a date or a number and is none
+        raise UserError(f"{path}: a value is none of the kind that it looks like: {error}. Write texts such as 2026-02-30 in "
+                        "quotes.") from error
     finally:
         loader.dispose()
     if not isinstance(made, Section):

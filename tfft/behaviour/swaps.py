@@ -46,7 +46,7 @@ class Exchange:
                     self._into.setdefault(word, (other, f"{first} / {second}"))
         self._by_start: dict[str, list[str]] = {}  # of long lists few words are looked for in a text
         for word in self._into:
-            self._by_start.setdefault(_words(word)[0], []).append(word)
+            self._by_start.setdefault(next(iter(_words(word)), ""), []).append(word)
 
     def __call__(self, text: str) -> tuple[str, tuple[str, ...]]:
         pairs: dict[str, None] = {}
@@ -60,7 +60,7 @@ class Exchange:
             pairs[title] = None
             return into if word == known else as_written(into, word)
 
-        there = [word for start in set(_words(text)) for word in self._by_start.get(start, ())]
+        there = [word for start in {"", *_words(text)} for word in self._by_start.get(start, ())]
         longest = sorted(there, key=lambda word: (-len(word), word))
         found = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)"
         made = re.sub(found, other, text, flags=re.IGNORECASE) if there else text
@@ -68,8 +68,8 @@ class Exchange:
 
 
 def _words(text: str) -> list[str]:
-    """Its words in lower case; of what has none the text itself."""
-    return re.findall(r"\w+", text.lower()) or [text.lower()]
+    """Its words in lower case; none of what has no letter, as an emoji."""
+    return re.findall(r"\w+", text.lower())
 
 
 def _same(known: str, word: str) -> bool:
@@ -97,8 +97,14 @@ def read_swaps(path: str) -> Swaps:
     if lines and lines[0].lstrip().startswith("#"):
         names = [name.strip() for name in lines[0].lstrip().lstrip("#").split(",")]
         lines[0] = ""
-    made = [(number, [word.strip() for word in row]) for number, line in enumerate(lines, 1) for row in csv.reader([line])]
+    made = [(number, _trimmed(row)) for number, line in enumerate(lines, 1) for row in csv.reader([line])]
     return swaps_of(names, [(f"{path}:{number}", line) for number, line in made if any(line)], path)
+
+
+def _trimmed(row: list[str]) -> list[str]:
+    """Without blanks around words, and the empty cells at the end that spreadsheets leave."""
+    words = [word.strip() for word in row]
+    return words[:max((place for place, word in enumerate(words, 1) if word), default=0)]
 
 
 def swaps_of(names: list[str], lines: list[tuple[str, list[str]]], origin: str) -> Swaps:
@@ -111,5 +117,5 @@ def swaps_of(names: list[str], lines: list[tuple[str, list[str]]], origin: str) 
     if not lines:
         raise UserError(f"{origin} has no words. A swap file has words that may stand for each other in a line: he,she")
     width = max(len(words) for _, words in lines)
-    columns = names or [next(words[i] for _, words in lines if i < len(words) and words[i]) for i in range(width)]
+    columns = names or [next((words[i] for _, words in lines if i < len(words) and words[i]), "") for i in range(width)]
     return Swaps(tuple(columns), tuple(tuple(words) for _, words in lines))

@@ -19,6 +19,11 @@ class Features:
         self._kept = np.flatnonzero((there >= FEWEST) & (there < counts.shape[0]))
         self._weights = (1 + np.log((1 + counts.shape[0]) / (1 + there[self._kept]))).astype(np.float32)
 
+    @property
+    def width(self) -> int:
+        """How many there are; 0 where rows have nothing in common that some lack."""
+        return len(self._kept)
+
     def of(self, tokens: Ragged) -> sparse.csr_matrix:
         """float32[n,F]"""
         made = self._counts(tokens)[:, self._kept]

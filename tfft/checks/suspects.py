@@ -54,6 +54,8 @@ def suspects(task: Task, rows: Rows, truth: Truth | None, model: Beliefs | None,
     if (known & train).sum() < FEWEST:
         return [], f"{truth.what}s are not doubted: {int((known & train).sum()):,} training rows are too few"
     linear = out_of_fold(rows, goals, known & train, advance)
+    if linear is None:
+        return [], f"{truth.what}s are not doubted: the texts of the training rows have nothing that tells them apart"
     if truth.values is not None:
         return _far_values(rows, truth, goals[:, 0], linear[:, 0], train)
     if not truth.several:
@@ -99,9 +101,10 @@ def _goals(truth: Truth) -> np.ndarray:
     return made
 
 
-def out_of_fold(rows: Rows, goals: np.ndarray, learnable: np.ndarray, advance: Advance) -> np.ndarray:
+def out_of_fold(rows: Rows, goals: np.ndarray, learnable: np.ndarray, advance: Advance
+                ) -> np.ndarray | None:
     """float32[n,L]: what a linear model makes of each row, learnt from training rows of other folds, at most LEARNT in all.
-    Rows of one text are in one fold."""
+    Rows of one text are in one fold. None where they are all of one, or no word of theirs says anything."""
     from sklearn.linear_model import Ridge
 
     draw = np.random.default_rng(0)
@@ -111,6 +114,8 @@ def out_of_fold(rows: Rows, goals: np.ndarray, learnable: np.ndarray, advance: A
         places = np.sort(draw.choice(places, LEARNT, replace=False))
     sample = row_tokens(rows.store, rows.rows[places])
     features = Features(sample)
+    if not features.width or len(np.unique(fold[places])) < 2:
+        return None
     learnt, models = features.of(sample), []
     for number in range(FOLDS):
         own = fold[places] != number

@@ -131,9 +131,10 @@ def _check_kind(name: str, kind: Any) -> None:
         raise UserError(f"The space of {name}, {kind!r}, must have {'' if isinstance(kind, Real) else 'whole '}numbers as its "
                         "ends.")
     if not kind.low < kind.high or (isinstance(kind, Real) and (kind.points < 2 or (kind.log and kind.low <= 0))) or (
-            isinstance(kind, Whole) and kind.step < 1):
+            isinstance(kind, Whole) and not 1 <= kind.step <= kind.high - kind.low):
         raise UserError(f"The space of {name}, {kind}: the first end must be below the second"
-                        f"{', and above 0' if isinstance(kind, Real) and kind.log else ''}.")
+                        f"{', and above 0' if isinstance(kind, Real) and kind.log else ''}"
+                        f"{', by a step at least' if isinstance(kind, Whole) else ''}.")
 
 
 def _fits(probe: Callable[[Any], None], value: Any, what: str) -> None:

@@ -68,11 +68,11 @@ def holm(several: list[float]) -> list[float]:
 
 def rows_needed(difference: float, deviation: float, comparisons: int = 1) -> int | None:
     """How many rows would tell a mean difference from 0, were it the true one: with power 80%, alpha 5% for all comparisons
-    together. deviation: of one row's difference. None where there is no difference.
+    together. deviation: of one row's difference. None where there is no difference, or it is not known how they vary.
 
     rows_needed(0.02, 0.4) -> ((1.96 + 0.84) * 0.4 / 0.02) ** 2 = 3,140
     """
-    if not difference:
+    if not difference or not np.isfinite([difference, deviation]).all():
         return None
     quantiles = stats.norm.ppf(1 - ALPHA / (2 * comparisons)) + stats.norm.ppf(POWER)
     return int(np.ceil((quantiles * deviation / difference) ** 2))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfft.data.tokenize import features
 from tfft.data.word_places import Word
+from tfft.errors import UserError
 from tfft.evaluation.predictor import Opened, Predictor, decoded, rounded
 from tfft.explaining.explanation import Explanation
 from tfft.explaining.gradients import Slopes
@@ -46,11 +47,14 @@ class Explainer:
     explanation. tokens: how many the model is to read for a number by occlusion, about; of longer rows neighbouring words are
     taken together. 0: every word by itself.
 
-    Raises: UserError where the task has nothing that can be explained so, or no such label.
+    Raises: UserError where the task has nothing that can be explained so, or no such label, or the run is several.
     """
 
     def __init__(self, run: Opened, method: str, label: str = "", batch_size: int = 64, *, against: str = "", word: str = "",
                  at: tuple[int, int] | None = None, tokens: int = 0):
+        if run.backbone is None and method != "occlusion":
+            raise UserError(f"--method={method} looks into one model, and this run is several that answer together. Use "
+                            "--method=occlusion, which asks nothing but the answers, or name one of them with --workdir.")
         self._run, self._method, self._tokens = run, method, tokens
         self.predictor = Predictor(run, batch_size)
         self._explained = run.task.explained(self.predictor.encoder, Wanted(label, against, word, at))

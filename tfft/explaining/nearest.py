@@ -44,6 +44,9 @@ class Neighbours:
     """
 
     def __init__(self, run: Opened, split: Split, console: Console):
+        if run.backbone is None:
+            raise UserError("--nearest compares texts by one vector each, and this run is several that answer together. Name "
+                            "one of them with --workdir, or leave --nearest out.")
         if not makes_vectors(run):
             raise UserError(f"--nearest compares texts by one vector each, and {type(run.backbone).__name__} of task "
                             f"{run.experiment.task.name} makes none. Leave --nearest out.")
@@ -73,7 +76,7 @@ class Neighbours:
             made = np.load(path, mmap_mode="r").view(np.ndarray)
             if made.shape == (len(split.rows), self._vectors.width):
                 return made
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             pass  # not there, or damaged
         made = self._vectors(split.store, split.rows, "training rows", console)
         try:

@@ -22,7 +22,8 @@ BATCH = 64  # examples that are computed at once
 
 def makes_vectors(run: Opened) -> bool:
     """Whether its model reads tokens and nothing else, and so can have one vector for a text."""
-    inputs = set(run.backbone.input) if isinstance(run.backbone.input, dict) else set()
+    given = run.backbone.input if run.backbone is not None else ()  # several runs that answer together have no one vector
+    inputs = set(given) if isinstance(given, dict) else set()
     return {"token_ids", "padding_mask"} <= inputs <= {"token_ids", "padding_mask", "segment_ids"}
 
 

@@ -70,9 +70,10 @@ def _trained(run: Run, looked: Looked) -> np.ndarray | None:
 
 
 def _sizes(run: Run) -> dict[str, int | None]:
-    """Bytes of the weights' file, and of the newest export."""
+    """Bytes of the weights' file, or of all files of several runs that answer together, and of the newest export."""
     workdir = run.workdir
-    made = {"weights_bytes": file_size(str(workdir.weights(run.which))), "export_bytes": None}
+    files = [one.workdir.weights(one.which) for one in run.members or (run,)]
+    made = {"weights_bytes": sum(file_size(str(file)) for file in files), "export_bytes": None}
     if not is_remote(workdir.path):
         versions = [folder for folder in workdir.export.glob("*") if folder.name.isdigit()]
         if versions:

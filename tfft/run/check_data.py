@@ -34,6 +34,7 @@ COUNTED = 12     # answers in the table
 def check_experiment(experiment: Experiment, preset: str, cache: Path, *, similarity: float, fail_on: tuple[str, ...],
                      output: str) -> int:
     """Prints what is odd about the rows of an experiment; returns the exit code."""
+    _check_output(output)
     console = Console()
     tokenizer = load_tokenizer(preset)
     kind = TASKS[experiment.task.name]
@@ -46,6 +47,7 @@ def check_experiment(experiment: Experiment, preset: str, cache: Path, *, simila
 
 def check_run(path: str, *, similarity: float, fail_on: tuple[str, ...], output: str) -> int:
     """The same of the rows of a run, whose model says besides which answers it would not give."""
+    _check_output(output)
     console = Console()
     run = open_run(path)
     cache = cache_folder(run.experiment.data.cache)
@@ -119,11 +121,16 @@ def _simple(task: Task, splits: dict[str, Split]) -> tuple[dict[str, dict[str, f
     return task.baselines((splits["train"].store, splits["train"].rows), (split.store, rows)), name
 
 
+def _check_output(output: str) -> None:
+    """Before anything is looked at, which may take minutes. Raises: UserError."""
+    if output:
+        check_writable(to_path(output))
+
+
 def _report(findings: Findings, fail_on: tuple[str, ...], output: str) -> int:
     print(told(findings))
     if output:
         target = to_path(output)
-        check_writable(target)
         write_output(target, findings.to_json() + "\n")
         print(f"\nall of it, with more examples: {target}")
     failed = list(dict.fromkeys(one.name for one in findings.found if one.name in fail_on))

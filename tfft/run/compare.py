@@ -168,7 +168,7 @@ def _pair(one: Candidate, other: Candidate, at: np.ndarray, there: np.ndarray, m
     had, has = one.evidence.score[at], other.evidence.score[there]
     test, p = paired_test(had, has)
     mean = abs(before(at)[metric] - had.mean()) < 1e-9 and abs(after(there)[metric] - has.mean()) < 1e-9
-    deviation = float((has - had).std()) if mean else float(draws.std() * len(at) ** 0.5)
+    deviation = float((has - had).std()) if mean else float(draws.std() * len(at) ** 0.5) if len(draws) else np.nan
     difference = apart(every)[metric]
     sliced = [_slice(kind, title, places, at, there, one, other, metric) for kind, title, places in parts]
     return Pair(

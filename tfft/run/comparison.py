@@ -85,7 +85,7 @@ class Pair:
 
     @property
     def needed(self) -> int | None:
-        """Rows that would tell; None where it is told already, or nothing differs."""
+        """Rows that would tell; None where it is told already, nothing differs, or nobody can know."""
         if self.verdict != "cannot tell" or not self.deviation:
             return None
         made = rows_needed(self.difference, self.deviation, self.comparisons)
@@ -98,6 +98,9 @@ class Pair:
         if self.verdict != "cannot tell":
             return f"{self.b} {WORDS[self.verdict]} {self.a}: {sure}."
         told = f"cannot tell whether {self.b} is better or worse than {self.a}: {sure}."
+        if _finite(self.between) is None:
+            return (f"{told} Some resamples of so few rows have no {self.metric}, as where all of a label are missing: judge "
+                    "more rows.")
         if self.needed is None:
             return f"{told} No difference was seen that more such rows could make clear."
         together = " of all comparisons" if self.comparisons > 1 else ""

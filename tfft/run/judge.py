@@ -255,10 +255,13 @@ def check_writable(target: Path) -> None:
 
 
 def write_output(target: Path, text: str) -> None:
-    """Raises: UserError where the file that --output names, or another in its place, cannot be written."""
+    """Half a surrogate pair, which a command line or a JSON file can hold, is written as JSON writes it.
+
+    Raises: UserError where the file that --output names, or another in its place, cannot be written.
+    """
     try:
-        write_text(target, text)
-    except (OSError, UnicodeEncodeError) as error:
+        write_text(target, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    except OSError as error:
         raise UserError(f"Cannot write {target}: {error}. Name another file with --output.") from error
 
 

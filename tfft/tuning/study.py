@@ -93,12 +93,16 @@ class Study:
         self._method, self._seed = method, seed
         folder.mkdir(parents=True, exist_ok=True)
         with self.alone():
-            self._remember(shown := re.sub(r"(://[^:/@]*):[^@/]*@", r"\1@", storage))
+            shown = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1@", storage)  # without the password of a database's address
+            self._check_storage(shown)
             with told(shown):
                 self._optuna = optuna.create_study(
                     storage=storage or journal(folder / JOURNAL), pruner=make_pruner(pruner), study_name=folder.resolve().name,
                     direction="minimize" if self.lower else "maximize", load_if_exists=True)
             self._check()
+            write_text(self.folder / "study.json", json.dumps({
+                "storage": shown, "metric": self.metric, "lower_is_better": self.lower, "space": text_of(self.space)},
+                indent=1) + "\n")
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -107,14 +111,12 @@ class Study:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _remember(self, shown: str) -> None:
-        """Where the trials are kept, without the password of a database's address."""
+    def _check_storage(self, shown: str) -> None:
+        """Whether the study there has its trials where they are looked for. Raises: UserError."""
         path = self.folder / "study.json"
         if path.exists() and (before := json.loads(path.read_text("utf-8"))["storage"]) != shown:
             raise UserError(f"{self.folder} is a study whose trials are kept in {before or JOURNAL}. Give --storage="
                             f"{before or repr('')}, or another --workdir.")
-        write_text(path, json.dumps({"storage": shown, "metric": self.metric, "lower_is_better": self.lower,
-                                     "space": text_of(self.space)}, indent=1) + "\n")
 
     def _check(self) -> None:
         """Whether the study there has these settings. Raises: UserError with the differences."""
@@ -289,5 +291,6 @@ def told(storage: str) -> Iterator[None]:
     except Exception as error:
         if not storage:
             raise
-        raise UserError(f"--storage={storage} cannot be opened: {str(error).splitlines()[0]}. Name a database as SQLAlchemy "
-                        "does: sqlite:///study.db, postgresql://user:password@host/name, with its driver installed.") from error
+        said = (str(error) or repr(error)).splitlines()[0]
+        raise UserError(f"--storage={storage} cannot be opened: {said}. Name a database as SQLAlchemy does: "
+                        "sqlite:///study.db, postgresql://user:password@host/name, with its driver installed.") from error

@@ -11,8 +11,7 @@ import tensorflow as tf
 from tfft.data.tokenize import TRACE
 from tfft.data.word_places import Word
 from tfft.errors import UserError
-from tfft.tasks.base import Explained, Target, Wanted
-from tfft.tasks.question_answering.decode import NONE
+from tfft.tasks.base import Explained, Target, Wanted, against_others
 
 
 def explained(task, encoder, wanted: Wanted) -> Explained:
@@ -71,11 +70,5 @@ def _odds(outputs: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """
     place = tf.range(tf.shape(outputs)[1])[tf.newaxis]
     among = (place >= at[:, 2:3]) & (place < at[:, 3:] - 1) | (place == 0)
-    a, b = (-_against_others(outputs[..., i], at[:, i], among) for i in range(2))
+    a, b = (-against_others(outputs[..., i], place == at[:, i:i + 1], among & (place != at[:, i:i + 1])) for i in range(2))
     return -tf.reduce_logsumexp(tf.stack([a, b, a + b]), axis=0)
-
-
-def _against_others(logits: tf.Tensor, chosen: tf.Tensor, among: tf.Tensor) -> tf.Tensor:
-    """float32[n,S], int32[n], bool[n,S] -> float32[n]: log odds of a place among others."""
-    others = among & (tf.range(tf.shape(logits)[1])[tf.newaxis] != chosen[:, tf.newaxis])
-    return tf.gather(logits, chosen, batch_dims=1) - tf.reduce_logsumexp(tf.where(others, logits, NONE), axis=1)
