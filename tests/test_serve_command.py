@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import pytest
 from commands import ROOT, run, start
@@ -48,6 +49,17 @@ class Process:
         response = connection.getresponse()
         return response.status, json.loads(response.read()), response.getheader("Connection")
 
+    def wait_for_a_request(self) -> None:
+        """Until one is being answered."""
+        end = time.monotonic() + 30
+        while b"tfft_requests_in_flight 1.0" not in self.metrics():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    def metrics(self) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as response:
+            return response.read()
+
     def end(self, number: int) -> int:
         self.process.send_signal(number)
         code = self.process.wait(60)
@@ -64,7 +76,7 @@ def test_a_drained_server_answers_what_it_has_taken(folder):
     answers = []
     long = threading.Thread(target=lambda: answers.append(server.ask({"signature_name": "slow", "inputs": [8000]})))
     long.start()
-    time.sleep(0.3)
+    server.wait_for_a_request()
     assert server.end(signal.SIGTERM) == 0
     long.join()
     assert answers == [(200, {"outputs": [8000]}, "close")]
@@ -87,7 +99,7 @@ def test_killed_in_mid_request_and_started_again(folder):
 
     client = threading.Thread(target=ask)
     client.start()
-    time.sleep(0.3)
+    server.wait_for_a_request()
     assert server.end(signal.SIGKILL) == -signal.SIGKILL
     client.join()
     assert len(outcome) == 1 and isinstance(outcome[0], type)

@@ -209,8 +209,11 @@ def test_deadlines_and_cancelled_calls(served, stub):
     with pytest.raises(grpc.RpcError) as caught:
         stub.Predict(long, timeout=0.05)
     assert caught.value.code() == refused_code
+    while served.server.inference.in_flight:
+        time.sleep(0.001)
     call = stub.Predict.future(long)
-    time.sleep(0.05)
+    while not served.server.inference.in_flight and not call.done():
+        time.sleep(0.001)
     call.cancel()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:  # what was given up does not fill the queue
         made = [pool.submit(lambda: stub.Predict(request({"rounds": [1]}, "slow"), timeout=30)) for _ in range(8)]
