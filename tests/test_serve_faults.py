@@ -36,7 +36,7 @@ def served(tiny_saved, tmp_path_factory):
 
 def connect(served) -> socket.socket:
     made = socket.create_connection(("127.0.0.1", served.server.rest_port))
-    made.settimeout(20)
+    made.settimeout(60)
     return made
 
 
@@ -66,7 +66,7 @@ def test_a_client_that_stops_is_closed_and_holds_nobody(served, sent, answer):
         for _ in range(5):
             assert len(served.predict(["a"])) == 1
         assert answer in closed(client)
-    assert 0.9 < time.monotonic() - started < 15
+    assert 0.9 < time.monotonic() - started < 25
 
 
 def test_a_client_that_stops_on_a_used_connection_is_closed(served):
@@ -89,7 +89,7 @@ def test_a_client_that_never_reads_is_given_up(served):
         clients.append(client)
     for _ in range(20):
         assert len(served.predict(["a"])) == 1
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while served.server.inference.in_flight:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -145,7 +145,7 @@ def test_a_closed_connection_gives_up_its_request(served):
         with connect(served) as client:
             client.sendall(head(b'{"signature_name": "slow", "inputs": [3000]}'))
             time.sleep(0.1)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while served.server.inference.in_flight:
         assert time.monotonic() < end
         time.sleep(0.01)

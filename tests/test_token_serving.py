@@ -130,10 +130,10 @@ def test_entities_are_those_of_the_tags(tags):
 def test_a_text_of_many_entities_takes_no_minutes():
     text = " ".join(["中文"] * 30_000)
     rows, tags = words_of([text, "a"]), tf.tile([1, 2], [15_000])
-    begin = time.monotonic()
+    begin = time.process_time()
     made = entities(tf.concat([tags, [0]], axis=0), tf.ones(30_001), rows, TAGS)
     assert made["count"].numpy().tolist() == [15_000, 0] and made["entity"][0, -1].numpy().decode() == "中文 中文"
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20
 
 
 # ---- the comparison of two answers
@@ -287,10 +287,10 @@ def test_training_and_the_export_read_words_alike(tiny_tokenizer):
 
 @pytest.mark.parametrize("name", ["softmax", "crf"])
 def test_a_text_of_100_000_characters(predictors, name):
-    begin = time.monotonic()
+    begin = time.process_time()
     text = "good film bad a the poor " * 4_000
     made = predictors[name]([{"text": text}, {"text": "good"}])
-    assert made["count"][0] > 100 and time.monotonic() - begin < 60
+    assert made["count"][0] > 100 and time.process_time() - begin < 60
     assert_offsets_hold(made, [text, "good"], 100)
 
 
