@@ -114,10 +114,11 @@ def going_on(before, tiny_preset, folder, run: str, **changes):
         "model__start": str(before / run), **changes})
 
 
-@pytest.mark.parametrize("run", ["plain", "lora"])
-def test_a_label_is_added(before, tiny_preset, tmp_path, run):
-    """Old labels keep their weights and their ids; what LoRA had learnt is in the backbone then."""
-    assert fine_tune(going_on(before, tiny_preset, tmp_path, run), str(tmp_path / "b")) == 0
+@pytest.mark.parametrize("run, method", [("plain", "none"), ("lora", "none"), ("plain", "dora")])
+def test_a_label_is_added(before, tiny_preset, tmp_path, run, method):
+    """Old labels keep their weights and their ids; what LoRA had learnt is in the backbone then, DoRA's lengths are those of
+    the run before."""
+    assert fine_tune(going_on(before, tiny_preset, tmp_path, run, adaptation__method=method), str(tmp_path / "b")) == 0
     assert (tmp_path / "b" / "labels.txt").read_text().splitlines() == ["neg", "pos", "awful"]
     old, new = open_run(before / run), open_run(tmp_path / "b")
     kernel = new.model.get_layer("head").kernel.numpy()

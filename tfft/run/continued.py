@@ -113,6 +113,8 @@ class Start:
     def give(self, model, task, adopted: str = "") -> str:
         """Gives a model the weights; says so. adopted: what the task said of the checkpoint's head. Raises: UserError where it
         has not all of them."""
+        from tfft.models.adapters import measure
+
         variables = {v.path: v for v in model.variables}
         for path, value in self._values.items():
             if path not in variables or not self._fits(tuple(variables[path].shape), value.shape, task):
@@ -120,6 +122,7 @@ class Start:
                                 f"{'has not' if path not in variables else tuple(variables[path].shape)}. Use the settings of "
                                 "its config.json for model and task.")
             variables[path].assign(self._larger(path, variables[path].numpy(), value, task))
+        measure(model.layers, self._values)
         if self._whole:
             return self._told
         if self._passed and task.take(model, self._passed):
