@@ -223,7 +223,8 @@ def build(prepared: Prepared, begun: bool = False) -> Built:
         if start:
             adopted = start.give(model, prepared.task, adopted)
         if experiment.adaptation.start:
-            adopted = "; ".join(filter(None, (adopted, start_from(backbone, model, experiment.adaptation))))
+            told = start_from(backbone, model, experiment.adaptation, experiment.model.frozen_layers)
+            adopted = "; ".join(filter(None, (adopted, told)))
         model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model
         optimizer = _optimizer([(prepared, model)], backbone)
         if strength := experiment.train.ewc:
