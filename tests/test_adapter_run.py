@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,10 @@ def test_what_a_run_starts_from(trained, tiny_preset, reviews, tmp_path):
         for path, value in ours.items():
             if "pooled" not in path and "seed_generator" not in path:
                 np.testing.assert_array_equal(value, theirs[path], err_msg=path)
+    (tmp_path / "peft").rename(tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "from peft" / "last")
+    assert fine_tune(made, str(tmp_path / "from peft")) == 0 and (tmp_path / "from peft" / "last").exists()  # it has begun
+    (tmp_path / "elsewhere").rename(tmp_path / "peft")
     for changes, match in (({"rank": 4}, "adaptation.rank=8"), ({"alpha": 3.0}, "adaptation.alpha=16"),
                            ({"targets": ("query",)}, "targets|other matrices"), ({"start": str(tmp_path)}, "is no adapter")):
         for layout in ("adapter", "peft"):
@@ -169,6 +174,9 @@ def test_a_folder_of_an_adapter_that_is_damaged_or_of_more_layers_is_told(traine
         manifest.write_text(damaged)
         with pytest.raises(UserError, match="adapter.json is damaged"):
             start_from(run.backbone, run.model, config, 0)
+    (tmp_path / "mine" / "backbone.json").write_text("{")
+    with pytest.raises(UserError, match="is not complete .backbone.json: "):
+        open_run(tmp_path / "mine")
 
 
 def test_pefts_layout(trained, tiny_preset, tmp_path):
