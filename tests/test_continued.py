@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from test_adapter_run import TASKS, experiment, lines
 
-from tfft.config import TokenClassification
+from tfft.config import TokenClassification, any_to_json
 from tfft.errors import UserError
 from tfft.models.backbone import load_backbone
 from tfft.run.continued import check_start
@@ -175,6 +175,16 @@ def test_what_does_not_fit_is_refused(before, tiny_preset, tmp_path, changes, ma
     made = going_on(before, tiny_preset, tmp_path, **{"run": "plain", **changes})
     with pytest.raises(UserError, match=match):
         check_start(made)
+
+
+def test_a_cross_validation_is_refused(tiny_preset, tmp_path):
+    rows = rows_of("my_csv", tmp_path, labelled({"good film": "pos", "bad film": "neg"}))
+    made = settings("my_csv", tiny_preset, tmp_path, data__train=f"jsonl:{rows}")
+    folds = dataclasses.replace(made.data, folds=dataclasses.replace(made.data.folds, number=3))
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "config.json").write_text(any_to_json(dataclasses.replace(made, data=folds)))
+    with pytest.raises(UserError, match="is a cross-validation.*config.model.start=.*/all/fold-1"):
+        check_start(settings("my_csv", tiny_preset, tmp_path, data__train=f"jsonl:{rows}", model__start=str(tmp_path / "all")))
 
 
 @pytest.mark.parametrize("run", ["plain", "lora"])
