@@ -1,9 +1,11 @@
 """Adapters from training to what is served: every task trains and exports them, a folder of its own has them alone, PEFT's
 layout is written and read, and a killed run goes on."""
 
+import dataclasses
 import functools
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ from tfft.models.adaptation import sections
 from tfft.models.adapters import Beside
 from tfft.models.backbone import load_backbone
 from tfft.models.places import places
+from tfft.run.adapter_files import start_from
 from tfft.run.assembly import build, prepare
 from tfft.run.fine_tune import fine_tune
 from tfft.run.forecast import _activations
@@ -143,6 +146,10 @@ def test_what_a_run_starts_from(trained, tiny_preset, reviews, tmp_path):
         for path, value in ours.items():
             if "pooled" not in path and "seed_generator" not in path:
                 np.testing.assert_array_equal(value, theirs[path], err_msg=path)
+    (tmp_path / "peft").rename(tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "from peft" / "last")
+    assert fine_tune(made, str(tmp_path / "from peft")) == 0 and (tmp_path / "from peft" / "last").exists()  # it has begun
+    (tmp_path / "elsewhere").rename(tmp_path / "peft")
     for changes, match in (({"rank": 4}, "adaptation.rank=8"), ({"alpha": 3.0}, "adaptation.alpha=16"),
                            ({"targets": ("query",)}, "targets|other matrices"), ({"start": str(tmp_path)}, "is no adapter")):
         for layout in ("adapter", "peft"):
@@ -151,6 +158,25 @@ def test_what_a_run_starts_from(trained, tiny_preset, reviews, tmp_path):
                               **{f"adaptation__{name}": value for name, value in changed.items()})
             with pytest.raises(UserError, match=match):
                 fine_tune(made, str(tmp_path / "refused"))
+
+
+def test_a_folder_of_an_adapter_that_is_damaged_or_of_more_layers_is_told(trained, tmp_path):
+    export_adapter(str(trained / "lora"), str(tmp_path / "mine"), "", "adapter")
+    run, manifest = open_run(trained / "lora"), tmp_path / "mine" / "adapter.json"
+    stated = json.loads(manifest.read_text())
+    config = dataclasses.replace(run.experiment.adaptation, start=str(tmp_path / "mine"))
+    del stated["adaptation"]["prefix"]  # written before there was such a setting
+    manifest.write_text(json.dumps(stated))
+    assert "starts from the adapter" in start_from(run.backbone, run.model, config, 0)
+    with pytest.raises(UserError, match="other settings. Train with --config.model.frozen_layers=0"):
+        start_from(run.backbone, run.model, config, 1)
+    for damaged in ("{", "[]", '{"adaptation": {}}'):
+        manifest.write_text(damaged)
+        with pytest.raises(UserError, match="adapter.json is damaged"):
+            start_from(run.backbone, run.model, config, 0)
+    (tmp_path / "mine" / "backbone.json").write_text("{")
+    with pytest.raises(UserError, match="is not complete .backbone.json: "):
+        open_run(tmp_path / "mine")
 
 
 def test_pefts_layout(trained, tiny_preset, tmp_path):

@@ -1,6 +1,8 @@
 """What is learnt beside frozen matrices: where it is put, what it computes, that it merges and is trained alone."""
 
 import dataclasses
+import json
+import types
 
 import families
 import keras
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import steps
 import tensorflow as tf
+from safetensors.numpy import load_file, save_file
 
 from tfft.config import Adaptation, Model
 from tfft.errors import UserError
@@ -15,6 +18,7 @@ from tfft.models.adaptation import choose_trained, sections
 from tfft.models.adapters import Beside, adapt, merge
 from tfft.models.backbone import sequence_output
 from tfft.models.heads import pooled_classifier
+from tfft.models.peft import CONFIG, TENSORS, read_peft, write_peft
 from tfft.models.places import matrices, places
 from tfft.models.prompts import first_tokens
 
@@ -183,6 +187,25 @@ def test_dora_keeps_the_lengths_of_columns():
     kernel, _ = beside.merged()
     np.testing.assert_allclose(np.linalg.norm(kernel, axis=0), np.linalg.norm(beside.matrix(), axis=0), rtol=1e-5)
     assert np.abs(kernel - beside.matrix()).max() > 0.1
+
+
+def test_a_dora_of_pefts_is_read(tmp_path):
+    """Whose lengths are `lora_magnitude_vector` there, without `.weight`. What is another kind of adapter is told."""
+    method = adaptation("dora")
+    backbone, _ = adapted("bert", method)
+    first = backbone.trainable_variables[0].numpy()
+    write_peft(backbone, types.SimpleNamespace(adaptation=method, model=Model()), tmp_path)
+    tensors = {name.replace("vector.weight", "vector"): value + 1 for name, value in load_file(tmp_path / TENSORS).items()}
+    save_file(tensors, tmp_path / TENSORS)
+    assert read_peft(backbone, method, tmp_path) == 0
+    np.testing.assert_array_equal(backbone.trainable_variables[0].numpy(), first + 1)
+    stated = json.loads((tmp_path / CONFIG).read_text())
+    for changed, match in (({**stated, "peft_type": "LOHA"}, "its peft_type is LOHA; IA3 and LORA can be read"),
+                           ({**stated, "init_lora_weights": "pissa_niter_4"}, "pissa_niter_4 has changed the model"),
+                           ({**stated, "lora_alpha": None}, "adaptation.alpha=None"), ([stated], "no adapter of PEFT")):
+        (tmp_path / CONFIG).write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=match):
+            read_peft(backbone, method, tmp_path)
 
 
 @pytest.mark.parametrize("pattern, count", [

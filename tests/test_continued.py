@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from test_adapter_run import TASKS, experiment, lines
 
-from tfft.config import TokenClassification
+from tfft.config import TokenClassification, any_to_json
 from tfft.errors import UserError
 from tfft.models.backbone import load_backbone
 from tfft.run.continued import check_start
@@ -114,10 +114,11 @@ def going_on(before, tiny_preset, folder, run: str, **changes):
         "model__start": str(before / run), **changes})
 
 
-@pytest.mark.parametrize("run", ["plain", "lora"])
-def test_a_label_is_added(before, tiny_preset, tmp_path, run):
-    """Old labels keep their weights and their ids; what LoRA had learnt is in the backbone then."""
-    assert fine_tune(going_on(before, tiny_preset, tmp_path, run), str(tmp_path / "b")) == 0
+@pytest.mark.parametrize("run, method", [("plain", "none"), ("lora", "none"), ("plain", "dora")])
+def test_a_label_is_added(before, tiny_preset, tmp_path, run, method):
+    """Old labels keep their weights and their ids; what LoRA had learnt is in the backbone then, DoRA's lengths are those of
+    the run before."""
+    assert fine_tune(going_on(before, tiny_preset, tmp_path, run, adaptation__method=method), str(tmp_path / "b")) == 0
     assert (tmp_path / "b" / "labels.txt").read_text().splitlines() == ["neg", "pos", "awful"]
     old, new = open_run(before / run), open_run(tmp_path / "b")
     kernel = new.model.get_layer("head").kernel.numpy()
@@ -174,6 +175,16 @@ def test_what_does_not_fit_is_refused(before, tiny_preset, tmp_path, changes, ma
     made = going_on(before, tiny_preset, tmp_path, **{"run": "plain", **changes})
     with pytest.raises(UserError, match=match):
         check_start(made)
+
+
+def test_a_cross_validation_is_refused(tiny_preset, tmp_path):
+    rows = rows_of("my_csv", tmp_path, labelled({"good film": "pos", "bad film": "neg"}))
+    made = settings("my_csv", tiny_preset, tmp_path, data__train=f"jsonl:{rows}")
+    folds = dataclasses.replace(made.data, folds=dataclasses.replace(made.data.folds, number=3))
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "config.json").write_text(any_to_json(dataclasses.replace(made, data=folds)))
+    with pytest.raises(UserError, match="is a cross-validation.*config.model.start=.*/all/fold-1"):
+        check_start(settings("my_csv", tiny_preset, tmp_path, data__train=f"jsonl:{rows}", model__start=str(tmp_path / "all")))
 
 
 @pytest.mark.parametrize("run", ["plain", "lora"])

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import keras
 import numpy as np
@@ -81,8 +81,12 @@ class LowRank(Beside):
         self.magnitude = None
         if magnitude:
             self.magnitude = self.add_weight((self.outputs,), "ones", name="magnitude")
-            self.magnitude.assign(np.linalg.norm(ops.convert_to_numpy(self.matrix()), axis=0))
+            self.measure()
         self.built = True
+
+    def measure(self) -> None:
+        """Has the columns the lengths that the matrix's have now."""
+        self.magnitude.assign(np.linalg.norm(ops.convert_to_numpy(self.matrix()), axis=0))
 
     def left(self):
         """[inputs, rank]: what B is multiplied by."""
@@ -252,6 +256,13 @@ def with_values(layers: list) -> dict[str, LowRank]:
     found = [place for layer in layers for place in places(layer)]
     return {place.path.removesuffix("_adapted"): place.layer for place in found
             if isinstance(place.layer, LowRank) and place.layer.values is not None}
+
+
+def measure(layers: list, but: Collection[str]) -> None:
+    """Has DoRA begin as the matrices of these layers are now. but: paths of lengths that stay as they are."""
+    for place in [place for layer in layers for place in places(layer)]:
+        if isinstance(place.layer, LowRank) and place.layer.magnitude is not None and place.layer.magnitude.path not in but:
+            place.layer.measure()
 
 
 def kept_ranks(layers: list) -> str:

@@ -32,6 +32,7 @@ LAYOUTS = {**dict.fromkeys((models.BertBackbone, models.RobertaBackbone, models.
                            ("encoder.layer", OF_BERT)),
            models.DistilBertBackbone: ("transformer.layer", OF_DISTILBERT)}
 METHODS = {"lora": "LORA", "adalora": "LORA", "dora": "LORA", "ia3": "IA3"}  # of several that are one there, the first is read
+CHANGING = ("pissa", "olora", "corda", "loftq")  # how LoRA can begin there, with other weights of the model beneath it
 
 
 def write_peft(backbone, experiment: Experiment, folder: Path) -> None:
@@ -71,6 +72,8 @@ def read_peft(backbone, config: Adaptation, folder: Path) -> int:
     """
     try:
         stated, tensors = json.loads((folder / CONFIG).read_text("utf-8")), load_file(folder / TENSORS)
+        if not isinstance(stated, dict):
+            raise ValueError(f"{CONFIG} has no settings")
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"config.adaptation.start={folder}: no adapter of PEFT can be read there ({error}). It needs {CONFIG} "
                         f"and {TENSORS}.") from error
@@ -78,6 +81,7 @@ def read_peft(backbone, config: Adaptation, folder: Path) -> int:
     layer = LAYOUTS[type(backbone)][0] if type(backbone) in LAYOUTS else "layer"
     before = re.compile(rf"^{re.escape(PREFIX)}(?:\w+\.)?(?={re.escape(layer)}\.)")  # 'base_model.model.bert.'
     given = {before.sub("", name): value for name, value in tensors.items()}
+    given = {f"{name}.weight" if name.endswith(".lora_magnitude_vector") else name: value for name, value in given.items()}
     wanted = {f"{name}.{tensor}": (variable, value) for name, beside in _named(backbone).items()
               for tensor, (variable, value) in _tensors(beside).items()}
     own = {name: value for name, value in given.items() if name.startswith(f"{layer}.")}
@@ -98,15 +102,20 @@ def _hub_name(backbone: str) -> str:
 
 
 def _check(stated: dict, config: Adaptation, folder: Path) -> None:
-    method = "dora" if stated.get("use_dora") else {kind: name for name, kind in reversed(METHODS.items())}.get(
-        stated.get("peft_type"), str(stated.get("peft_type")).lower())
+    kind = stated.get("peft_type")
+    if kind not in METHODS.values():
+        raise UserError(f"config.adaptation.start={folder}: its peft_type is {kind}; "
+                        f"{' and '.join(sorted({*METHODS.values()}))} can be read.")
+    method = "dora" if stated.get("use_dora") else next(name for name in METHODS if METHODS[name] == kind)
     there = {"method": method}
     if method in LOW_RANK:
-        there |= {"rank": stated.get("r"), "alpha": float(stated.get("lora_alpha", 0)),
-                  "rank_stabilised": bool(stated.get("use_rslora"))}
+        there |= {"rank": stated.get("r"), "alpha": stated.get("lora_alpha"), "rank_stabilised": bool(stated.get("use_rslora"))}
     other = [f"--config.adaptation.{name}={value}" for name, value in there.items() if getattr(config, name) != value]
     if other:
         raise UserError(f"config.adaptation.start={folder} was made with other settings. Train with {' '.join(other)}")
+    if str(stated.get("init_lora_weights")).startswith(CHANGING):
+        raise UserError(f"config.adaptation.start={folder}: its init_lora_weights={stated['init_lora_weights']} has changed "
+                        "the model's weights too. Have PEFT save it as a LoRA (path_initial_model_for_weight_conversion).")
     for name in ("rank_pattern", "alpha_pattern"):
         if stated.get(name):
             raise UserError(f"config.adaptation.start={folder}: its {name} gives layers settings of their own; here all have "

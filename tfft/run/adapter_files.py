@@ -1,5 +1,6 @@
 """Folders of adapters: tfft's own, whose backbone is checked and loaded from where it was, and what a run can start from."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tfft.errors import UserError
 from tfft.files import to_path
 from tfft.models.adaptation import frozen_weights
 from tfft.models.peft import read_peft
-from tfft.run.workdir import ADAPTER, MANIFEST
+from tfft.run.workdir import ADAPTER, MANIFEST, Workdir
 from tfft.training.weights import fingerprint, load_weights
 
 
@@ -25,16 +26,20 @@ def load_frozen(folder: Path, backbone, model, pretrained) -> None:
     _check(folder, backbone, model)
 
 
-def start_from(backbone, model, config: Adaptation) -> str:
+def start_from(backbone, model, config: Adaptation, frozen_layers: int) -> str:
     """Gives an adapted backbone what another run has learnt beside the same one; returns what there is to say of it.
+    frozen_layers: the lowest ones, which have no adapter.
 
     Raises: UserError where there is no adapter, or one of another kind.
     """
     folder = to_path(config.start)
     if (folder / MANIFEST).exists():
-        stated = json.loads((folder / MANIFEST).read_text())["adaptation"]
+        stated = {**dataclasses.asdict(Adaptation()), **_manifest(folder)["adaptation"]}  # it may be older than a setting
         other = [f"--config.adaptation.{name}={stated[name]}" for name in SHARED
                  if json.dumps(stated[name]) != json.dumps(getattr(config, name))]
+        before = Workdir(folder).experiment().model.frozen_layers
+        if before != frozen_layers and config.method != "prompt":  # which is beneath all layers
+            other.append(f"--config.model.frozen_layers={before}")
         if other:
             raise UserError(f"config.adaptation.start={folder} was made with other settings. Train with {' '.join(other)}")
         _check(folder, backbone, model)
@@ -59,7 +64,18 @@ def check_shared(first, other, name: str, path: str) -> None:
 
 
 def _check(folder: Path, backbone, model) -> None:
-    stated = json.loads((folder / MANIFEST).read_text())
+    stated = _manifest(folder)
     if fingerprint(frozen_weights(backbone, model)) != stated["frozen"]:
         raise UserError(f"The adapter in {folder} was trained beside other weights of the backbone, those that "
                         f"{stated['backbone']} had then. Bring back that model, or train the adapter again.")
+
+
+def _manifest(folder: Path) -> dict:
+    try:
+        stated = json.loads((folder / MANIFEST).read_text())
+        if isinstance(stated["adaptation"], dict) and stated["frozen"] and stated["backbone"]:
+            return stated
+        raise ValueError("it has not all that belongs there")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / MANIFEST} is damaged ({error}). Export the adapter again: tfft export "
+                        "--format=adapter.") from error

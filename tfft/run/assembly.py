@@ -212,7 +212,7 @@ def make_epochs(preparer: Preparer, train: Split, settings: PlanSettings, task: 
 
 def build(prepared: Prepared, begun: bool = False) -> Built:
     """Loads the pretrained backbone and builds model and optimizer in the strategy's scope. begun: the weights are those of a
-    checkpoint, and not of the run that this one goes on from."""
+    checkpoint, and not of the run or the adapter that this one begins with."""
     experiment = prepared.experiment
     going_on = experiment.model.start and not begun
     start = Start(experiment, tokenizer_fingerprint(prepared.tokenizer)) if going_on else None
@@ -222,8 +222,9 @@ def build(prepared: Prepared, begun: bool = False) -> Built:
         adopted = prepared.task.adopt(model, prepared.preset)
         if start:
             adopted = start.give(model, prepared.task, adopted)
-        if experiment.adaptation.start:
-            adopted = "; ".join(filter(None, (adopted, start_from(backbone, model, experiment.adaptation))))
+        if experiment.adaptation.start and not begun:
+            told = start_from(backbone, model, experiment.adaptation, experiment.model.frozen_layers)
+            adopted = "; ".join(filter(None, (adopted, told)))
         model = prepared.task.for_packed(model, backbone) if prepared.task.packed else model
         optimizer = _optimizer([(prepared, model)], backbone)
         if strength := experiment.train.ewc:

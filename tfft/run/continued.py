@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfft.config import TASKS, Experiment
+from tfft.config import TASKS, Experiment, fold_runs, is_all_folds
 from tfft.config.adaptation import MERGED, SHARED
 from tfft.errors import UserError
 from tfft.run.workdir import Workdir, merged, open_run
@@ -19,6 +19,9 @@ def check_start(experiment: Experiment) -> None:
         return
     where, workdir = f"config.model.start={experiment.model.start}", Workdir(experiment.model.start)
     before = workdir.experiment()
+    if is_all_folds(before):
+        raise UserError(f"{where} is a cross-validation, whose folds have weights of their own. Go on from one of them: "
+                        f"--config.model.start={workdir.path / next(iter(fold_runs(before)))}")
     if before.model.backbone != experiment.model.backbone:
         raise UserError(f"{where} was trained from another backbone. Add --config.model.backbone={before.model.backbone}")
     head = (*(("task", name) for name in TASKS[before.task.name].head), ("model", "pooling"))
@@ -113,6 +116,8 @@ class Start:
     def give(self, model, task, adopted: str = "") -> str:
         """Gives a model the weights; says so. adopted: what the task said of the checkpoint's head. Raises: UserError where it
         has not all of them."""
+        from tfft.models.adapters import measure
+
         variables = {v.path: v for v in model.variables}
         for path, value in self._values.items():
             if path not in variables or not self._fits(tuple(variables[path].shape), value.shape, task):
@@ -120,6 +125,7 @@ class Start:
                                 f"{'has not' if path not in variables else tuple(variables[path].shape)}. Use the settings of "
                                 "its config.json for model and task.")
             variables[path].assign(self._larger(path, variables[path].numpy(), value, task))
+        measure(model.layers, self._values)
         if self._whole:
             return self._told
         if self._passed and task.take(model, self._passed):

@@ -20,7 +20,7 @@ from tfft.training.cluster import LOST, Cluster, find_cluster
 
 def resolve_assets(experiment: Experiment, begun: bool = False) -> tuple[str, Path]:
     """(preset for KerasHub, cache folder); the experiment is checked against its data's first rows and the backbone, and one
-    that has not begun against the run that it goes on from."""
+    that has not begun against the run, or the adapter, that it begins with."""
     cache = cache_folder(experiment.data.cache)
     if not begun:
         check_start(experiment)
@@ -32,7 +32,7 @@ def resolve_assets(experiment: Experiment, begun: bool = False) -> tuple[str, Pa
     for spec in experiment.data.other_sources:
         Source(spec, experiment.data, fields, cache)  # a missing file is told
     start = experiment.adaptation.start
-    if start and not any((to_path(start) / name).exists() for name in (MANIFEST, PEFT)):
+    if start and not begun and not any((to_path(start) / name).exists() for name in (MANIFEST, PEFT)):
         raise UserError(f"config.adaptation.start={start} is no adapter: it has neither {MANIFEST}, as tfft's own "
                         f"have, nor {PEFT}, as PEFT's have.")
     preset = resolve_backbone(experiment.model.backbone, cache)

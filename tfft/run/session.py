@@ -112,7 +112,7 @@ class Session(AnySession):
                      "the plan of the epochs": str(prepared.epochs.settings)})
         self.total_steps = prepared.total_steps
         self._describe_data()
-        self.built = member.built = built = build(prepared, begun)
+        self.built = member.built = built = build(prepared, resumed)
         member.save_parts()
         self.tracking = Tracking(experiment.track, workdir.path, say, hosts.chief)
         self.curve = Curve(self.console, self.board, workdir, experiment.train.summary_every_steps, self.total_steps,

@@ -357,8 +357,9 @@ def open_run(path: str | Path, which: str = "", others: Sequence[str] = ()) -> R
     task = kind(experiment.task, kind.load(workdir.path))
     try:
         description = (workdir.path / "backbone.json").read_text()
-    except OSError as error:
-        raise UserError(f"{workdir.path} is not complete ({error}). Run its train command again.") from error
+        json.loads(description)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{workdir.path} is not complete (backbone.json: {error}). Run its train command again.") from error
     backbone = rebuild(description, "float32")
     backbone = choose_trained(backbone, experiment.model, experiment.adaptation, experiment.train.seed)
     model = task.build_model(backbone, experiment.model, seed=0)
