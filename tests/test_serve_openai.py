@@ -79,6 +79,11 @@ def test_whole_answers(server):
     assert (made["choices"][0]["text"], made["choices"][0]["finish_reason"]) == ("Grüße! ", "stop")
 
 
+def test_any_number_of_tokens_may_be_asked_for(server):
+    _, made = server.ask("/v1/completions", {"model": "talk", "prompt": "Hi", "max_tokens": 10 ** 12})
+    assert made["choices"][0]["text"] == ANSWER
+
+
 def test_streams(server):
     *parts, usage, done = events(server, "/v1/chat/completions", {**CHAT, "stop": "User:",
                                                                  "stream_options": {"include_usage": True}})
@@ -95,6 +100,8 @@ def test_streams(server):
     ({"n": 2}, "can only be 1"), ({"tools": [{}]}, '"tools" is not supported'),
     ({"temperature": "hot"}, '"temperature" must be'),
     ({"stop": ["a"] * 5}, '"stop" must be'), ({"max_tokens": 0}, '"max_tokens" must be'), ({"messages": []}, '"messages"'),
+    ({"stream": True, "stream_options": "usage"}, '"stream_options" must be'),
+    ({"messages": [{"role": "user", "content": "\ud800"}]}, "surrogate"),
     ({"model": "nobody"}, "nobody")])
 def test_refusals_have_openais_shape(server, change, told):
     status, made = server.ask("/v1/chat/completions", {**CHAT, **change})

@@ -22,7 +22,7 @@ from tfft.serving.server.refusal import Code, Refusal, invalid
 CHAT = "assets.extra/chat.json"
 PATHS = {"/v1/completions": "text_completion", "/v1/chat/completions": "chat.completion"}
 FIRST, NEXT = 2, 8  # tokens of a stream's first event, and of the others
-MOST_STOPS = 4
+MOST_STOPS, MOST_TOKENS = 4, 1 << 30
 UNKNOWN = "\ufffd"  # a character of which not all bytes are there yet is spelt so
 RANGES = {"temperature": (0, 100), "top_p": (0, 1), "min_p": (0, 1), "repetition_penalty": (0.01, 100), "top_k": (0, 1 << 30),
           "seed": (-(1 << 31), (1 << 31) - 1)}
@@ -69,8 +69,8 @@ class OpenAI:
             head = {"id": f"{'chatcmpl' if kind.startswith('chat') else 'cmpl'}-{uuid.uuid4().hex}", "object": kind,
                     "created": int(time.time()), "model": asked.name}
             if document.get("stream"):
-                usage = bool((document.get("stream_options") or {}).get("include_usage"))
-                return await self._stream(request, self._made(asked, understood, FIRST, NEXT), head, usage)
+                made = self._made(asked, understood, FIRST, NEXT)
+                return await self._stream(request, made, head, bool(_stream_options(document).get("include_usage")))
             made = [one async for one in self._made(asked, understood, understood.most, understood.most)][-1]
             return web.json_response({**head, "choices": [choice(kind, made.text, made.reason)], "usage": used(made)})
 
@@ -182,6 +182,12 @@ def _chat(folder) -> dict:
                       "this model answers no prompts: it is no language model exported by tfft") from wrong
 
 
+def _stream_options(document: dict) -> dict:
+    if not isinstance(options := document.get("stream_options") or {}, dict):
+        raise invalid('"stream_options" must be an object')
+    return options
+
+
 def _asked(document: dict, chat: dict, kind: str) -> Asked:
     for name in REFUSED:
         if document.get(name):
@@ -200,7 +206,9 @@ def _asked(document: dict, chat: dict, kind: str) -> Asked:
     if not isinstance(stop, list) or len(stop) > MOST_STOPS or not all(isinstance(one, str) and one for one in stop):
         raise invalid(f'"stop" must be a text, or a list of up to {MOST_STOPS} texts, that are not empty')
     text = _conversation(document, chat) if kind.startswith("chat") else _prompt(document)
-    return Asked(text, most, chat["max_new_tokens"], options, (*stop, *chat["stop"]))
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise invalid("half of a surrogate pair is no text")
+    return Asked(text, min(most, MOST_TOKENS), chat["max_new_tokens"], options, (*stop, *chat["stop"]))
 
 
 def _number(document: dict, name: str, usual: float) -> float:
