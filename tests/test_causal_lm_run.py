@@ -86,6 +86,10 @@ def test_train_evaluate_predict_export_and_serve(trained, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("good\n"))
     assert talk(run, "", ["max_new_tokens=5", 'stop=("d b",)']) == 0
     assert capsys.readouterr().out == " ba\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("good\nbad\n"))  # an empty answer has no place in the conversation
+    assert talk(run, "", ['stop=(" ba",)']) == 0
+    made = capsys.readouterr()
+    assert made.out == "\n good good\n" and "an empty answer" in made.err
     assert tell(run, "", ["good"], []) == 0 and tell(run, "", ["bad", " "], []) == 0
     assert capsys.readouterr().out == " bad bad\n> bad\n good good\n\n>  \n"
     more = ["min_new_tokens=7"]  # streamed or whole

@@ -418,6 +418,14 @@ def test_what_goes_wrong_in_a_conversation_is_told(page: Page, tmp_path):
         expect(page.locator("#words")).to_have_value("hello")
         expect(page.locator(".turn")).to_have_count(0)
         page.unroute("**/v1/chat/completions")
+        empty = 'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(body=empty, content_type="text/event-stream"))
         page.locator("#send").click()
-        expect(page.locator(".turn")).to_have_count(2)
+        expect(page.locator(".turn").nth(1)).to_contain_text("an empty answer")
+        page.unroute("**/v1/chat/completions")
+        page.locator("#words").fill("again")
+        with page.expect_request("**/v1/chat/completions") as asked:  # what had an empty answer is forgotten
+            page.locator("#send").click()
+        assert [one["content"] for one in asked.value.post_data_json["messages"]] == ["again"]
+        expect(page.locator(".turn")).to_have_count(4)
         expect(page.locator("#send")).to_be_enabled()

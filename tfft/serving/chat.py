@@ -72,7 +72,11 @@ def talk(workdir: str, weights: str, chosen: list[str]) -> int:
             continue
         said.append({"role": "user", "content": text})
         answer, _ = shown(talker(text if talker.continues else json.dumps(said)))
-        said.append({"role": "assistant", "content": answer})
+        if answer.strip():
+            said.append({"role": "assistant", "content": answer})
+        else:  # templates have no such message
+            said.pop()
+            print("tfft: an empty answer, which is forgotten with its question", file=sys.stderr, flush=True)
     return 0
 
 

@@ -112,8 +112,9 @@ async function say(event) {
     shown.parentElement.remove();
     find("words").value = text;
   } else {
-    said = [...said, {role: "assistant", content: made}];
-    const note = mine.signal.aborted ? "stopped" : reason === "length" ? "cut: as many tokens as there may be" : "";
+    said = made.trim() ? [...said, {role: "assistant", content: made}] : before; // an empty one is no message of a template
+    const note = mine.signal.aborted ? "stopped" : reason === "length" ? "cut: as many tokens as there may be"
+      : made.trim() ? "" : "an empty answer";
     if (note) shown.parentElement.append(element("span", note, "soft"));
   }
   if (failed) {
