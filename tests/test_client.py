@@ -126,11 +126,11 @@ def test_nobody_listens(scheme):
 
 
 def test_a_deadline_holds_for_repetitions_too():
-    with Client(f"http://127.0.0.1:{free_port()}/imdb", retries=1000, timeout=0.3) as client:
+    with Client(f"http://127.0.0.1:{free_port()}/imdb", retries=1000, timeout=3) as client:
         began = time.monotonic()
         with pytest.raises(UserError, match="Nobody answers"):
             client.predict(["a"])
-        assert 0.1 < time.monotonic() - began < 10  # of a thousand repetitions
+        assert 1 < time.monotonic() - began < 4
 
 
 @contextlib.contextmanager
@@ -191,7 +191,7 @@ def test_rest_gives_up_at_the_deadline():
     with rest_server([(200, OUTPUTS, 3.0)]) as (address, asked), Client(address, timeout=1.0) as client:
         with pytest.raises(UserError, match="within 1 s. Give it more time"):
             client.predict(["a"])
-        assert len(asked) <= 1  # none on a machine that stalls for so long
+        assert len(asked) == 1
 
 
 def test_a_failed_request_ends_those_that_wait():
@@ -248,7 +248,7 @@ def test_grpc_repeats_and_sends_the_rest_of_its_time_along(monkeypatch):
         with Client(f"{address}/versions/4", timeout=8) as client:
             client.predict(["a"])
         first, _, third = service.seconds_left
-        assert 8.1 > first > third + 0.3 and third > 0  # less the pauses, 0.45 to 0.9 s; gRPC rounds up on its way
+        assert 8.1 > first > 7 and 0.3 < first - third < 2  # less the pauses, 0.45 to 0.9 s; gRPC rounds up on its way
         assert service.specs[0].name == "imdb" and service.specs[0].version.value == 4
         service.delay = 3.0
         with Client(f"{address}/labels/stable", timeout=1) as client, pytest.raises(UserError, match="within 1 s"):

@@ -23,7 +23,7 @@ class Lengths:
 
     def run(self, arrays):
         self.batches.append(sorted(len(text) for text in arrays["text"]))
-        assert self.gate.wait(60)
+        assert self.gate.wait(20)
         if b"fail" in arrays["text"]:
             raise invalid("this text fails")
         return {"length": np.array([len(text) for text in arrays["text"]]), "text": arrays["text"]}
@@ -207,7 +207,7 @@ def test_shapes_are_not_mixed():
 
         def run(self, arrays):
             self.batches.append(list(arrays["ids"].shape))
-            assert self.gate.wait(60)
+            assert self.gate.wait(20)
             return {"sum": arrays["ids"].sum(axis=1)}
 
     async def body(batcher, _):

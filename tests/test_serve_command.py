@@ -9,11 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 
 import pytest
-from commands import ROOT, run, start
+from commands import ROOT, run, start, wait_for
 from served import versions
 
 pytestmark = pytest.mark.slow
@@ -51,14 +50,8 @@ class Process:
 
     def wait_for_a_request(self) -> None:
         """Until one is being answered."""
-        end = time.monotonic() + 30
-        while b"tfft_requests_in_flight 1.0" not in self.metrics():
-            assert time.monotonic() < end
-            time.sleep(0.01)
-
-    def metrics(self) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as response:
-            return response.read()
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        wait_for(lambda: b"tfft_requests_in_flight 1.0" in urllib.request.urlopen(url, timeout=30).read(), self.process, 30)
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)

@@ -36,7 +36,7 @@ def served(tiny_saved, tmp_path_factory):
 
 def connect(served) -> socket.socket:
     made = socket.create_connection(("127.0.0.1", served.server.rest_port))
-    made.settimeout(60)
+    made.settimeout(20)
     return made
 
 
@@ -66,7 +66,7 @@ def test_a_client_that_stops_is_closed_and_holds_nobody(served, sent, answer):
         for _ in range(5):
             assert len(served.predict(["a"])) == 1
         assert answer in closed(client)
-    assert 0.9 < time.monotonic() - started < 25
+    assert 0.9 < time.monotonic() - started < 15
 
 
 def test_a_client_that_stops_on_a_used_connection_is_closed(served):
@@ -89,7 +89,7 @@ def test_a_client_that_never_reads_is_given_up(served):
         clients.append(client)
     for _ in range(20):
         assert len(served.predict(["a"])) == 1
-    end = time.monotonic() + 60
+    end = time.monotonic() + 20
     while served.server.inference.in_flight:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -114,7 +114,7 @@ for one in asked:
     error = one.exception()
     print(error.code().name if error else (tf.make_ndarray(one.result().outputs["double"]) == x.astype(float)).all())
 sys.stdout.flush()
-os._exit(0)  # gRPC's threads may wait for a connection
+os._exit(0)  # gRPC and TensorFlow take seconds to end a process
 """
 
 
@@ -134,7 +134,7 @@ def test_a_grpc_client_that_never_reads_holds_nobody(tiny_saved, tmp_path):
         assert time.monotonic() - stopped < 20  # and not write_timeout beside it, 30 seconds
         client.send_signal(signal.SIGCONT)
         said = client.communicate(timeout=120)[0].split()
-        assert len(said) == 3 and set(said) <= {"True", "UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED"}  # whole, or none
+        assert len(said) == 3 and set(said) <= {"True", "UNAVAILABLE", "CANCELLED"}  # whole answers or none
     finally:
         if client:
             client.kill()
@@ -145,7 +145,7 @@ def test_a_closed_connection_gives_up_its_request(served):
         with connect(served) as client:
             client.sendall(head(b'{"signature_name": "slow", "inputs": [3000]}'))
             time.sleep(0.1)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 10
     while served.server.inference.in_flight:
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -116,7 +116,7 @@ def test_a_client_that_went_away_is_not_answered_further(server):
     try:
         with urllib.request.urlopen(urllib.request.Request(server.url + "/v1/chat/completions", body), timeout=30) as response:
             assert response.readline().startswith(b"data: ") and inference.in_flight == 1
-        until = time.monotonic() + 60
+        until = time.monotonic() + 10
         while inference.in_flight and time.monotonic() < until:
             time.sleep(0.01)
         before = len(calls)

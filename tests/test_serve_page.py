@@ -20,7 +20,7 @@ def chromium():
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("there is no Chromium on this machine (.ci/run installs one)")
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
         yield browser
@@ -33,7 +33,7 @@ def page(chromium: Browser):
     raised = []
     with chromium.new_context(viewport={"width": 760, "height": 620}) as context:
         tab = context.new_page()
-        tab.set_default_timeout(60_000)
+        tab.set_default_timeout(20_000)
         tab.on("pageerror", lambda error: raised.append(error))
         yield tab
     assert not raised

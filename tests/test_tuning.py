@@ -221,8 +221,10 @@ def test_a_database(tmp_path):
         study, search = make(tmp_path / "toy", budget={"trials": trials}, storage=storage)
         search.run()
     assert [trial.state for trial in study.trials()] == ["done"] * 3 and not (study.folder / "study.journal").exists()
-    with pytest.raises(UserError, match="--storage=nothing://user@host cannot be opened"):
+    with pytest.raises(UserError, match="--storage=nothing://user@host cannot be opened") as refused:
         make(tmp_path / "other", storage="nothing://user:secret@host")
+    assert "secret" not in str(refused.value)
+    assert not any(b"secret" in file.read_bytes() for file in (tmp_path / "other").rglob("*") if file.is_file())
     make(tmp_path / "other", storage=f"sqlite:///{tmp_path}/other.db")  # mended, it is no other study
 
 

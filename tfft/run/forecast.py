@@ -12,6 +12,7 @@ import psutil
 import tensorflow as tf
 
 from tfft.config import Experiment, MultiTask, of_task
+from tfft.config.adaptation import SEEN
 from tfft.data.plan import make_plan
 from tfft.data.unknown import shares
 from tfft.models.adaptation import sections
@@ -208,7 +209,7 @@ def _activations(built: Built, prepared: Prepared) -> int:
     length, rows = int(plan.lengths[worst]), int(sizes[worst])
     hidden, heads = _shape(built)
     adaptation = prepared.experiment.adaptation
-    before = adaptation.prefix if adaptation.method in ("prefix", "prompt") else 0
+    before = adaptation.prefix if adaptation.method in SEEN else 0
     seen, length = length + before, length + before * (adaptation.method == "prompt")
     each = (34 * hidden + 5 * heads * seen) * (2 if config.precision == "float32" else 1)
     if config.remat:

@@ -85,10 +85,7 @@ class Server:
         await asyncio.sleep(0.05)  # the last answers are on their way
         await self._runner.cleanup()
         # A client that reads nothing holds its connection open for write_timeout, past what is drained: not waited for.
-        ended = await _within(1.0, grpc_stop)
-        if not ended:
-            await _within(0.2, self._grpc.stop(None))  # tells its calls that they have failed
-        return await _within(UNLOAD_SECONDS, self.models.close()) and ended
+        return await _within(1.0, grpc_stop) & await _within(UNLOAD_SECONDS, self.models.close())
 
 
 async def _within(seconds: float, ending: Awaitable[None]) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.serving.server import rest_json
-from tfft.serving.server.refusal import invalid
+from tfft.serving.server.refusal import invalid, utf8
 
 
 def read(document: dict) -> np.ndarray:
@@ -28,15 +28,9 @@ def read(document: dict) -> np.ndarray:
 def _features(row, place: str) -> dict[str, tf.train.Feature]:
     if not isinstance(row, dict):
         raise invalid(f"{place} must be a JSON object")
-    return {_name(name): _feature(name, value if isinstance(value, list) else [value]) for name, value in row.items()}
-
-
-def _name(name: str) -> str:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise invalid("half of a surrogate pair is no text") from error
-    return name
+    for name in row:
+        utf8(name)  # or it is refused
+    return {name: _feature(name, value if isinstance(value, list) else [value]) for name, value in row.items()}
 
 
 def _feature(name: str, values: list) -> tf.train.Feature:

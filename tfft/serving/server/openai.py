@@ -17,7 +17,7 @@ from tfft.data.conversation import SYSTEM, Message, prompt
 from tfft.data.fields import Unusable
 from tfft.errors import UserError
 from tfft.serving.server.inference import Inference, Request
-from tfft.serving.server.refusal import Code, Refusal, invalid
+from tfft.serving.server.refusal import Code, Refusal, invalid, utf8
 
 CHAT = "assets.extra/chat.json"
 PATHS = {"/v1/completions": "text_completion", "/v1/chat/completions": "chat.completion"}
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     """most: new tokens; usual: of most requests; options: the other ones of `continue`; stops: texts at which the answer ends,
     the export's too."""
 
-    prompt: str
+    prompt: bytes
     most: int
     usual: int
     options: dict[str, float]
@@ -206,9 +206,7 @@ def _asked(document: dict, chat: dict, kind: str) -> Asked:
     if not isinstance(stop, list) or len(stop) > MOST_STOPS or not all(isinstance(one, str) and one for one in stop):
         raise invalid(f'"stop" must be a text, or a list of up to {MOST_STOPS} texts, that are not empty')
     text = _conversation(document, chat) if kind.startswith("chat") else _prompt(document)
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise invalid("half of a surrogate pair is no text")
-    return Asked(text, min(most, MOST_TOKENS), chat["max_new_tokens"], options, (*stop, *chat["stop"]))
+    return Asked(utf8(text), min(most, MOST_TOKENS), chat["max_new_tokens"], options, (*stop, *chat["stop"]))
 
 
 def _number(document: dict, name: str, usual: float) -> float:
@@ -247,7 +245,7 @@ def _padded(tokens: np.ndarray, usual: int) -> np.ndarray:
     return np.pad(tokens, [(0, 0), (0, -tokens.shape[1] % usual or (0 if tokens.shape[1] else usual))], constant_values=-1)
 
 
-def _inputs(signature, text: str, tokens: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
+def _inputs(signature, prompt: bytes, tokens: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
     given = {name: np.array([value], signature.inputs[name].dtype.as_numpy_dtype) for name, value in options.items()
              if name in signature.inputs}
-    return {"prompt": np.array([text.encode()], object), "tokens": tokens, **given}
+    return {"prompt": np.array([prompt], object), "tokens": tokens, **given}

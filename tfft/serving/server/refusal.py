@@ -45,3 +45,11 @@ class Refusal(Exception):
 
 def invalid(message: str) -> Refusal:
     return Refusal(Code.INVALID_ARGUMENT, message)
+
+
+def utf8(text: str, of: str = "") -> bytes:
+    """of: whose text it is, as a message begins. Raises: Refusal of half a surrogate pair, which JSON can hold."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise invalid(f"{of}half of a surrogate pair is no text") from error

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tfft.serving.server.refusal import Code, Refusal, invalid
+from tfft.serving.server.refusal import Code, Refusal, invalid, utf8
 from tfft.serving.server.version import Signature, Tensor
 
 MAX_RANK = 16
@@ -127,10 +127,7 @@ def _flat(values: list, name: str, dtype: tf.DType) -> np.ndarray:
 
 def _bytes(value, name: str) -> bytes:
     if isinstance(value, str):
-        try:
-            return value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise invalid(f"input {name!r}: half of a surrogate pair is no text") from error
+        return utf8(value, f"input {name!r}: ")
     if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
         return decoded(value["b64"])
     raise invalid(f"input {name!r}: JSON Value: {_shown(value)} Type: {_kind(value)} is not of expected type: string")
