@@ -101,6 +101,14 @@ def baseline(arguments: argparse.Namespace, method: str) -> dict:
     return made
 
 
+def figures(run: pathlib.Path) -> dict:
+    """What a run that this process has started took."""
+    said = next(line for line in (run / "train.log").read_text().splitlines() if " model: " in line)
+    return {"tokens_per_second": rate_of(train_lines(run), "tokens"),
+            "trained": int(said.split(" trained")[0].split()[-1].replace(",", "")),
+            "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024}
+
+
 def own(arguments: argparse.Namespace, method: str) -> dict:
     """tfft: trains by its command and evaluates the last weights."""
     run = pathlib.Path(arguments.folder) / "run"
@@ -116,10 +124,7 @@ def own(arguments: argparse.Namespace, method: str) -> dict:
         settings |= {"adaptation.rank": arguments.rank, "adaptation.alpha": 2.0 * arguments.rank}
     command(["tfft.train", f"--config={ROOT / 'configs' / 'my_csv.py'}", f"--workdir={run}",
              *(f"--config.{name}={value}" for name, value in settings.items())])
-    said = next(line for line in (run / "train.log").read_text().splitlines() if " model: " in line)
-    made = {"tokens_per_second": rate_of(train_lines(run), "tokens"),
-            "trained": int(said.split(" trained")[0].split()[-1].replace(",", "")),
-            "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024}
+    made = figures(run)
     kept = run / "last"
     if method in METHODS:
         command(["tfft.export", f"--workdir={run}", "--format=adapter", "--weights=last"])

@@ -11,10 +11,9 @@ import argparse
 import functools
 import json
 import pathlib
-import resource
 
-from benchmark_adapters import METHODS
-from benchmark_entities import command, flags, rate_of, take_turns, train_lines
+from benchmark_adapters import METHODS, figures
+from benchmark_entities import command, flags, take_turns
 
 
 def trained(arguments: argparse.Namespace, method: str) -> dict:
@@ -27,13 +26,9 @@ def trained(arguments: argparse.Namespace, method: str) -> dict:
         if method == "highest":
             settings.append(f"model.frozen_layers={arguments.frozen_layers}")
     command(["tfft.train", f"--config={arguments.config}", f"--workdir={run}", *(f"--config.{entry}" for entry in settings)])
-    said = next(line for line in (run / "train.log").read_text().splitlines() if " model: " in line)
     lines = [json.loads(line) for line in open(run / "metrics.jsonl", encoding="utf-8")]
     judged = [line for line in lines if line["kind"] == "validation"][-1]
-    return {"trained": int(said.split(" trained")[0].split()[-1].replace(",", "")),
-            "tokens_per_second": round(rate_of(train_lines(run), "tokens")),
-            "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-            **{name: round(value, 4) for name, value in judged.items() if isinstance(value, float)}}
+    return figures(run) | {name: value for name, value in judged.items() if isinstance(value, float)}
 
 
 def main() -> None:
