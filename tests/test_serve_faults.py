@@ -109,7 +109,7 @@ request.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
 channel = grpc.insecure_channel(sys.argv[1], options=[("grpc.max_receive_message_length", -1)])
 stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 grpc.channel_ready_future(channel).result(60)
-asked = [stub.Predict.future(request, 60) for _ in range(3)]
+asked = [stub.Predict.future(request, 50) for _ in range(3)]
 for one in asked:
     error = one.exception()
     print(error.code().name if error else (tf.make_ndarray(one.result().outputs["double"]) == x.astype(float)).all())
@@ -133,7 +133,7 @@ def test_a_grpc_client_that_never_reads_holds_nobody(tiny_saved, tmp_path):
             stopped = time.monotonic()
         assert time.monotonic() - stopped < 20  # and not write_timeout beside it, 30 seconds
         client.send_signal(signal.SIGCONT)
-        said = client.communicate(timeout=120)[0].split()
+        said = client.communicate(timeout=60)[0].split()
         assert len(said) == 3 and set(said) <= {"True", "UNAVAILABLE", "CANCELLED"}  # whole answers or none
     finally:
         if client:
