@@ -5,8 +5,9 @@ guessed in a pattern.
     python tools/benchmark_few_shot.py ... --systems=setfit --python=OTHER        OTHER has the extra "bench" and setfit
     python tools/benchmark_few_shot.py ... --systems=plain,pattern --backbone=BACKBONE --words=neg=terrible,pos=great
 
-Files are csv with the columns text and label. Each draw takes so many examples of each label; a system's accuracy on the test
-rows is printed for each, and their mean and deviation. The systems, from the same pretrained weights:
+Files are csv with the columns text and label (tools/make_labelled_texts.py). Each draw takes so many examples of each label;
+a system's accuracy on the test rows is printed for each, and their mean and deviation. The systems, from the same pretrained
+weights:
 
     plain          configs/my_csv.py as it is: all weights, as many steps as its defaults make
     head           the head alone, on the frozen backbone
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="of the test file")
     parser.add_argument("--examples", default="8,16,64", help="of each label")
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="the first draw: --draws=3 --first=7 are 7, 8 and 9 of ten")
     parser.add_argument("--systems", default="plain,head,contrastive")
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--loss", default="ranking", help="of the task embedding")
@@ -133,12 +135,12 @@ def main() -> None:
     train, test = read(arguments.train), read(arguments.test)[:arguments.rows]
     for examples in map(int, arguments.examples.split(",")):
         found, began = [], time.perf_counter()
-        for draw in range(arguments.draws):
+        for draw in range(arguments.first, arguments.first + arguments.draws):
             with tempfile.TemporaryDirectory() as folder:
                 given = arguments, drawn(train, examples, draw), test, pathlib.Path(folder), draw
                 with contextlib.redirect_stdout(sys.stderr):  # what commands say
                     found.append((setfit if arguments.system == "setfit" else own)(*given))
-        print(json.dumps({"system": arguments.system, "examples": examples, "draws": arguments.draws,
+        print(json.dumps({"system": arguments.system, "examples": examples, "draws": arguments.draws, "first": arguments.first,
                           "mean": round(statistics.mean(found), 4), "deviation": round(statistics.pstdev(found), 4),
                           "seconds_a_draw": round((time.perf_counter() - began) / arguments.draws),
                           "each": [round(value, 4) for value in found]}), flush=True)
